@@ -1,0 +1,46 @@
+"""Binds a process to its own CPU cores, so that 1 -> 2 devices compares like with like."""
+
+import os
+
+from hpcbench.config import RunConfig
+from hpcbench.launch import Launch, available_cores, core_share
+from hpcbench.report import warn
+
+
+def bind_cores(launch: Launch, config: RunConfig, process_per_device: bool) -> int:
+    """Bind this process to its cores, unless the launcher did; returns how many it has.
+
+    Has to come before TensorFlow, whose threads inherit the binding, and before MPI starts.
+    """
+    cores = available_cores()
+    machine = os.cpu_count() or 1
+    if process_per_device:
+        local_rank, local_size = launch.local_rank, launch.local_size
+        if local_size > machine:
+            # Open MPI spins while it waits; with several ranks to a core that starves the others.
+            os.environ["OMPI_MCA_mpi_yield_when_idle"] = "1"
+            if launch.rank == 0:
+                warn(
+                    f"{local_size} ranks share {machine} cores of this machine: such numbers "
+                    f"show how ranks get in each other's way, not how training scales"
+                )
+        if launch.launcher == "mpirun" and local_size > 1 and _bound_by_launcher(cores):
+            local_rank, local_size = 0, 1
+        cores = core_share(cores, local_rank, local_size, config.cores_per_device)
+    elif config.cores_per_device:
+        cores = cores[: config.cores_per_device * (config.devices or 1)]
+    os.sched_setaffinity(0, cores)
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(cores)))
+    return len(cores)
+
+
+def _bound_by_launcher(cores: list[int]) -> bool:
+    """Whether the ranks of this node came with different cores."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return False
+    node = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+    sets = node.allgather(tuple(cores))
+    node.Free()
+    return len(set(sets)) > 1

@@ -1,0 +1,56 @@
+"""Command-line flags made from the typed configuration, so that each setting is named once."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+from pydantic import BaseModel
+
+from hpcbench.errors import ConfigError, unknown_name
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one sentence instead of a usage page where an argument is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+    def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Parse; ConfigError suggests the closest flag for an unknown one."""
+        known, unknown = self.parse_known_args(arguments)
+        if unknown:
+            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            raise unknown_name("argument", unknown[0].split("=")[0], flags)
+        return known
+
+
+def add_flags(
+    parser: argparse.ArgumentParser, fields_of: type[BaseModel], /, **choices: str
+) -> None:
+    """One flag a field of ``fields_of``; ``choices`` are names to list in the help of a field.
+
+    A flag that is not given leaves no trace, so that the model's own defaults hold.
+    """
+    for name, field in fields_of.model_fields.items():
+        options: dict[str, Any] = {"help": field.description, "default": argparse.SUPPRESS}
+        if field.annotation is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["metavar"] = choices.get(name) or _metavar(field.annotation)
+            if field.default is not None:
+                options["help"] += f" (default: {field.default})"
+        parser.add_argument(f"--{name.replace('_', '-')}", **options)
+
+
+def _metavar(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    for part in get_args(annotation):
+        if part is not type(None):
+            return _metavar(part)
+    return {"int": "N", "float": "X", "Path": "DIR"}.get(annotation.__name__, "NAME")
+
+
+def given(arguments: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
+    """What the command line said of ``model``'s fields."""
+    return {k: v for k, v in vars(arguments).items() if k in model.model_fields}

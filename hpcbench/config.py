@@ -1,0 +1,185 @@
+"""RunConfig: the one typed description of a run, checked once, hashed to its run id."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hpcbench.errors import ConfigError, unknown_name
+from hpcbench.models import MODELS, ModelSpec
+
+# A name becomes a folder, and later part of a job script: nothing that a shell could read.
+SafeName = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+
+SHORT_BENCHMARK_MODEL = "fc-64"
+SHORT_BENCHMARK_EPOCHS = 5
+
+
+class RunConfig(BaseModel):
+    """One run, as asked for. What is None follows from the model or the machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: str = Field(SHORT_BENCHMARK_MODEL, description="model to train")
+    dataset: str = Field("auto", description="data set; auto: MNIST, Fashion-MNIST or 5,000 digits")
+    strategy: str = Field("auto", description="how devices exchange gradients")
+    devices: int | None = Field(
+        None, ge=1, description="world size; default: what the launcher started, else 1"
+    )
+    scaling: Literal["weak", "strong"] = Field(
+        "weak", description="weak: --batch is per device; strong: --batch is over all devices"
+    )
+    batch: int | None = Field(None, ge=1, description="samples a step; default: the model's")
+    epochs: int | None = Field(None, ge=1, description="epochs; default: the model's")
+    epochs_rule: Literal["as-given", "horovod"] = Field(
+        "as-given", description="horovod: epochs divided by the world size, rounded up"
+    )
+    train_samples: int | None = Field(
+        None, ge=1, description="train on the first so many samples only; default: all"
+    )
+    optimizer: Literal["adam", "sgd", "adadelta"] | None = Field(
+        None, description="default: the model's"
+    )
+    learning_rate: float | None = Field(None, gt=0, description="default: the model's")
+    momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; default: the model's")
+    lr_scaling: Literal["none", "linear", "sqrt"] = Field(
+        "none", description="learning rate times 1, the world size, or its square root"
+    )
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="epochs over which a scaled learning rate rises from the unscaled"
+    )
+    batchnorm: Literal["local", "sync"] = Field(
+        "local", description="batch normalization over each device's share or the global batch"
+    )
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32", description="of the arithmetic; weights stay float32"
+    )
+    xla: bool = Field(False, description="compile forward and backward pass with XLA")
+    input: Literal["resident", "stream", "synthetic"] = Field(
+        "resident", description="data kept on the device, streamed from the host, or made up"
+    )
+    exchange: Literal["per-tensor", "grouped", "flat"] | None = Field(
+        None, description="how gradients travel; default: the strategy's"
+    )
+    seed: int | None = Field(
+        None, ge=0, lt=2**31, description="of weights, order and dropout; default: the repeat"
+    )
+    repeat: int | None = Field(None, ge=0, description="which repeat; default: the first free")
+    cores_per_device: int | None = Field(
+        None, ge=1, description="CPU cores of a device; default: an equal share of those there are"
+    )
+    interval_steps: int | None = Field(
+        None, ge=1, description="steps a timed interval; default: a tenth of an epoch"
+    )
+    warmup_steps: int = Field(10, ge=1, description="steps before the clock starts")
+    checkpoint: bool = Field(False, description="write a checkpoint after every epoch")
+
+    @property
+    def run_id(self) -> str:
+        """Twelve hexadecimal digits that any change of the configuration changes."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+class OutputConfig(BaseModel):
+    """Where a run reads and writes; none of it changes what is measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    results: Path = Field(Path("results"), description="folder of all results")
+    sweep: str = Field("adhoc", description="folder below it, and the sweep's name in every row")
+    data_dir: Path | None = Field(None, description="folder that holds the data set")
+    resume: bool = Field(False, description="go on from the run's checkpoint if there is one")
+
+
+def parse(model: type[BaseModel], values: dict[str, Any]) -> Any:
+    """``model(**values)``, with pydantic's report turned into one sentence.
+
+    Raises ConfigError.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown_name("setting", name, list(model.model_fields)) from error
+        flag = f"--{name.replace('_', '-')}"
+        raise ConfigError(f"{flag} {first['input']}: {first['msg']}") from error
+
+
+class Schedule(BaseModel):
+    """What a run comes to, once model, data and world size are known.
+
+    ``batch_per_device`` times ``world_size`` is ``global_batch``; ``full_steps`` whole global
+    batches an epoch, then one step with the ``remainder`` samples if there are any.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    world_size: int
+    samples: int
+    batch_per_device: int
+    global_batch: int
+    epochs: int
+    optimizer: str
+    learning_rate: float
+    scaled_learning_rate: float
+    momentum: float
+    full_steps: int
+    remainder: int
+    interval_steps: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.full_steps + (self.remainder > 0)
+
+
+def schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
+    """Work out batch, steps and learning rate of a run.
+
+    Raises ConfigError where a strong-scaling batch is not divisible by the world size or a
+    global batch is larger than the training set.
+    """
+    spec: ModelSpec = MODELS[config.model]
+    batch = config.batch or spec.batch
+    if config.scaling == "strong":
+        if batch % world_size:
+            raise ConfigError(
+                f"under strong scaling the batch is shared: {batch} is not divisible by "
+                f"{world_size} devices; choose a multiple of {world_size}"
+            )
+        per_device = batch // world_size
+    else:
+        per_device = batch
+    global_batch = per_device * world_size
+    if config.train_samples is not None and config.train_samples > samples:
+        raise ConfigError(f"--train-samples {config.train_samples}: there are only {samples}")
+    samples = config.train_samples or samples
+    if global_batch > samples:
+        raise ConfigError(
+            f"a global batch of {global_batch} is larger than the {samples} training samples"
+        )
+    epochs = config.epochs or spec.epochs
+    if config.epochs_rule == "horovod":
+        epochs = math.ceil(epochs / world_size)
+    rate = config.learning_rate or spec.learning_rate
+    factor = {"none": 1.0, "linear": float(world_size), "sqrt": math.sqrt(world_size)}
+    full_steps, remainder = divmod(samples, global_batch)
+    return Schedule(
+        world_size=world_size,
+        samples=samples,
+        batch_per_device=per_device,
+        global_batch=global_batch,
+        epochs=epochs,
+        optimizer=config.optimizer or spec.optimizer,
+        learning_rate=rate,
+        scaled_learning_rate=rate * factor[config.lr_scaling],
+        momentum=spec.momentum if config.momentum is None else config.momentum,
+        full_steps=full_steps,
+        remainder=remainder,
+        interval_steps=min(config.interval_steps or math.ceil(full_steps / 10), full_steps),
+    )

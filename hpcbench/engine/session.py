@@ -1,0 +1,280 @@
+"""A checked run from its first collective to its last file."""
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from hpcbench.config import RunConfig
+from hpcbench.engine.checkpoint import CHECKPOINT_FILE, Progress, load, read_progress, save
+from hpcbench.engine.stop import StopSignal, gone
+from hpcbench.errors import (
+    CommunicationFailed,
+    EnvironmentLacks,
+    HpcbenchError,
+    OutOfMemory,
+    Preempted,
+)
+from hpcbench.provenance import collect
+from hpcbench.records.reader import is_complete
+from hpcbench.records.schema import AccuracyRow, Identity, ThroughputRow
+from hpcbench.records.writer import RunWriter, claim_folder
+from hpcbench.report import TrainingProgress, summary
+from hpcbench.strategies import Strategy
+
+if TYPE_CHECKING:
+    from hpcbench.train import Checked
+
+
+def run(checked: "Checked", cores: int) -> None:
+    """Train on ``cores`` CPU cores of this process, and write the run's files.
+
+    Raises HpcbenchError, with the files left readable.
+    """
+    session = Session(checked, cores)
+    try:
+        session.train()
+    except BaseException as error:
+        raised = translate(error)
+        session.failed(raised)
+        if raised is error:
+            raise
+        raise raised from error
+    finally:
+        session.close()
+
+
+class Session:
+    """One process' part in a run; rank 0 is the one that writes."""
+
+    def __init__(self, checked: "Checked", cores: int) -> None:
+        self._checked = checked
+        self._cores = cores
+        self._writer: RunWriter | None = None
+        self._peers: dict[int, int] = {}
+        self._stop = StopSignal(self._terminated)
+        self._strategy: Strategy = checked.strategy(
+            checked.launch, checked.plan.world_size, self._cores, checked.config.exchange or "none"
+        )
+
+    @property
+    def _folder(self) -> Path:
+        output = self._checked.output
+        return output.results / output.sweep / self._config.run_id
+
+    def train(self) -> None:
+        """Train and record; returns at once where the run is complete already."""
+        from hpcbench.engine.training import Training
+
+        checked, strategy = self._checked, self._strategy
+        config = self._config = self._claim()
+        if is_complete(self._folder):
+            if strategy.rank == 0:
+                print(f"complete already: {self._folder}")
+            return
+        seed = config.seed if config.seed is not None else config.repeat or 0
+        data = _load(checked, seed)
+        hosts, self._peers = _meet(strategy)
+        training = Training(
+            config, checked.plan, seed, checked.source.spec, data, strategy,
+            lambda: self._stop.requested,
+        )  # fmt: skip
+        progress = self._resume(training)
+        identity = self._identity(seed, len(set(hosts)))
+        if strategy.rank == 0:
+            keep = (progress.throughput_rows, progress.accuracy_rows)
+            self._writer = RunWriter(self._folder, identity, keep)
+            self._writer.start(self._document(identity, training, hosts))
+        compile_seconds = training.warm_up()
+        startup = time.time() - psutil.Process().create_time()
+        if self._writer:
+            self._writer.add(
+                startup_seconds=startup, compile_seconds=compile_seconds,
+                warmup_steps=config.warmup_steps,
+            )  # fmt: skip
+        rows = self._record(training, progress)
+        if self._writer:
+            self._writer.complete()
+            measured = [row for row in rows if isinstance(row, ThroughputRow)]
+            epochs = [row for row in rows if isinstance(row, AccuracyRow)]
+            if config.checkpoint:
+                training.model.save(self._folder / "model.keras")
+            if epochs:
+                summary(identity, measured, epochs[-1], startup, self._folder)
+
+    def _record(self, training: Any, progress: Progress) -> list[ThroughputRow | AccuracyRow]:
+        """Train to the end, writing each row, and a checkpoint after each epoch if asked."""
+        plan = self._checked.plan
+        per_epoch = -(-plan.full_steps // plan.interval_steps)
+        rows = []
+        if not self._writer:
+            return [row for row, _ in training.run(progress)]
+        bar = TrainingProgress((plan.epochs - progress.epochs) * per_epoch, plan.epochs)
+        try:
+            for row, progress in training.run(progress):
+                rows.append(row)
+                if isinstance(row, ThroughputRow):
+                    self._writer.throughput(row)
+                    bar.interval(row)
+                else:
+                    self._writer.accuracy(row)
+                    bar.epoch(row)
+                    if self._config.checkpoint:
+                        save(self._folder / CHECKPOINT_FILE, training.variables, progress)
+        finally:
+            bar.close()
+        return rows
+
+    def _claim(self) -> RunConfig:
+        """Settle which repeat this is; rank 0 decides for all."""
+        checked, config = self._checked, self._checked.config
+        chosen = config.repeat
+        if chosen is None:
+            chosen = 0
+            if self._strategy.rank == 0:
+                sweep = checked.output.results / checked.output.sweep
+                chosen = claim_folder(
+                    lambda repeat: sweep / config.model_copy(update={"repeat": repeat}).run_id,
+                    resume=checked.output.resume,
+                )
+        chosen = int(self._strategy.gather([chosen])[0, 0])
+        return config.model_copy(update={"repeat": chosen})
+
+    def _resume(self, training: Any) -> Progress:
+        """Rank 0 reads the checkpoint, if one is wanted and there, and tells the others."""
+        path = self._folder / CHECKPOINT_FILE
+        progress = Progress()
+        if not self._checked.output.resume:
+            return progress
+        if self._strategy.rank == 0 and path.exists():
+            progress = read_progress(path)
+            load(path, training.variables)
+        told = self._strategy.gather(
+            [
+                progress.epochs, progress.steps, progress.elapsed_seconds,
+                progress.throughput_rows, progress.accuracy_rows,
+            ]
+        )[0]  # fmt: skip
+        training.share_state()
+        return Progress(int(told[0]), int(told[1]), told[2], int(told[3]), int(told[4]))
+
+    def _identity(self, seed: int, nodes: int) -> Identity:
+        from hpcbench.devices import device_kind
+
+        config, plan, output = self._config, self._checked.plan, self._checked.output
+        return Identity(
+            run_id=config.run_id,
+            sweep=output.sweep,
+            model=config.model,
+            dataset="synthetic" if config.input == "synthetic" else self._checked.source.spec.name,
+            framework="tensorflow",
+            strategy=config.strategy,
+            devices=plan.world_size,
+            nodes=nodes,
+            device_kind=device_kind(self._cores // self._strategy.replicas),
+            scaling=config.scaling,
+            batch_per_device=plan.batch_per_device,
+            global_batch=plan.global_batch,
+            precision=config.precision,
+            xla=config.xla,
+            input=config.input,
+            exchange=config.exchange or "none",
+            seed=seed,
+            repeat=config.repeat or 0,
+        )
+
+    def _document(self, identity: Identity, training: Any, hosts: Sequence[str]) -> dict[str, Any]:
+        from hpcbench.engine.flops import training_flops
+
+        model = training.model
+        return {
+            "run_id": identity.run_id,
+            "sweep": identity.sweep,
+            "config": self._config.model_dump(mode="json"),
+            "schedule": self._checked.plan.model_dump(mode="json"),
+            "data_files": [str(path) for path in self._checked.source.files],
+            "parameters": model.count_params(),
+            "trainable_parameters": sum(w.value.shape.num_elements() for w in
+                                        model.trainable_variables),
+            "flops_per_sample": training_flops(model),
+            "hosts": list(hosts),
+            "provenance": collect(),
+        }
+
+    def _terminated(self) -> None:
+        """On SIGTERM, at once: the launcher sends it when another rank died, and kills soon."""
+        if not self._writer:
+            return
+        dead = gone(self._peers)
+        if dead:
+            self._writer.fail("communication", f"rank {dead[0]} on {platform.node()} died")
+        else:
+            self._writer.fail("preempted", "stopped by SIGTERM, from the scheduler or launcher")
+
+    def failed(self, error: BaseException) -> None:
+        """Record why the run ends; a checkpoint makes a stop one that can be resumed."""
+        if isinstance(error, Preempted) and not (self._folder / CHECKPOINT_FILE).exists():
+            error.exit_status = 4
+        if self._writer:
+            failure = error.failure if isinstance(error, HpcbenchError) else "preempted"
+            try:
+                self._writer.fail(failure, str(error) or type(error).__name__)
+            except EnvironmentLacks:
+                # The disk that failed the run may not take its obituary; run.json still says
+                # "running", which readers report as a run that did not end.
+                pass
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+def translate(error: BaseException) -> BaseException:
+    """The harness' own error for what TensorFlow, Horovod or MPI raise."""
+    import tensorflow as tf
+
+    text = str(error).split("\n")[0][:300]
+    if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
+        return OutOfMemory(f"out of memory: {text}; lower --batch")
+    marks = ("HorovodInternalError", "Horovod", "MPI_ERR", "NCCL", "Connection closed by peer")
+    if not isinstance(error, HpcbenchError) and any(mark in repr(error) for mark in marks):
+        return CommunicationFailed(f"the exchange between ranks failed: {text}")
+    return error
+
+
+def _load(checked: "Checked", seed: int) -> Any:
+    """The run's arrays: read from the source's files, or made up in their shape."""
+    from hpcbench.datasets import synthetic
+
+    source = checked.source
+    data = (
+        synthetic.arrays(source.spec, seed)
+        if checked.config.input == "synthetic"
+        else source.spec.read(source.files)
+    )
+    if checked.plan.samples > len(data.train_labels):
+        from hpcbench.errors import DataError
+
+        raise DataError(
+            f"{source.files[0]} holds {len(data.train_labels)} training samples where "
+            f"{checked.plan.samples} are expected"
+        )
+    return data.first(checked.plan.samples)
+
+
+def _meet(strategy: Strategy) -> tuple[list[str], dict[int, int]]:
+    """All ranks' host names, and the process ids of the other ranks on this host."""
+    name = platform.node()[:64]
+    codes = [float(ord(c)) for c in name.ljust(64)]
+    rows = strategy.gather([os.getpid(), *codes])
+    hosts = ["".join(chr(int(code)) for code in row[1:]).rstrip() for row in rows]
+    pids = {
+        rank: int(rows[rank, 0])
+        for rank, host in enumerate(hosts)
+        if host == platform.node()[:64] and rank != strategy.rank
+    }
+    return hosts, pids

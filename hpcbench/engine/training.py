@@ -1,0 +1,221 @@
+"""One run from first step to last: warm-up, timed intervals, an evaluation after each epoch."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.config import RunConfig, Schedule
+from hpcbench.datasets import Arrays, DatasetSpec
+from hpcbench.datasets.sharding import contiguous_share, epoch_order, full_steps, remainder_step
+from hpcbench.engine import optimizers
+from hpcbench.engine.checkpoint import Progress
+from hpcbench.engine.clock import Clock, Timing
+from hpcbench.engine.learning_rate import rates
+from hpcbench.engine.loop import TrainingLoop
+from hpcbench.errors import Diverged, Preempted
+from hpcbench.models import MODELS, BuildContext
+from hpcbench.models.normalization import batch_normalization
+from hpcbench.records.schema import AccuracyRow, ThroughputRow
+from hpcbench.strategies import Strategy
+
+Row = ThroughputRow | AccuracyRow
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Loss and correct answers summed over the training samples of an epoch so far."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+
+
+class Training:
+    """A model under a strategy, ready to train; ``stop_requested`` is asked after an interval."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        plan: Schedule,
+        seed: int,
+        spec: DatasetSpec,
+        data: Arrays,
+        strategy: Strategy,
+        stop_requested: Callable[[], bool],
+    ) -> None:
+        self.config, self.plan, self.seed = config, plan, seed
+        self.strategy = strategy
+        self._data = data
+        self._stop_requested = stop_requested
+        self._clock = Clock(strategy.gather)
+        keras.utils.set_random_seed(seed)
+        policy = config.precision if config.precision != "float32" else "float32"
+        keras.config.set_dtype_policy(policy)
+        with strategy.scope():
+            self.model = MODELS[config.model].build(
+                BuildContext(
+                    input_shape=spec.input_shape,
+                    classes=spec.classes,
+                    seed=seed + 1_000_003 * strategy.rank,
+                    batch_normalization=batch_normalization(config.batchnorm, strategy.mean),
+                )
+            )
+            weights = [variable.value for variable in self.model.trainable_variables]
+            self._optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
+        self._loop = TrainingLoop(
+            self.model, self._optimizer, strategy, data, plan.batch_per_device,
+            config.xla, config.input == "stream",
+        )  # fmt: skip
+        slots = [slot for kind in self._optimizer.slots for slot in kind]
+        # The same on all ranks; the states of dropout's generators, (seed, counter), are not.
+        self._shared = [variable.value for variable in self.model.weights] + slots
+        self._generators = [
+            variable.value for variable in self.model.variables if variable.dtype == "uint32"
+        ]
+        # All that a checkpoint has to hold.
+        self.variables = self._shared + self._generators
+        strategy.broadcast(weights)
+
+    def share_state(self) -> None:
+        """Take rank 0's state, keeping only this rank's own seeds of dropout."""
+        self.strategy.broadcast(self._shared)
+        for variable in self._generators:
+            seed, counter = variable.numpy()
+            told = self.strategy.gather([float(seed), float(counter)])
+            variable.assign(np.array([seed, told[0, 1]], np.uint32))
+
+    def warm_up(self) -> float:
+        """Compile and exchange once with every function, then undo what it changed; seconds."""
+        start = time.perf_counter()
+        before = [variable.numpy() for variable in self.variables]
+        order, rest = self._epoch_shares(0)
+        rows = np.resize(order, (self.config.warmup_steps, *order.shape[1:]))
+        self._loop.steps(rows, self._scalars(0, len(rows)))
+        if rest:
+            self._loop.remainder(rest, self._scalars(0, 1), self.plan.remainder)
+        self._loop.average_batch_norm_state()
+        self._evaluate()
+        for variable, value in zip(self.variables, before, strict=True):
+            variable.assign(value)
+        self.strategy.gather([0.0])
+        return time.perf_counter() - start
+
+    def run(self, progress: Progress) -> Iterator[tuple[Row, Progress]]:
+        """Train the epochs that ``progress`` leaves; yields each row as it is measured.
+
+        Raises Diverged if a loss is not finite, on all ranks alike, and Preempted after the
+        interval in which any rank was asked to stop.
+        """
+        for epoch in range(progress.epochs, self.plan.epochs):
+            epoch_start = progress.elapsed_seconds
+            sums = Sums()
+            for row, sums in self._intervals(epoch, progress):
+                progress = replace(
+                    progress,
+                    steps=progress.steps + row.steps,
+                    elapsed_seconds=progress.elapsed_seconds + row.seconds,
+                    throughput_rows=progress.throughput_rows + 1,
+                )
+                yield row, progress
+            self._loop.average_batch_norm_state()
+            test_loss, test_metric = self._evaluate()
+            progress = replace(
+                progress, epochs=epoch + 1, accuracy_rows=progress.accuracy_rows + 1
+            )
+            yield (
+                AccuracyRow(
+                    epoch=epoch + 1,
+                    learning_rate=float(self._rates(progress.steps - 1, 1)[0]),
+                    train_loss=sums.loss / self.plan.samples,
+                    train_metric=sums.correct / self.plan.samples,
+                    test_loss=test_loss,
+                    test_metric=test_metric,
+                    metric="accuracy",
+                    train_seconds=progress.elapsed_seconds - epoch_start,
+                    elapsed_seconds=progress.elapsed_seconds,
+                ),
+                progress,
+            )
+
+    def _intervals(self, epoch: int, progress: Progress) -> Iterator[tuple[ThroughputRow, Sums]]:
+        """The epoch's intervals, with the sums of all samples so far."""
+        plan = self.plan
+        starts = range(0, plan.full_steps, plan.interval_steps)
+        total = Sums()
+        shares: tuple[NDArray[np.int32], list[NDArray[np.int32]]] | None = None
+        step = progress.steps
+        for index, first in enumerate(starts):
+            steps = min(plan.interval_steps, plan.full_steps - first)
+            last = index == len(starts) - 1
+
+            def work(first: int = first, steps: int = steps, last: bool = last) -> list[float]:
+                nonlocal shares
+                # Drawing the epoch's order is part of training, so it is on the clock.
+                shares = shares or self._epoch_shares(epoch)
+                order, rest = shares
+                loss, correct = self._loop.steps(
+                    order[first : first + steps], self._scalars(step, steps)
+                )
+                if last and rest:
+                    more = self._loop.remainder(
+                        rest, self._scalars(step + steps, 1), plan.remainder
+                    )
+                    loss, correct = loss + more[0], correct + more[1]
+                return [loss, correct]
+
+            with_rest = last and plan.remainder > 0
+            samples = steps * plan.global_batch + (plan.remainder if with_rest else 0)
+            steps += with_rest
+            timing, results = self._clock.time(lambda: [*work(), float(self._stop_requested())])
+            loss, correct, stop = results.sum(axis=0)
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the training loss is {loss} after {step + steps} steps; "
+                    f"lower --learning-rate or lengthen --warmup-epochs"
+                )
+            step += steps
+            total = Sums(total.loss + loss, total.correct + correct)
+            yield self._throughput_row(progress, index, steps, samples, timing), total
+            if stop:
+                raise Preempted(f"stopped by a signal after {step} steps")
+
+    def _throughput_row(
+        self, progress: Progress, index: int, steps: int, samples: int, timing: Timing
+    ) -> ThroughputRow:
+        return ThroughputRow(
+            phase="train",
+            interval=progress.throughput_rows + index,
+            steps=steps,
+            samples=samples,
+            seconds=timing.slowest,
+            fastest_rank_seconds=timing.fastest,
+            mean_rank_seconds=timing.mean,
+            samples_per_second=samples / timing.slowest,
+        )
+
+    def _epoch_shares(self, epoch: int) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
+        """This process' sample indices of whole steps and of the remainder step."""
+        plan, strategy = self.plan, self.strategy
+        order = epoch_order(plan.samples, self.seed, epoch)
+        place = (plan.global_batch, plan.world_size, strategy.first_device, strategy.replicas)
+        return full_steps(order, *place), remainder_step(order, *place)
+
+    def _rates(self, first_step: int, steps: int) -> NDArray[np.float64]:
+        warmup = self.config.warmup_epochs * self.plan.steps_per_epoch
+        plan = self.plan
+        return rates(plan.learning_rate, plan.scaled_learning_rate, warmup, first_step, steps)
+
+    def _scalars(self, first_step: int, steps: int) -> NDArray[np.float32]:
+        return self._optimizer.scalars(first_step, self._rates(first_step, steps))
+
+    def _evaluate(self) -> tuple[float, float]:
+        """Test loss and accuracy, every test sample once over all processes."""
+        samples = len(self._data.test_labels)
+        strategy = self.strategy
+        share = contiguous_share(samples, strategy.processes, strategy.rank)
+        loss, correct = strategy.gather(self._loop.evaluate(*share)).sum(axis=0)
+        return loss / samples, correct / samples

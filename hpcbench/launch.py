@@ -1,0 +1,84 @@
+"""Who started this process and as which rank, read from the environment; and its CPU cores."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcbench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A process' place among those that were started together."""
+
+    launcher: str
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+
+# Launcher, then its variables for rank, size, local rank and local size (None: not set by it).
+# horovodrun over MPI is seen as mpirun, which it calls; over Gloo it sets its own.
+LAUNCHERS = (
+    ("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+     "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ("horovodrun", "HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE"),
+    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", None),
+    ("mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+)  # fmt: skip
+
+
+def detect(environment: Mapping[str, str]) -> Launch:
+    """The launch that the environment tells of; ``Launch("none")`` where no launcher is seen.
+
+    Raises ConfigError where a launcher's variables are set but are not numbers.
+    """
+    for launcher, rank, size, local_rank, local_size in LAUNCHERS:
+        if rank in environment and size in environment:
+            try:
+                world = int(environment[size])
+                local = int(environment.get(local_rank, environment[rank]))
+                if local_size is None:
+                    # "4(x2),3" means 4 tasks on each of two nodes, then 3: the first is ours
+                    # closely enough, since the harness starts equally many on each node.
+                    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", str(world))
+                    beside = int(re.match(r"\d+", tasks)[0])  # type: ignore[index]
+                else:
+                    beside = int(environment.get(local_size, world))
+                return Launch(launcher, int(environment[rank]), world, local, beside)
+            except (ValueError, TypeError) as error:
+                raise ConfigError(
+                    f"{launcher}'s {rank}={environment[rank]!r} and {size}={environment[size]!r} "
+                    f"are not a rank and a world size"
+                ) from error
+    return Launch("none")
+
+
+def visible_gpus(environment: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:
+    """NVIDIA GPUs that this process may use, counted without loading a framework."""
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    present = len([p for p in device_folder.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)])
+    if chosen is None or present == 0:
+        return present
+    return len([entry for entry in chosen.split(",") if entry.strip() not in ("", "-1")])
+
+
+def core_share(cores: list[int], local_rank: int, local_size: int, wanted: int | None) -> list[int]:
+    """The cores of local rank ``local_rank``: ``wanted`` of them, or an equal share.
+
+    Shares are disjoint while there are cores enough; with more ranks than cores, a rank gets
+    one core, which it shares.
+    """
+    width = min(wanted or max(1, len(cores) // local_size), len(cores))
+    first = local_rank * width
+    if first + width <= len(cores):
+        return cores[first : first + width]
+    return [cores[(first + i) % len(cores)] for i in range(width)]
+
+
+def available_cores() -> list[int]:
+    """The cores that this process may run on now."""
+    return sorted(os.sched_getaffinity(0))

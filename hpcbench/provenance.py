@@ -1,0 +1,65 @@
+"""What ran where: versions, hosts, devices, scheduler, and every setting that changes speed."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy")
+SETTINGS = (
+    "HOROVOD_", "NCCL_", "OMP_", "KMP_", "OMPI_MCA_", "UCX_", "TF_", "XLA_", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+SCHEDULER = (
+    "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT",
+    "SLURM_JOB_PARTITION", "SLURM_JOB_NODELIST", "SLURM_CLUSTER_NAME",
+)  # fmt: skip
+
+
+def collect() -> dict[str, Any]:
+    """Facts about this process' machine and software, ready for run.json."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "mpi": _mpi(),
+        "git_commit": _output("git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"),
+        "command": sys.argv,
+        "host": platform.node(),
+        "kernel": platform.release(),
+        "cores": sorted(os.sched_getaffinity(0)),
+        "cores_of_machine": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "gpu_driver": _gpu_driver(),
+        "scheduler": {name: os.environ[name] for name in SCHEDULER if name in os.environ},
+        "settings": {
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _mpi() -> str | None:
+    """The MPI library's own name of itself, where one is in use already."""
+    module = sys.modules.get("mpi4py.MPI")
+    return module.Get_library_version().split("\n")[0].rstrip("\0") if module else None
+
+
+def _gpu_driver() -> str | None:
+    version = Path("/proc/driver/nvidia/version")
+    return version.read_text().splitlines()[0] if version.exists() else None
+
+
+def _output(*command: str) -> str | None:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

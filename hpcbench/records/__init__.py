@@ -1,0 +1,1 @@
+"""The files of a run: their columns, their writer and their reader."""

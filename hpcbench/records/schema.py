@@ -1,0 +1,77 @@
+"""The columns of the result files and the fields of run.json: the only place that names them.
+
+History of ``SCHEMA_VERSION``: 1, the first.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+THROUGHPUT_FILE = "throughput.csv"
+ACCURACY_FILE = "accuracy.csv"
+RUN_FILE = "run.json"
+
+STATUS_RUNNING, STATUS_COMPLETE, STATUS_FAILED = "running", "complete", "failed"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Says which run a row belongs to; the first columns of both files."""
+
+    run_id: str
+    sweep: str
+    model: str
+    dataset: str
+    framework: str
+    strategy: str
+    devices: int
+    nodes: int
+    device_kind: str
+    scaling: str
+    batch_per_device: int
+    global_batch: int
+    precision: str
+    xla: bool
+    input: str
+    exchange: str
+    seed: int
+    repeat: int
+
+
+@dataclass(frozen=True)
+class ThroughputRow:
+    """One interval; times in seconds, the rate by the slowest rank."""
+
+    phase: str
+    interval: int
+    steps: int
+    samples: int
+    seconds: float
+    fastest_rank_seconds: float
+    mean_rank_seconds: float
+    samples_per_second: float
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """One epoch; ``elapsed_seconds`` is training time since the first measured step."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_metric: float
+    test_loss: float
+    test_metric: float
+    metric: str
+    train_seconds: float
+    elapsed_seconds: float
+
+
+def columns(row: type) -> list[str]:
+    """The header of a file of ``row``s."""
+    return [field.name for field in (*fields(Identity), *fields(row))]
+
+
+def values(identity: Identity, row: ThroughputRow | AccuracyRow) -> dict[str, Any]:
+    return asdict(identity) | asdict(row)

@@ -1,0 +1,170 @@
+"""Writes a run's files so that a reader, or a crash, never meets half a line.
+
+Rows are appended by whole lines with one write call each; run.json is written to a temporary
+name and renamed. One process writes a run: it holds a lock on the run's folder.
+"""
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.records.reader import is_complete
+from hpcbench.records.schema import (
+    ACCURACY_FILE,
+    RUN_FILE,
+    SCHEMA_VERSION,
+    STATUS_COMPLETE,
+    STATUS_FAILED,
+    STATUS_RUNNING,
+    THROUGHPUT_FILE,
+    AccuracyRow,
+    Identity,
+    ThroughputRow,
+    columns,
+    values,
+)
+
+Row = ThroughputRow | AccuracyRow
+
+
+def ensure_writable(folder: Path) -> None:
+    """Make ``folder`` and try a write in it; EnvironmentLacks says what does not work."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"hpcbench")
+        probe.unlink()
+    except OSError as error:
+        raise EnvironmentLacks(f"results folder {folder} cannot be written: {error}") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, whole or not at all; EnvironmentLacks on a full disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise EnvironmentLacks(f"{path} cannot be written: {error.strerror}") from error
+
+
+class RowFile:
+    """An append-only CSV file of one kind of row."""
+
+    def __init__(self, path: Path, kind: type, keep_rows: int) -> None:
+        self.path = path
+        self._columns = columns(kind)
+        kept: list[bytes] = []
+        if keep_rows and path.is_file():
+            kept = path.read_bytes().splitlines(keepends=True)[1 : keep_rows + 1]
+        header = ",".join(self._columns) + "\n"
+        write_atomically(path, header.encode() + b"".join(kept))
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self.rows = len(kept)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one line; if the disk takes only part of it, take that part back and raise."""
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerow(row)
+        line = text.getvalue().encode()
+        size = os.fstat(self._descriptor).st_size
+        try:
+            if os.write(self._descriptor, line) < len(line):
+                raise OSError("no space left on device")
+        except OSError as error:
+            os.truncate(self.path, size)
+            raise EnvironmentLacks(f"{self.path} cannot be written: {error}") from error
+        self.rows += 1
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class RunWriter:
+    """The one writer of a run's folder.
+
+    ``keep_rows`` is how many throughput and accuracy rows a resumed run keeps from before. A
+    second writer gets ConfigError, from the lock on the folder.
+    """
+
+    def __init__(self, folder: Path, identity: Identity, keep_rows: tuple[int, int] = (0, 0)):
+        self.folder = folder
+        self.identity = identity
+        self._lock = lock_folder(folder)
+        self._document: dict[str, Any] = {}
+        self._throughput = RowFile(folder / THROUGHPUT_FILE, ThroughputRow, keep_rows[0])
+        self._accuracy = RowFile(folder / ACCURACY_FILE, AccuracyRow, keep_rows[1])
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many throughput and accuracy rows there are."""
+        return self._throughput.rows, self._accuracy.rows
+
+    def throughput(self, row: ThroughputRow) -> None:
+        self._throughput.append(values(self.identity, row))
+
+    def accuracy(self, row: AccuracyRow) -> None:
+        self._accuracy.append(values(self.identity, row))
+
+    def start(self, document: dict[str, Any]) -> None:
+        """Write run.json for a run that is under way."""
+        self._document = {"schema_version": SCHEMA_VERSION, **document}
+        self._write(status=STATUS_RUNNING)
+
+    def add(self, **more: Any) -> None:
+        """Add facts that became known on the way; they reach the file with the next status."""
+        self._document.update(more)
+
+    def complete(self) -> None:
+        self._write(status=STATUS_COMPLETE)
+
+    def fail(self, failure: str, message: str) -> None:
+        self._write(status=STATUS_FAILED, failure=failure, message=message)
+
+    def _write(self, **status: Any) -> None:
+        text = json.dumps(self._document | status, indent=2, allow_nan=False)
+        write_atomically(self.folder / RUN_FILE, text.encode() + b"\n")
+
+    def close(self) -> None:
+        self._throughput.close()
+        self._accuracy.close()
+        os.close(self._lock)
+
+
+def lock_folder(folder: Path) -> int:
+    """Take the folder's lock, or raise ConfigError if another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError(f"another process is writing the run in {folder}") from error
+    return descriptor
+
+
+def claim_folder(folder_of: Callable[[int], Path], resume: bool) -> int:
+    """The first repeat whose folder is free, claimed by making it.
+
+    With ``resume``, a folder whose run is not complete counts as free.
+    """
+    repeat = 0
+    while True:
+        folder = folder_of(repeat)
+        try:
+            folder.mkdir(parents=True)
+            return repeat
+        except FileExistsError:
+            if resume and not is_complete(folder):
+                return repeat
+            repeat += 1

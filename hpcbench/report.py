@@ -1,0 +1,119 @@
+"""What a person sees of a run: progress while it goes on, and a table when it is over."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hpcbench import launch
+from hpcbench.records.schema import AccuracyRow, Identity, ThroughputRow
+
+RESAMPLES = 2000
+
+
+def _on_terminal() -> bool:
+    """Whether a person watches: mpirun gives its ranks a terminal even where it has none."""
+    if not sys.stdout.isatty():
+        return False
+    if launch.detect(os.environ).launcher == "none":
+        return True
+    try:
+        return os.readlink(f"/proc/{os.getppid()}/fd/1").startswith(("/dev/pts/", "/dev/tty"))
+    except OSError:
+        return False
+
+
+def warn(message: str) -> None:
+    print(f"hpcbench: warning: {message}", file=sys.stderr, flush=True)
+
+
+class TrainingProgress:
+    """A bar of intervals on a terminal; a line an epoch anywhere else."""
+
+    def __init__(self, intervals: int, epochs: int) -> None:
+        self._epochs = epochs
+        self._bar: Progress | None = None
+        if _on_terminal():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            self._task = self._bar.add_task("training", total=intervals)
+            self._bar.start()
+
+    def interval(self, row: ThroughputRow) -> None:
+        if self._bar:
+            rate = f"{row.samples_per_second:,.0f} samples/s"
+            self._bar.update(self._task, advance=1, description=rate)
+
+    def epoch(self, row: AccuracyRow) -> None:
+        line = (
+            f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  "
+            f"test accuracy {row.test_metric:.4f}  {row.train_seconds:.2f} s"
+        )
+        if self._bar:
+            self._bar.console.print(line)
+        else:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def rate_interval(rows: Sequence[ThroughputRow]) -> tuple[float, float, float]:
+    """Samples a second over all ``rows``, with a 95 % percentile bootstrap interval.
+
+    The rate is all samples over all seconds (never a mean of rates); the interval resamples the
+    timed intervals of this one run, so it does not cover what differs from run to run.
+    """
+    from scipy.stats import bootstrap
+
+    samples = np.array([row.samples for row in rows], float)
+    seconds = np.array([row.seconds for row in rows], float)
+    rate = samples.sum() / seconds.sum()
+    if len(rows) < 2:
+        return rate, rate, rate
+    interval = bootstrap(
+        (samples, seconds),
+        lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis),
+        paired=True, vectorized=True, n_resamples=RESAMPLES, method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return rate, interval.low, interval.high
+
+
+def summary(
+    identity: Identity,
+    rows: Sequence[ThroughputRow],
+    accuracy: AccuracyRow,
+    startup_seconds: float,
+    folder: Path,
+) -> None:
+    """Print the table that ends a run."""
+    rate, low, high = rate_interval(rows)
+    step = sum(row.seconds for row in rows) / sum(row.steps for row in rows)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("model", f"{identity.model} on {identity.dataset}"),
+        ("strategy", f"{identity.strategy}, {identity.exchange} exchange"),
+        ("devices", f"{identity.devices} x {identity.device_kind}"),
+        ("batch", f"{identity.batch_per_device} a device, {identity.global_batch} in all"),
+        ("rate", f"{rate:,.0f} samples/s  [{low:,.0f}, {high:,.0f}], "
+                 f"95 % within this run's {len(rows)} intervals"),
+        ("step time", f"{step * 1e3:,.3f} ms"),
+        ("test accuracy", f"{accuracy.test_metric:.4f} after {accuracy.epoch} epochs "
+                          f"and {accuracy.elapsed_seconds:,.1f} s of training"),
+        ("start-up", f"{startup_seconds:,.1f} s to the first measured step"),
+        ("files", str(folder)),
+    ):  # fmt: skip
+        table.add_row(name, value)
+    width = None if sys.stdout.isatty() else 120
+    Console(width=width, highlight=False).print(table)

@@ -1,0 +1,115 @@
+"""How devices share the work: one file a strategy, all behind the class Strategy."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.config import RunConfig
+from hpcbench.errors import ConfigError
+from hpcbench.launch import Launch
+from hpcbench.registry import Registry
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Strategy(ABC):
+    """A way to train on several devices at once.
+
+    A strategy is made after the process was bound to its cores and before TensorFlow
+    initializes; making it connects the ranks. ``rank`` and ``processes`` count processes;
+    ``world_size`` counts devices; this process drives ``replicas`` of them, the first of which
+    is device ``first_device``.
+    """
+
+    name: ClassVar[str]
+    # Ways to exchange gradients, the default first.
+    exchanges: ClassVar[tuple[str, ...]] = ("none",)
+    # Whether the ranks are processes that a launcher starts.
+    needs_launcher: ClassVar[bool] = False
+
+    rank: int = 0
+    processes: int = 1
+    world_size: int = 1
+    replicas: int = 1
+
+    @classmethod
+    def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
+        """The world size of a run, without loading TensorFlow.
+
+        Raises ConfigError where launcher and flags contradict each other, EnvironmentLacks
+        where there are not devices enough.
+        """
+        if config.exchange and config.exchange not in cls.exchanges:
+            raise ConfigError(
+                f"strategy {cls.name} has no exchange {config.exchange!r}; "
+                f"known: {', '.join(cls.exchanges)}"
+            )
+        if not cls.needs_launcher and launch.size > 1:
+            raise ConfigError(
+                f"strategy {cls.name} is one process, but {launch.launcher} started "
+                f"{launch.size}; choose horovod or mpi, or start it without {launch.launcher}"
+            )
+        if cls.needs_launcher and config.devices not in (None, launch.size):
+            raise ConfigError(
+                f"--devices {config.devices} contradicts {launch.launcher}, which started "
+                f"{launch.size}; start {config.devices} with horovodrun -np {config.devices}"
+            )
+        return launch.size
+
+    @abstractmethod
+    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
+        """Connect the ranks and configure devices; ``cores`` is CPU cores of this process."""
+
+    @property
+    def first_device(self) -> int:
+        return self.rank * self.replicas
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Variables of the model and the optimizer are made in here."""
+        return nullcontext()
+
+    def place(self, make: "Callable[[int], tf.Tensor]") -> Any:
+        """``make(replica)`` on each replica's device, to be given to :meth:`run`."""
+        return make(0)
+
+    def run(self, step: Callable[..., Any], *args: Any) -> "list[tf.Tensor]":
+        """Inside the compiled loop: ``step(replica, *args)`` on each replica of this process.
+
+        ``step`` returns a tuple of tensors; the result is their sums over the replicas.
+        """
+        return list(step(0, *args))
+
+    @abstractmethod
+    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        """Inside ``step``: the average of each tensor over all devices."""
+
+    @abstractmethod
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        """Outside the loop: all processes' ``values``, shape (processes, len(values)).
+
+        No process gets past it before all have reached it, so it serves as a barrier.
+        """
+
+    def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
+        """Give all processes rank 0's values; nothing to do in a single process."""
+
+    def abort(self) -> None:
+        """Called when this rank fails on its own, so that the others do not wait for ever."""
+
+
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", __name__)
+
+
+def choose(config: RunConfig, launch: Launch, gpus: int) -> type[Strategy]:
+    """The strategy asked for; ``auto`` is Horovod where a launcher started several processes,
+    mirrored where one process sees several devices, single otherwise."""
+    if config.strategy != "auto":
+        return STRATEGIES[config.strategy]
+    if launch.size > 1:
+        return STRATEGIES["horovod"]
+    return STRATEGIES["mirrored" if gpus > 1 or (config.devices or 1) > 1 else "single"]

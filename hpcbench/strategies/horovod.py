@@ -1,0 +1,66 @@
+"""Horovod: one process a device, started by horovodrun, mpirun or srun.
+
+Only Horovod's operations are used. Its ``DistributedOptimizer`` under Keras 3's ``compile`` and
+``fit`` runs without an error and exchanges nothing.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.launch import Launch
+from hpcbench.strategies import STRATEGIES, Strategy
+from hpcbench.strategies.buffers import flatten, unflatten
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@STRATEGIES.register("horovod")
+class Horovod(Strategy):
+    name = "horovod"
+    exchanges = ("grouped", "per-tensor", "flat")
+    needs_launcher = True
+
+    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
+        from hpcbench.devices import configure, pin_gpu
+
+        try:
+            import horovod.tensorflow as hvd
+        except ImportError as error:
+            raise EnvironmentLacks(
+                f"strategy horovod needs Horovod, which does not load here ({error}); "
+                f"run make setup, or choose --strategy mpi"
+            ) from error
+        configure(cores)
+        pin_gpu(launch.local_rank)
+        hvd.init()
+        if hvd.size() != launch.size:
+            raise EnvironmentLacks(
+                f"{launch.launcher} started {launch.size} processes but Horovod sees "
+                f"{hvd.size()}: it was built for another MPI; run make setup again"
+            )
+        self._hvd = hvd
+        self._exchange = exchange
+        self.rank, self.processes = hvd.rank(), hvd.size()
+        self.world_size = self.processes
+
+    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        if self._exchange == "per-tensor" or len(tensors) == 1:
+            return [self._hvd.allreduce(tensor, op=self._hvd.Average) for tensor in tensors]
+        if self._exchange == "flat":
+            flat = self._hvd.allreduce(flatten(tensors), op=self._hvd.Average)
+            return unflatten(flat, tensors)
+        return list(self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Average))
+
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        import tensorflow as tf
+
+        row = tf.constant([list(values)], tf.float64)
+        return np.asarray(self._hvd.allgather(row, name="gather"))
+
+    def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
+        self._hvd.broadcast_variables(list(variables), root_rank=0)

@@ -1,0 +1,84 @@
+"""``tf.distribute.MirroredStrategy``: one process, several GPUs or several logical CPU devices."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.config import RunConfig
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.launch import Launch
+from hpcbench.strategies import STRATEGIES, Strategy
+from hpcbench.strategies.buffers import flatten, unflatten
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@STRATEGIES.register("mirrored")
+class Mirrored(Strategy):
+    name = "mirrored"
+    exchanges = ("flat", "grouped")
+
+    @classmethod
+    def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
+        super().check(config, launch, gpus, cores)
+        there, kind = (gpus, "GPUs") if gpus else (cores // (config.cores_per_device or 1), "CPU")
+        devices = config.devices or there
+        if devices > there:
+            raise EnvironmentLacks(
+                f"--devices {devices} but this machine has {there} "
+                + (kind if gpus else f"CPU devices ({cores} cores)")
+            )
+        return devices
+
+    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
+        import tensorflow as tf
+
+        from hpcbench.devices import configure
+
+        configure(cores, inter_op=devices)
+        self.world_size = self.replicas = devices
+        self._flat = exchange == "flat"
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:
+            names = [f"/gpu:{index}" for index in range(devices)]
+        else:
+            tf.config.set_logical_device_configuration(
+                tf.config.list_physical_devices("CPU")[0],
+                [tf.config.LogicalDeviceConfiguration() for _ in range(devices)],
+            )
+            names = [f"/cpu:{index}" for index in range(devices)]
+        self._strategy = tf.distribute.MirroredStrategy(names)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return self._strategy.scope()
+
+    def place(self, make: "Callable[[int], tf.Tensor]") -> Any:
+        def value(context: Any) -> "tf.Tensor":
+            return make(context.replica_id_in_sync_group)
+
+        return self._strategy.experimental_distribute_values_from_function(value)
+
+    def run(self, step: Callable[..., Any], *args: Any) -> "list[tf.Tensor]":
+        import tensorflow as tf
+
+        def replica_step(*values: Any) -> Any:
+            context = tf.distribute.get_replica_context()
+            return step(context.replica_id_in_sync_group, *values)
+
+        per_replica = self._strategy.run(replica_step, args)
+        return [self._strategy.reduce("SUM", value, axis=None) for value in per_replica]
+
+    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if not self._flat or len(tensors) == 1:
+            return list(context.all_reduce("MEAN", list(tensors)))
+        return unflatten(context.all_reduce("MEAN", flatten(tensors)), tensors)
+
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        return np.array([values], np.float64)

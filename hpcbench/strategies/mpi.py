@@ -1,0 +1,75 @@
+"""mpi4py: one ``MPI_Allreduce`` on one flat gradient buffer a step, and nothing else.
+
+On CPUs the floor that the other strategies are held against.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.launch import Launch
+from hpcbench.strategies import STRATEGIES, Strategy
+from hpcbench.strategies.buffers import flatten, unflatten
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@STRATEGIES.register("mpi")
+class Mpi(Strategy):
+    name = "mpi"
+    exchanges = ("flat",)
+    needs_launcher = True
+
+    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            raise EnvironmentLacks(
+                f"strategy mpi needs an MPI library, which does not load here ({error}); "
+                f"install one (Debian: apt-get install openmpi-bin libopenmpi-dev)"
+            ) from error
+        from hpcbench.devices import configure, pin_gpu
+
+        configure(cores)
+        pin_gpu(launch.local_rank)
+        self._comm = MPI.COMM_WORLD
+        if self._comm.size != launch.size:
+            raise EnvironmentLacks(
+                f"{launch.launcher} started {launch.size} processes but mpi4py sees "
+                f"{self._comm.size}: it uses another MPI than the launcher's"
+            )
+        self.rank, self.processes = self._comm.rank, self._comm.size
+        self.world_size = self.processes
+
+    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        if self.processes == 1:
+            return list(tensors)
+
+        def allreduce(local: NDArray[np.float32]) -> NDArray[np.float32]:
+            total = np.empty_like(local)
+            self._comm.Allreduce(local, total)
+            total *= np.float32(1 / self.processes)
+            return total
+
+        import tensorflow as tf
+
+        flat = flatten(tensors)
+        total = tf.numpy_function(allreduce, [flat], flat.dtype)
+        return unflatten(tf.ensure_shape(total, flat.shape), tensors)
+
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        mine = np.array(values, np.float64)
+        rows = np.empty((self.processes, len(mine)), np.float64)
+        self._comm.Allgather(mine, rows)
+        return rows
+
+    def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
+        for variable in variables:
+            variable.assign(self._comm.bcast(variable.numpy(), root=0))
+
+    def abort(self) -> None:
+        self._comm.Abort(4)
