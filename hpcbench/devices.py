@@ -8,10 +8,13 @@ import tensorflow as tf
 from hpcbench.errors import EnvironmentLacks
 
 
-def configure(cores: int, inter_op: int = 1) -> None:
-    """Use ``cores`` threads within an operation, and take GPU memory as it is needed."""
+def configure(cores: int, replicas: int = 1) -> None:
+    """Threads for ``cores`` CPU cores and ``replicas`` devices; GPU memory as it is needed.
+
+    Two operations at a time where there are two cores: a convolution's two gradients.
+    """
     tf.config.threading.set_intra_op_parallelism_threads(cores)
-    tf.config.threading.set_inter_op_parallelism_threads(inter_op)
+    tf.config.threading.set_inter_op_parallelism_threads(max(replicas, min(cores, 2)))
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
 

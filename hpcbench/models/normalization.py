@@ -27,11 +27,28 @@ def batch_normalization(
     inside the training step.
     """
     import keras
+    import tensorflow as tf
+
+    class FusedBatchNormalization(keras.layers.BatchNormalization):
+        """The same function as Keras' layer; on images as TensorFlow's one fused kernel."""
+
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            if not training or len(inputs.shape) != 4:
+                return super().call(inputs, training=training, mask=mask)
+            outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                inputs, self.gamma.value, self.beta.value, epsilon=self.epsilon, is_training=True
+            )
+            # The kernel gives the variance with Bessel's correction, Keras keeps it without.
+            count = tf.cast(tf.size(inputs) / inputs.shape[-1], variance.dtype)
+            self._keep(self.moving_mean, mean)
+            self._keep(self.moving_variance, variance * (count - 1) / count)
+            return outputs
+
+        def _keep(self, moving: Any, now: "tf.Tensor") -> None:
+            moving.assign(moving * self.momentum + now * (1 - self.momentum))
 
     if mode == "local":
-        return keras.layers.BatchNormalization
-
-    import tensorflow as tf
+        return FusedBatchNormalization
 
     @tf.custom_gradient
     def averaged(statistics: tf.Tensor) -> Any:

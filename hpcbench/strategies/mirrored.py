@@ -39,7 +39,7 @@ class Mirrored(Strategy):
 
         from hpcbench.devices import configure
 
-        configure(cores, inter_op=devices)
+        configure(cores, replicas=devices)
         self.world_size = self.replicas = devices
         self._flat = exchange == "flat"
         gpus = tf.config.list_physical_devices("GPU")
