@@ -12,7 +12,7 @@ from hpcbench.errors import ConfigError, unknown_name
 from hpcbench.models import MODELS, ModelSpec
 
 # A name becomes a folder, and later part of a job script: nothing that a shell could read.
-SafeName = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
@@ -90,7 +90,11 @@ class OutputConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     results: Path = Field(Path("results"), description="folder of all results")
-    sweep: str = Field("adhoc", description="folder below it, and the sweep's name in every row")
+    sweep: str = Field(
+        "adhoc",
+        pattern=NAME_PATTERN,
+        description="folder below it, and the sweep's name in every row",
+    )
     data_dir: Path | None = Field(None, description="folder that holds the data set")
     resume: bool = Field(False, description="go on from the run's checkpoint if there is one")
 

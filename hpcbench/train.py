@@ -73,6 +73,7 @@ def check(config: RunConfig, output: OutputConfig) -> Checked:
         ensure_writable(output.results)
     # What "auto" came to is part of what was measured.
     config = config.model_copy(update={
+        "dataset": source.spec.name,
         "strategy": strategy.name,
         "devices": world_size,
         "exchange": config.exchange or strategy.exchanges[0],

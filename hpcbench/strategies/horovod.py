@@ -49,6 +49,8 @@ class Horovod(Strategy):
         self.world_size = self.processes
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        if self.processes == 1:
+            return list(tensors)
         if self._exchange == "per-tensor" or len(tensors) == 1:
             return [self._hvd.allreduce(tensor, op=self._hvd.Average) for tensor in tensors]
         if self._exchange == "flat":

@@ -1,0 +1,20 @@
+# make sweep: set up, run the default local sweep, draw its plots.   make test: set up and test.
+.PHONY: setup sweep test lint
+
+PYTHON_OF_VENV = .venv/bin/python
+SWEEP = jobs/sweeps/default.toml
+
+setup:
+	@containers/setup.sh
+
+sweep: setup
+	@$(PYTHON_OF_VENV) -m hpcbench.sweep run $(SWEEP)
+	@$(PYTHON_OF_VENV) analysis/plot_scaling.py results/default --output figures
+
+test: setup lint
+	@$(PYTHON_OF_VENV) -m pytest
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
