@@ -67,7 +67,8 @@ if ! compgen -G "$wheels/*.whl" >/dev/null; then
     if [ "$nccl" = nccl ]; then export HOROVOD_GPU_OPERATIONS=NCCL; fi
     built=$(mktemp -d)
     # The build has to see TensorFlow, so it cannot be isolated; CMake comes from the environment.
-    PATH="$PWD/$venv/bin:$PATH" MAKEFLAGS="-j$(nproc)" pip wheel --no-build-isolation --no-deps \
+    # pip would keep the wheel for any TensorFlow, so its cache stays out of it.
+    PATH="$PWD/$venv/bin:$PATH" MAKEFLAGS="-j$(nproc)" pip wheel --no-cache-dir --no-build-isolation --no-deps \
         -w "$built" "horovod==$horovod" >"$built/log" 2>&1 ||
         { tail -n 20 "$built/log" >&2; stop "Horovod did not compile; the whole log is $built/log"; }
     mkdir -p "$wheels"
