@@ -1,23 +1,34 @@
 """Binds a process to its own CPU cores, so that 1 -> 2 devices compares like with like."""
 
 import os
+from dataclasses import dataclass
 
 from hpcbench.config import RunConfig
 from hpcbench.launch import Launch, available_cores, core_share
 from hpcbench.report import warn
 
 
-def bind_cores(launch: Launch, config: RunConfig, process_per_device: bool) -> int:
-    """Bind this process to its cores, unless the launcher did; returns how many it has.
+@dataclass(frozen=True)
+class Cores:
+    """This process' cores, and with how many processes it shares each of them."""
+
+    count: int
+    processes_per_core: int = 1
+
+
+def bind_cores(launch: Launch, config: RunConfig, process_per_device: bool) -> Cores:
+    """Bind this process to its cores, unless the launcher did.
 
     Has to come before TensorFlow, whose threads inherit the binding, and before MPI starts.
     """
     cores = available_cores()
     machine = os.cpu_count() or 1
+    processes_per_core = 1
     if process_per_device:
         local_rank, local_size = launch.local_rank, launch.local_size
         if local_size > machine:
             # Open MPI spins while it waits; with several ranks to a core that starves the others.
+            processes_per_core = -(-local_size // machine)
             os.environ["OMPI_MCA_mpi_yield_when_idle"] = "1"
             if launch.rank == 0:
                 warn(
@@ -31,7 +42,7 @@ def bind_cores(launch: Launch, config: RunConfig, process_per_device: bool) -> i
         cores = cores[: config.cores_per_device * (config.devices or 1)]
     os.sched_setaffinity(0, cores)
     os.environ.setdefault("OMP_NUM_THREADS", str(len(cores)))
-    return len(cores)
+    return Cores(len(cores), processes_per_core)
 
 
 def _bound_by_launcher(cores: list[int]) -> bool:

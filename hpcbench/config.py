@@ -54,8 +54,8 @@ class RunConfig(BaseModel):
     batchnorm: Literal["local", "sync"] = Field(
         "local", description="batch normalization over each device's share or the global batch"
     )
-    precision: Literal["float32", "mixed_bfloat16"] = Field(
-        "float32", description="of the arithmetic; weights stay float32"
+    precision: Literal["float32", "mixed_bfloat16", "float64"] = Field(
+        "float32", description="of the arithmetic; float64 is there to check that devices agree"
     )
     xla: bool = Field(False, description="compile forward and backward pass with XLA")
     input: Literal["resident", "stream", "synthetic"] = Field(

@@ -38,13 +38,19 @@ def pin_gpu(local_rank: int) -> None:
     tf.config.set_visible_devices(gpus, "GPU")
 
 
-def device_kind(cores_per_device: int) -> str:
-    """The name of a device of this process, as it stands in every row."""
+def device_kind(cores_per_device: int, processes_per_core: int) -> str:
+    """The name of a device of this process, as it stands in every row.
+
+    A CPU share is named with its size, since rates of shares of another size are not comparable.
+    """
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
         return str(details.get("device_name", "GPU"))
-    return f"{cpu_name()} ({cores_per_device} core{'s' * (cores_per_device > 1)})"
+    share = f"{cores_per_device} core{'s' * (cores_per_device > 1)}"
+    if processes_per_core > 1:
+        share = f"1/{processes_per_core} core"
+    return f"{cpu_name()} ({share})"
 
 
 def cpu_name() -> str:

@@ -76,7 +76,7 @@ def read(paths: list[Path]) -> Arrays:
         return _checked(paths[0], *(read_idx(path) for path in paths))
     names = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(paths[0], allow_pickle=False) as file:
+        with open(paths[0], "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = [file[name] for name in names]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"data file {paths[0]} is corrupt or unreadable: {error}") from error

@@ -37,7 +37,7 @@ def save(path: Path, variables: Sequence[tf.Variable], progress: Progress) -> No
 def read_progress(path: Path) -> Progress:
     """How far the checkpoint is; DataError if the file is corrupt."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             return Progress(**{name: file[name].item() for name in asdict(Progress())})
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(f"checkpoint {path} is corrupt: {error}; delete it to start anew") from error
@@ -46,7 +46,7 @@ def read_progress(path: Path) -> Progress:
 def load(path: Path, variables: Sequence[tf.Variable]) -> None:
     """Put the saved values into ``variables``; DataError if they do not fit."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             for i, variable in enumerate(variables):
                 variable.assign(file[f"variable_{i}"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:

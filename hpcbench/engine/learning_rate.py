@@ -15,4 +15,4 @@ def rates(
     step = np.arange(first_step, first_step + steps, dtype=np.float64)
     if warmup_steps <= 0:
         return np.full(steps, scaled)
-    return base + (scaled - base) * np.minimum(step / warmup_steps, 1.0)
+    return base + (scaled - base) * (np.minimum(step, warmup_steps) / warmup_steps)

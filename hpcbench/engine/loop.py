@@ -130,14 +130,15 @@ class TrainingLoop:
             tape.watch(weights)
             logits = self._model(self._scaled(images), training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            objective = tf.reduce_sum(losses) * per_sample
-        return tape.gradient(objective, weights), tf.reduce_sum(losses), _correct(logits, labels)
+            objective = tf.reduce_sum(losses) * tf.cast(per_sample, losses.dtype)
+        loss = tf.cast(tf.reduce_sum(losses), tf.float32)
+        return tape.gradient(objective, weights), loss, _correct(logits, labels)
 
     def _train(
         self, images: tf.Tensor, labels: tf.Tensor, per_sample: tf.Tensor, scalars: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         gradients, loss, correct = self._gradients(images, labels, per_sample)
-        self._optimizer.apply(scalars, self._strategy.mean(gradients))
+        self._optimizer.update(scalars, self._strategy.mean(gradients))
         return loss, correct
 
     def _trace_resident(self) -> Any:
@@ -213,7 +214,7 @@ class TrainingLoop:
             gradients, loss, correct = self._forward_backward(
                 images[replica][:taken], labels[replica][:taken], counted / mean_share
             )
-            self._optimizer.apply(scalars, self._strategy.mean(gradients))
+            self._optimizer.update(scalars, self._strategy.mean(gradients))
             return loss * counted, correct * counted
 
         return self._strategy.run(step)

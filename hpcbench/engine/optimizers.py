@@ -30,9 +30,13 @@ class Optimizer(ABC):
         """Rows of scalars for the steps from ``first_step`` (0 is the first), shape (n, scalar_count)."""
         return rates[:, np.newaxis].astype(np.float32)
 
-    @abstractmethod
-    def apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
+    def update(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
         """Update the variables, inside the step of one replica."""
+        self._apply(tf.cast(scalars, self.variables[0].dtype), gradients)
+
+    @abstractmethod
+    def _apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
+        """:meth:`update` with the scalars in the variables' type."""
 
 
 class Adam(Optimizer):
@@ -47,7 +51,7 @@ class Adam(Optimizer):
         # The kernel divides by (1 - beta_1^t) and multiplies by sqrt(1 - beta_2^t).
         return np.stack([rates, self.BETA_1**step, self.BETA_2**step], axis=1).astype(np.float32)
 
-    def apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
+    def _apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
         rate, power_1, power_2 = tf.unstack(scalars, 3)
         for variable, m, v, gradient in zip(self.variables, *self.slots, gradients, strict=True):
             tf.raw_ops.ResourceApplyAdam(
@@ -66,7 +70,7 @@ class Sgd(Optimizer):
         super().__init__(variables)
         self.momentum = momentum
 
-    def apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
+    def _apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
         rate = scalars[0]
         for variable, velocity, gradient in zip(
             self.variables, self.slots[0], gradients, strict=True
@@ -83,7 +87,7 @@ class Adadelta(Optimizer):
     slots_per_variable = 2
     RHO, EPSILON = 0.95, 1e-7
 
-    def apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
+    def _apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
         rate = scalars[0]
         for variable, squares, updates, gradient in zip(
             self.variables, *self.slots, gradients, strict=True

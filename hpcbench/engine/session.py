@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from hpcbench.binding import Cores
 from hpcbench.config import RunConfig
 from hpcbench.engine.checkpoint import CHECKPOINT_FILE, Progress, load, read_progress, save
 from hpcbench.engine.stop import StopSignal, gone
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from hpcbench.train import Checked
 
 
-def run(checked: "Checked", cores: int) -> None:
-    """Train on ``cores`` CPU cores of this process, and write the run's files.
+def run(checked: "Checked", cores: Cores) -> None:
+    """Train on this process' ``cores``, and write the run's files.
 
     Raises HpcbenchError, with the files left readable.
     """
@@ -51,14 +52,14 @@ def run(checked: "Checked", cores: int) -> None:
 class Session:
     """One process' part in a run; rank 0 is the one that writes."""
 
-    def __init__(self, checked: "Checked", cores: int) -> None:
+    def __init__(self, checked: "Checked", cores: Cores) -> None:
         self._checked = checked
         self._cores = cores
         self._writer: RunWriter | None = None
         self._peers: dict[int, int] = {}
         self._stop = StopSignal(self._terminated)
         self._strategy: Strategy = checked.strategy(
-            checked.launch, checked.plan.world_size, self._cores, checked.config.exchange or "none"
+            checked.launch, checked.plan.world_size, cores.count, checked.config.exchange or "none"
         )
 
     @property
@@ -175,7 +176,9 @@ class Session:
             strategy=config.strategy,
             devices=plan.world_size,
             nodes=nodes,
-            device_kind=device_kind(self._cores // self._strategy.replicas),
+            device_kind=device_kind(
+                self._cores.count // self._strategy.replicas, self._cores.processes_per_core
+            ),
             scaling=config.scaling,
             batch_per_device=plan.batch_per_device,
             global_batch=plan.global_batch,

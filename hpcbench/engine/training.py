@@ -53,14 +53,14 @@ class Training:
         self._stop_requested = stop_requested
         self._clock = Clock(strategy.gather)
         keras.utils.set_random_seed(seed)
-        policy = config.precision if config.precision != "float32" else "float32"
-        keras.config.set_dtype_policy(policy)
+        keras.config.set_dtype_policy(config.precision)
         with strategy.scope():
             self.model = MODELS[config.model].build(
                 BuildContext(
                     input_shape=spec.input_shape,
                     classes=spec.classes,
                     seed=seed + 1_000_003 * strategy.rank,
+                    logits_dtype="float64" if config.precision == "float64" else "float32",
                     batch_normalization=batch_normalization(config.batchnorm, strategy.mean),
                 )
             )

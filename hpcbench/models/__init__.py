@@ -20,12 +20,14 @@ class BuildContext:
     """What a builder needs to know of the run.
 
     ``batch_normalization`` makes a batch normalization layer with the run's choice of local
-    or synchronized statistics; ``seed`` seeds this process's random layers.
+    or synchronized statistics; ``seed`` seeds this process's random layers; ``logits_dtype`` is
+    the type of the output, float32 unless all is float64.
     """
 
     input_shape: tuple[int, ...]
     classes: int
     seed: int
+    logits_dtype: str
     batch_normalization: "BatchNormalizationFactory"
 
 

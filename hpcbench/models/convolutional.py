@@ -24,7 +24,7 @@ def _cnn(
             [
                 Input(context.input_shape),
                 *body(context, layers),
-                layers.Dense(context.classes, dtype="float32", name="logits"),
+                layers.Dense(context.classes, dtype=context.logits_dtype, name="logits"),
             ],
             name=name,
         )

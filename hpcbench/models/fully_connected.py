@@ -19,7 +19,7 @@ def _register(
                 Input(context.input_shape),
                 layers.Flatten(),
                 *(layers.Dense(width, activation="relu") for width in widths),
-                layers.Dense(context.classes, dtype="float32", name="logits"),
+                layers.Dense(context.classes, dtype=context.logits_dtype, name="logits"),
             ],
             name=name,
         )

@@ -33,7 +33,7 @@ def batch_normalization(
         """The same function as Keras' layer; on images as TensorFlow's one fused kernel."""
 
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-            if not training or len(inputs.shape) != 4:
+            if not training or len(inputs.shape) != 4 or inputs.dtype == tf.float64:
                 return super().call(inputs, training=training, mask=mask)
             outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
                 inputs, self.gamma.value, self.beta.value, epsilon=self.epsilon, is_training=True

@@ -52,7 +52,7 @@ class Mpi(Strategy):
         def allreduce(local: NDArray[np.float32]) -> NDArray[np.float32]:
             total = np.empty_like(local)
             self._comm.Allreduce(local, total)
-            total *= np.float32(1 / self.processes)
+            total *= 1 / self.processes
             return total
 
         import tensorflow as tf

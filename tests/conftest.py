@@ -1,0 +1,67 @@
+"""Runs the real program in processes of its own, on whatever real data this machine has."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TIME_LIMIT = 240
+
+
+@dataclass(frozen=True)
+class Finished:
+    status: int
+    output: str
+    errors: str
+
+
+def environment(**more: str) -> dict[str, str]:
+    """As a user's shell in the virtual environment has it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return os.environ | {"PATH": path} | root | more
+
+
+def run(command: Sequence[str], **options: Any) -> Finished:
+    """Run to the end from the project's folder."""
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=TIME_LIMIT,
+        check=False, cwd=options.pop("cwd", ROOT), env=options.pop("env", environment()), **options,
+    )  # fmt: skip
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def launcher(strategy: str, devices: int) -> list[str]:
+    if strategy not in ("horovod", "mpi"):
+        return []
+    return ["mpirun", "-np", str(devices), "--bind-to", "none", "--oversubscribe"]
+
+
+def train_command(results: Path, *flags: str, strategy: str = "single", devices: int = 1) -> list[str]:
+    return [
+        *launcher(strategy, devices), sys.executable, "-m", "hpcbench.train",
+        f"--results={results}", f"--strategy={strategy}", f"--devices={devices}", *flags,
+    ]  # fmt: skip
+
+
+def train(results: Path, *flags: str, strategy: str = "single", devices: int = 1) -> Finished:
+    """One run of hpcbench.train under its launcher."""
+    return run(train_command(results, *flags, strategy=strategy, devices=devices))
+
+
+def only_run(results: Path) -> tuple[Path, dict[str, Any]]:
+    """The one run below ``results``: its folder and its run.json."""
+    (path,) = results.rglob("run.json")
+    return path.parent, json.loads(path.read_text())
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"

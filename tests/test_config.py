@@ -1,0 +1,77 @@
+"""A run is described once, checked once, and hashed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcbench.config import RunConfig, parse, schedule
+from hpcbench.engine.learning_rate import rates
+from hpcbench.errors import ConfigError
+
+
+def test_the_workshops_defaults():
+    plan = schedule(RunConfig(model="cnn-2"), 1, 60_000)
+    assert (plan.optimizer, plan.learning_rate, plan.momentum) == ("sgd", 0.01, 0.9)
+    assert (plan.global_batch, plan.epochs, plan.full_steps, plan.remainder) == (32, 10, 1875, 0)
+
+
+def test_weak_keeps_the_device_batch_and_strong_the_global_one():
+    weak = schedule(RunConfig(batch=64, scaling="weak"), 4, 1000)
+    strong = schedule(RunConfig(batch=64, scaling="strong"), 4, 1000)
+    assert (weak.batch_per_device, weak.global_batch) == (64, 256)
+    assert (strong.batch_per_device, strong.global_batch) == (16, 64)
+
+
+def test_horovods_epochs_rule_rounds_up():
+    plan = schedule(RunConfig(epochs=12, epochs_rule="horovod"), 5, 1000)
+    assert plan.epochs == 3
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
+def test_learning_rate_scales_with_the_world_size(rule, factor):
+    plan = schedule(RunConfig(learning_rate=0.1, lr_scaling=rule), 4, 1000)
+    assert plan.scaled_learning_rate == pytest.approx(0.1 * factor)
+
+
+@given(st.integers(0, 50), st.integers(1, 50), st.floats(0, 40))
+def test_warm_up_rises_to_the_scaled_rate_and_stays(first, steps, warmup):
+    values = rates(0.1, 0.8, warmup, first, steps)
+    assert ((values >= 0.1 - 1e-12) & (values <= 0.8 + 1e-12)).all()
+    assert (values[1:] >= values[:-1]).all()
+    assert values[-1] == pytest.approx(0.8) or first + steps - 1 < warmup
+
+
+def test_run_id_changes_with_any_setting():
+    configs = [RunConfig(), RunConfig(seed=1), RunConfig(repeat=1), RunConfig(xla=True)]
+    assert len({config.run_id for config in configs}) == len(configs)
+    assert RunConfig().run_id == RunConfig(model="fc-64").run_id
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"batch": 0}, "--batch 0"),
+        ({"modle": "fc-64"}, "did you mean 'model'"),
+        ({"scaling": "wide"}, "'weak' or 'strong'"),
+        ({"learning_rate": "fast"}, "--learning-rate fast"),
+    ],
+)
+def test_a_bad_value_is_one_sentence(values, says):
+    with pytest.raises(ConfigError) as error:
+        parse(RunConfig, values)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (RunConfig(batch=128, scaling="strong"), "multiple of 3"),
+        (RunConfig(batch=500), "larger than"),
+        (RunConfig(train_samples=2000), "only 1000"),
+        (RunConfig(model="fc-46"), "did you mean 'fc-64'"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(config, says):
+    with pytest.raises(ConfigError, match=says):
+        schedule(config, 3, 1000)

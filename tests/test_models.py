@@ -1,0 +1,95 @@
+"""The workshop's models, exactly; their optimizers as Keras has them; its worked examples."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hpcbench.datasets import DATASETS
+from hpcbench.engine import optimizers
+from hpcbench.engine.flops import forward_flops
+from hpcbench.models import MODELS, BuildContext
+from hpcbench.models.normalization import batch_normalization
+
+SPEC = DATASETS["mnist"]
+
+
+def build(name, mode="local"):
+    factory = batch_normalization(mode, list)
+    return MODELS[name].build(BuildContext(SPEC.input_shape, SPEC.classes, 0, "float32", factory))
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_parameter_counts_are_the_workshops(name):
+    model = build(name)
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    assert model.count_params() == MODELS[name].parameters
+    assert trainable == MODELS[name].trainable_parameters
+    assert model(tf.zeros((2, *SPEC.input_shape))).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("adam", lambda: keras.optimizers.Adam(0.01)),
+        ("sgd", lambda: keras.optimizers.SGD(0.01, momentum=0.9)),
+        ("adadelta", lambda: keras.optimizers.Adadelta(0.5)),
+    ],
+)
+def test_optimizers_update_as_keras_does(name, theirs):
+    generator = np.random.default_rng(0)
+    start = generator.normal(size=(5, 3)).astype("float32")
+    mine, other = tf.Variable(start), keras.Variable(start)
+    optimizer = optimizers.make(name, [mine], momentum=0.9)
+    reference = theirs()
+    rate = float(reference.learning_rate)
+    for step in range(6):
+        gradient = tf.constant(generator.normal(size=(5, 3)).astype("float32"))
+        row = optimizer.scalars(step, np.array([rate]))[0]
+        optimizer.update(tf.constant(row), [gradient])
+        reference.apply([gradient], [other])
+    np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("mode", ["local", "sync"])
+@pytest.mark.parametrize("shape", [(8, 5, 5, 3), (8, 3)])
+def test_batch_normalization_computes_what_keras_computes(mode, shape):
+    x = tf.random.stateless_normal(shape, (1, 2)) * 3 + 1
+    ours, theirs = batch_normalization(mode, list)(), keras.layers.BatchNormalization()
+    for training in (True, True, False):
+        a, b = ours(x, training=training), theirs(x, training=training)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    for mine, other in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_flops_of_a_convolution_follow_its_output_width():
+    # (W - N + 2P) / S + 1 = 26 positions a side; 3 * 3 * 1 * 32 weights; 2 operations each.
+    first = 26 * 26 * 3 * 3 * 32 * 2
+    rest = 2 * (13 * 13 * 32 * 100 + 100 * 10)
+    assert forward_flops(build("cnn-1")) == first + rest
+
+
+def test_the_workshops_forward_pass():
+    """Inputs (0.5, 0.9, -0.3) through its 3-3-2 network of sigmoid units."""
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(3, "sigmoid", use_bias=False),
+            keras.layers.Dense(2, "sigmoid", use_bias=False),
+        ]
+    )
+    hidden = np.array([[1, -2, 2], [2, 1, -4], [1, -1, 0]], float).T
+    output = np.array([[-3, 1, -3], [0, 1, 2]], float).T
+    model.set_weights([hidden, output])
+    result = model(np.array([[0.5, 0.9, -0.3]], "float32")).numpy()[0]
+    np.testing.assert_allclose(result, [0.35, 0.85], atol=0.005)
+
+
+def test_the_workshops_softmax_and_cross_entropy():
+    logits = tf.constant([[4.8, -2.6, 2.9]])
+    np.testing.assert_allclose(tf.nn.softmax(logits)[0], [0.87, 0, 0.13], atol=0.005)
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits([0], logits)
+    np.testing.assert_allclose(loss, [0.14], atol=0.005)
