@@ -8,6 +8,9 @@ from hpcbench.models import MODELS, BuildContext, ModelSpec
 if TYPE_CHECKING:
     import keras
 
+# He et al., arXiv 1502.01852: weights as wide as layers followed by ReLU need them.
+RELU = {"activation": "relu", "kernel_initializer": "he_uniform"}
+
 
 def _cnn(
     name: str,
@@ -49,44 +52,44 @@ def _cnn(
 
 def _cnn_1(context: BuildContext, layers: Any) -> list[Any]:
     return [
-        layers.Conv2D(32, 3, activation="relu"),
+        layers.Conv2D(32, 3, **RELU),
         layers.MaxPooling2D(2),
         layers.Flatten(),
-        layers.Dense(100, activation="relu"),
+        layers.Dense(100, **RELU),
     ]
 
 
 def _cnn_2(context: BuildContext, layers: Any) -> list[Any]:
     return [
-        layers.Conv2D(32, 3, activation="relu"),
-        layers.Conv2D(64, 3, activation="relu"),
+        layers.Conv2D(32, 3, **RELU),
+        layers.Conv2D(64, 3, **RELU),
         layers.MaxPooling2D(2),
         layers.Flatten(),
-        layers.Dense(128, activation="relu"),
+        layers.Dense(128, **RELU),
     ]
 
 
 def _cnn_dropout(context: BuildContext, layers: Any) -> list[Any]:
     return [
-        layers.Conv2D(32, 3, activation="relu"),
-        layers.Conv2D(64, 3, activation="relu"),
+        layers.Conv2D(32, 3, **RELU),
+        layers.Conv2D(64, 3, **RELU),
         layers.MaxPooling2D(2),
         layers.Dropout(0.25, seed=context.seed),
         layers.Flatten(),
-        layers.Dense(128, activation="relu"),
+        layers.Dense(128, **RELU),
         layers.Dropout(0.5, seed=context.seed + 1),
     ]
 
 
 def _cnn_batchnorm(context: BuildContext, layers: Any) -> list[Any]:
     return [
-        layers.Conv2D(32, 3, activation="relu"),
+        layers.Conv2D(32, 3, **RELU),
         context.batch_normalization(),
-        layers.Conv2D(64, 3, activation="relu"),
+        layers.Conv2D(64, 3, **RELU),
         layers.MaxPooling2D(2),
         context.batch_normalization(),
         layers.Flatten(),
-        layers.Dense(128, activation="relu"),
+        layers.Dense(128, **RELU),
         context.batch_normalization(),
     ]
 
