@@ -1,11 +1,11 @@
 """Prepares TensorFlow's devices for a process: threads, memory growth, pinning, names."""
 
 import os
-from pathlib import Path
 
 import tensorflow as tf
 
 from hpcbench.errors import EnvironmentLacks
+from hpcbench.provenance import cpu_name
 
 
 def configure(cores: int, replicas: int = 1) -> None:
@@ -51,11 +51,3 @@ def device_kind(cores_per_device: int, processes_per_core: int) -> str:
     if processes_per_core > 1:
         share = f"1/{processes_per_core} core"
     return f"{cpu_name()} ({share})"
-
-
-def cpu_name() -> str:
-    """The processor's name as the kernel gives it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return os.uname().machine
