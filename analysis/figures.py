@@ -61,8 +61,7 @@ def panels(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _series(rows: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    for key, series in rows.groupby(WITHIN, observed=True, sort=True):
-        yield key, series
+    yield from rows.groupby(WITHIN, observed=True, sort=True)
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:

@@ -12,7 +12,7 @@ import style
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hpcbench.records.reader import read_results  # noqa: E402
+from hpcbench.records.reader import read_results
 
 
 def main() -> int:
@@ -29,8 +29,9 @@ def main() -> int:
     if not results.runs:
         return _stop(3, f"no complete run below {arguments.results}")
     style.use()
-    from figures import all_figures
     from scaling import ENOUGH_RUNS, accuracy_curves, scaling_table
+
+    from figures import all_figures
 
     table = scaling_table(results.throughput)
     few = table[~table["enough_runs"]]

@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy_table.py [--models fc-64 ...] [--seeds 3] [--results DIR]
 
-Epochs are those behind the workshop's score table, the data is MNIST. Finished runs are kept and skipped,
-so it can be stopped and started again.
+Epochs are those behind the workshop's score table, the data is MNIST. Finished runs are kept and
+skipped, so it can be stopped and started again.
 """
 
 import argparse

@@ -1,26 +1,24 @@
 """What exchanging gradients costs two ranks, way by way, beside the compute of a step alone.
 
-    python benchmarks/exchange.py [--models fc-64 ...] [--rounds 7] [--timeline]
+    python benchmarks/exchange.py [--models fc-64 ...] [--launches 3] [--cycle-times 0.3 5]
 
-Two processes, each bound to a core of its own. In them the ways take turns, some steps each:
+Three pairs of processes take turns, each process bound to a core of its own: one with mpi4py
+alone, one with Horovod over MPI, one with Horovod over Gloo (Horovod's background thread would
+disturb the others in the same process). Within a pair the ways take turns, some steps each:
 the step without any exchange (both ranks at it, so that they compete for the machine as they do
-in training), a bare ``MPI_Allreduce`` of as many bytes, and the whole step under mpi4py and
-under Horovod tensor by tensor, grouped and as one flat buffer. Then the same under Horovod's
-Gloo. The time of a way in a round is the slowest rank's. ``--timeline`` adds Horovod's own
-account of where the time of a flat exchange goes.
+in training), a bare ``MPI_Allreduce`` of as many bytes, and the whole step exchanging tensor by
+tensor, grouped, or as one flat buffer. The time of a way is the slowest rank's. ``--cycle-times``
+repeats Horovod over MPI with other values of ``HOROVOD_CYCLE_TIME`` (milliseconds, 1 if unset).
 """
 
 import argparse
-import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +31,13 @@ from hpcbench.sweep import environment
 
 RANKS = 2
 SECONDS_A_TURN = 0.4
-ALONE, BARE, MPI_STEP = "compute alone", "bare Allreduce", "mpi4py flat"
+PAIRS = ("mpi4py", "Horovod MPI", "Horovod Gloo")
+ALONE, BARE = "no exchange", "bare Allreduce of the same bytes"
 
 
-def measure(model_name: str, rounds: int, controller: str) -> None:
+def measure(model_name: str, rounds: int, pair: str) -> None:
     """One rank's part; rank 0 prints a line a round: way, microseconds a step."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import numpy as np
-
     from hpcbench.binding import bind_cores
     from hpcbench.config import RunConfig, schedule
     from hpcbench.datasets import DATASETS, synthetic
@@ -50,30 +47,23 @@ def measure(model_name: str, rounds: int, controller: str) -> None:
     launch = detect(os.environ)
     config = RunConfig(model=model_name, cores_per_device=1)
     bind_cores(launch, config, process_per_device=True)
-    from hpcbench.strategies.horovod import Horovod
-
-    class Alone(Horovod):
-        """The same step with its gradients kept to itself."""
-
-        def mean(self, tensors: Sequence[Any]) -> list[Any]:
-            return list(tensors)
-
     spec = DATASETS["mnist"]
     plan = schedule(config, launch.size, spec.train_samples)
     data = synthetic.arrays(spec, seed=0).first(6400)
-    strategies: dict[str, Strategy] = {ALONE: Alone(launch, RANKS, 1, "flat")}
-    if controller == "mpi":
-        strategies[MPI_STEP] = STRATEGIES["mpi"](launch, RANKS, 1, "flat")
-    for exchange in ("per-tensor", "grouped", "flat"):
-        name = f"Horovod {controller} {exchange}"
-        strategies[name] = STRATEGIES["horovod"](launch, RANKS, 1, exchange)
+    kind = STRATEGIES["mpi" if pair == "mpi4py" else "horovod"]
+    strategies: dict[str, Strategy] = {
+        f"{pair}, {exchange}": kind(launch, RANKS, 1, exchange) for exchange in kind.exchanges
+    }
+    alone = kind(launch, RANKS, 1, kind.exchanges[0])
+    alone.mean = list  # type: ignore[assignment, method-assign]
+    strategies[f"{pair}, {ALONE}"] = alone
     turns: dict[str, Callable[[int], None]] = {
         name: _training_turn(model_name, strategy, plan, spec, data)
         for name, strategy in strategies.items()
     }
-    if controller == "mpi":
+    if pair == "mpi4py":
         turns[BARE] = _allreduce_turn(MODELS[model_name].trainable_parameters)
-    gather = strategies[ALONE].gather
+    gather = alone.gather
     steps = {}
     for name, turn in turns.items():
         turn(3)
@@ -92,7 +82,6 @@ def measure(model_name: str, rounds: int, controller: str) -> None:
             slowest = gather([time.perf_counter() - start]).max()
             if launch.rank == 0:
                 print(f"\nWAY\t{name}\t{slowest / steps[name] * 1e6}", flush=True)
-    del np
 
 
 def _training_turn(
@@ -137,19 +126,18 @@ def _allreduce_turn(elements: int) -> Callable[[int], None]:
     return turn
 
 
-def launch(model: str, rounds: int, controller: str, more: dict[str, str]) -> dict[str, list[float]]:
+def launch(model: str, rounds: int, pair: str, more: dict[str, str]) -> dict[str, list[float]]:
     """Start the ranks; the times of each way, round by round."""
     script = [sys.executable, __file__, "--measure", model, "--rounds", str(rounds)]
-    script += ["--controller", controller]
-    if controller == "mpi":
-        start = ["mpirun", "-np", str(RANKS), "--bind-to", "none", "--oversubscribe"]
-        start += [part for name in more for part in ("-x", name)]
-    else:
-        horovodrun = shutil.which("horovodrun", path=str(Path(sys.executable).parent))
+    script += ["--pair", pair]
+    if pair == "Horovod Gloo":
+        horovodrun = Path(sys.executable).parent / "horovodrun"
         start = [str(horovodrun), "--gloo", "-np", str(RANKS)]
+    else:
+        start = ["mpirun", "-np", str(RANKS), "--bind-to", "none", "--oversubscribe"]
     output = subprocess.run(
-        [*start, *script], stdout=subprocess.PIPE, text=True, check=True,
-        env=environment() | more,
+        [*start, *script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        check=True, env=environment() | more,
     ).stdout  # fmt: skip
     times: dict[str, list[float]] = defaultdict(list)
     for line in output.splitlines():
@@ -159,58 +147,47 @@ def launch(model: str, rounds: int, controller: str, more: dict[str, str]) -> di
     return dict(times)
 
 
-def timeline_phases(model: str) -> dict[str, float]:
-    """Median microseconds of each phase in Horovod's timeline of the flat exchange."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "timeline.json"
-        launch(model, 1, "mpi", {"HOROVOD_TIMELINE": str(path)})
-        text = path.read_text().rstrip().rstrip(",")
-    events = json.loads(text if text.endswith("]") else text + "]")
-    names = {e["pid"]: e["args"]["name"] for e in events if e.get("name") == "process_name"}
-    open_events: dict[int, list[tuple[str, float]]] = defaultdict(list)
-    durations: dict[str, list[float]] = defaultdict(list)
-    for event in events:
-        if event.get("ph") == "B":
-            open_events[event["pid"]].append((event["name"], event["ts"]))
-        elif event.get("ph") == "E" and open_events[event["pid"]]:
-            name, begun = open_events[event["pid"]].pop()
-            durations[f"{name}"].append(event["ts"] - begun)
-        elif event.get("ph") == "X":
-            durations[event["name"]].append(event["dur"])
-    del names
-    return {name: statistics.median(values) for name, values in durations.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MODELS.names(), default=MODELS.names())
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--timeline", action="store_true")
+    parser.add_argument("--launches", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cycle-times", nargs="*", type=float, default=[], metavar="MS")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
-    parser.add_argument("--controller", choices=("mpi", "gloo"), help=argparse.SUPPRESS)
+    parser.add_argument("--pair", choices=PAIRS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.measure, arguments.rounds, arguments.controller)
+        measure(arguments.measure, arguments.rounds, arguments.pair)
         return
-    console = Console(width=110, markup=False, highlight=False)
+    console = Console(width=100, markup=False, highlight=False)
     console.print(f"{cpu_name()}, {RANKS} ranks of one core each")
-    console.print(f"microseconds a step: median [lowest, highest] of {arguments.rounds} rounds")
+    console.print(
+        f"microseconds a step: median [lowest, highest] of {arguments.launches} launches "
+        f"of {arguments.rounds} rounds"
+    )
     for model in arguments.models:
         load = os.getloadavg()[0]
-        times = launch(model, arguments.rounds, "mpi", {})
-        times |= {f"{name}": v for name, v in launch(model, arguments.rounds, "gloo", {}).items()
-                  if name != ALONE}  # fmt: skip
-        medians = {name: statistics.median(values) for name, values in times.items()}
-        floor = medians[ALONE] + medians[BARE]
-        table = Table("way", "us a step", "over compute + Allreduce")
-        table.title = f"{model}, batch {MODELS[model].batch} a rank, load {load:.2f}"
-        for name, values in times.items():
-            spread = f"{medians[name]:,.0f} [{min(values):,.0f}, {max(values):,.0f}]"
-            table.add_row(name, spread, "" if name == BARE else f"{medians[name] / floor:.2f}")
-        console.print(table)
-        if arguments.timeline:
-            for name, value in sorted(timeline_phases(model).items(), key=lambda item: -item[1]):
-                console.print(f"  timeline {name}: {value:,.0f} us")
+        times: dict[str, list[float]] = defaultdict(list)
+        for _ in range(arguments.launches):
+            for pair in PAIRS:
+                for name, values in launch(model, arguments.rounds, pair, {}).items():
+                    times[name] += values
+            for cycle in arguments.cycle_times:
+                more = {"HOROVOD_CYCLE_TIME": str(cycle)}
+                for name, values in launch(model, arguments.rounds, PAIRS[1], more).items():
+                    times[f"{name}, cycle {cycle} ms"] += values
+        console.print(_table(model, times, load))
+
+
+def _table(model: str, times: dict[str, list[float]], load: float) -> Table:
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    floor = medians[f"{PAIRS[0]}, {ALONE}"] + medians[BARE]
+    table = Table("way", "us a step", "over compute + Allreduce")
+    table.title = f"{model}, batch {MODELS[model].batch} a rank, load {load:.2f}"
+    for name, values in times.items():
+        spread = f"{medians[name]:,.0f} [{min(values):,.0f}, {max(values):,.0f}]"
+        table.add_row(name, spread, "" if name == BARE else f"{medians[name] / floor:.2f}")
+    return table
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def measure(model_name: str, rounds: int) -> None:
     from hpcbench.devices import configure
 
     configure(len(available_cores()))
-    samples = SAMPLES[model_name.split("-")[0]]
+    samples = SAMPLES[model_name.split("-", maxsplit=1)[0]]
     sides: dict[str, Callable[[], Iterator[float]]] = {
         FIT: lambda: keras_fit(model_name, samples),
         OURS: lambda: harness(model_name, samples, "float32", rounds + 1),
@@ -98,11 +98,11 @@ def measure(model_name: str, rounds: int) -> None:
     }
     # Each is built by its first epoch, so that its precision holds for it alone.
     epochs = {name: make() for name, make in sides.items()}
-    for name in epochs:
-        next(epochs[name])
+    for epoch in epochs.values():
+        next(epoch)
     for _ in range(rounds):
-        for name in epochs:
-            print(f"{name}\t{next(epochs[name]) / samples * 1e6}", flush=True)
+        for name, epoch in epochs.items():
+            print(f"{name}\t{next(epoch) / samples * 1e6}", flush=True)
 
 
 def main() -> None:

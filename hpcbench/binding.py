@@ -7,6 +7,8 @@ from hpcbench.config import RunConfig
 from hpcbench.launch import Launch, available_cores, core_share
 from hpcbench.report import warn
 
+YIELD_WHEN_IDLE = "OMPI_MCA_mpi_yield_when_idle"
+
 
 @dataclass(frozen=True)
 class Cores:
@@ -29,7 +31,7 @@ def bind_cores(launch: Launch, config: RunConfig, process_per_device: bool) -> C
         if local_size > machine:
             # Open MPI spins while it waits; with several ranks to a core that starves the others.
             processes_per_core = -(-local_size // machine)
-            os.environ["OMPI_MCA_mpi_yield_when_idle"] = "1"
+            os.environ[YIELD_WHEN_IDLE] = "1"
             if launch.rank == 0:
                 warn(
                     f"{local_size} ranks share {machine} cores of this machine: such numbers "

@@ -99,9 +99,7 @@ def _planned(
     values.setdefault("exchange", STRATEGIES[strategy].exchanges[0])
     config: RunConfig = parse(RunConfig, values)
     MODELS[config.model]
-    config = config.model_copy(
-        update={"dataset": locate(config.dataset, data_dir).spec.name}
-    )
+    config = config.model_copy(update={"dataset": locate(config.dataset, data_dir).spec.name})
     return PlannedRun(config, results / sweep.name / config.run_id)
 
 
@@ -111,9 +109,11 @@ def command(run: PlannedRun, results: Path, sweep: str, data_dir: Path | None) -
     train = [sys.executable, "-m", "hpcbench.train"]
     for name, value in (settings | {"results": results, "sweep": sweep}).items():
         flag = name.replace("_", "-")
-        train += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [
-            f"--{flag}={value}"
-        ]
+        train += (
+            [f"--{'' if value else 'no-'}{flag}"]
+            if isinstance(value, bool)
+            else [f"--{flag}={value}"]
+        )
     if data_dir:
         train.append(f"--data-dir={data_dir}")
     if not STRATEGIES[run.config.strategy].needs_launcher:
@@ -164,10 +164,11 @@ def execute(
 def run_sweep(path: Path, results: Path, data_dir: Path | None) -> int:
     """Run what is missing of a sweep, telling of each run; exit status 4 if any failed."""
     sweep = read_sweep(path)
-    if visible_gpus(os.environ) == 0 and max(sweep.devices) > len(available_cores()):
+    gpus, cores = visible_gpus(os.environ), len(available_cores())
+    if max(sweep.devices) > (gpus or cores):
         raise EnvironmentLacks(
-            f"sweep {sweep.name} asks for {max(sweep.devices)} devices; "
-            f"without a GPU a device is a core, and there are {len(available_cores())}"
+            f"sweep {sweep.name} asks for {max(sweep.devices)} devices, and this machine has "
+            + (f"{gpus} GPUs" if gpus else f"{cores} CPU cores, each a device")
         )
     runs = plan(sweep, results, data_dir)
     missing = [run for run in runs if not is_complete(run.folder)]

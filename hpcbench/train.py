@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,6 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(checked, error.exit_status, str(error), everywhere=error.on_all_ranks)
     except KeyboardInterrupt:
         return _end(checked, 130, "interrupted; the rows measured so far are kept", True)
+    except Exception as error:
+        # A fault of the harness itself: the other ranks must not wait for this one for ever.
+        traceback.print_exc()
+        return _end(checked, 4, f"unexpected {type(error).__name__}: {error}", everywhere=False)
     return 0
 
 

@@ -38,7 +38,9 @@ def no_data(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("HPCBENCH_DATA", raising=False)
     for spec in list(DATASETS):
-        bare = dataclasses.replace(spec, system_folder=None, find=partial(_only_below, spec, tmp_path))
+        bare = dataclasses.replace(
+            spec, system_folder=None, find=partial(_only_below, spec, tmp_path)
+        )
         monkeypatch.setitem(DATASETS._entries, spec.name, bare)
     return tmp_path
 

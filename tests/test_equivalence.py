@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import only_run, run, train
+from conftest import launcher, only_run, run, train
 
 STEPS, BATCH = 50, 128
 RANKS_AGREE = Path(__file__).parent / "ranks_agree.py"
@@ -50,6 +50,34 @@ def test_one_device_with_128_is_two_with_64(results, flags, samples, tolerance):
         assert distance(alone, shared) < tolerance, strategy
 
 
+@pytest.mark.parametrize(
+    ("strategy", "devices", "flags"),
+    [
+        ("single", 1, ["--input=stream"]),
+        ("mirrored", 2, ["--input=stream"]),
+        ("single", 1, ["--xla"]),
+        ("horovod", 2, ["--xla", "--exchange=flat"]),
+    ],
+)
+def test_ways_to_feed_and_to_compile_do_not_change_the_weights(results, strategy, devices, flags):
+    common = ("--optimizer=sgd", "--learning-rate=0.1")
+    plain = weights(results / "plain", "single", 1, 10 * BATCH + 5, *common)
+    other = weights(results, strategy, devices, 10 * BATCH + 5, *common, *flags)
+    assert distance(plain, other) < 1e-5
+
+
+def test_every_other_option_trains(results):
+    done = train(
+        results, "--input=synthetic", "--precision=mixed_bfloat16", "--optimizer=adadelta",
+        "--lr-scaling=linear", "--warmup-epochs=0.5", "--epochs=2", "--epochs-rule=horovod",
+        "--train-samples=2000", strategy="mirrored", devices=2,
+    )  # fmt: skip
+    assert done.status == 0, done.errors
+    _, document = only_run(results)
+    assert document["schedule"]["epochs"] == 1
+    assert document["schedule"]["scaled_learning_rate"] == 2 * document["schedule"]["learning_rate"]
+
+
 def test_local_batch_normalization_is_another_network_but_the_same_under_all(results):
     flags = ("--model=cnn-batchnorm", "--batchnorm=local", "--precision=float64")
     samples = 10 * BATCH
@@ -65,8 +93,7 @@ def test_local_batch_normalization_is_another_network_but_the_same_under_all(res
     [("horovod", "grouped"), ("horovod", "per-tensor"), ("horovod", "flat"), ("mpi", "flat")],
 )
 def test_ranks_agree_bit_for_bit(strategy, exchange):
-    done = run(["mpirun", "-np", "2", "--bind-to", "none", "--oversubscribe", sys.executable,
-                str(RANKS_AGREE), strategy, exchange])  # fmt: skip
+    done = run([*launcher(strategy, 2), sys.executable, str(RANKS_AGREE), strategy, exchange])
     assert done.status == 0, done.errors
     hashes = [line.split()[-1] for line in done.output.splitlines() if "weights" in line]
     assert len(hashes) == 2

@@ -34,9 +34,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     Raises DataError if the magic number, the type or the length is not an idx file's.
     """
     try:
-        opened = gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
-        with opened as file:
-            content = file.read()
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
         zeros, kind, dimensions = struct.unpack(">HBB", content[:4])
         shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
         if zeros != 0 or kind != IDX_UNSIGNED_BYTE:

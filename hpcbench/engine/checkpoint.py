@@ -40,7 +40,9 @@ def read_progress(path: Path) -> Progress:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             return Progress(**{name: file[name].item() for name in asdict(Progress())})
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(f"checkpoint {path} is corrupt: {error}; delete it to start anew") from error
+        raise DataError(
+            f"checkpoint {path} is corrupt: {error}; delete it to start anew"
+        ) from error
 
 
 def load(path: Path, variables: Sequence[tf.Variable]) -> None:

@@ -44,8 +44,10 @@ class TrainingLoop:
         self._batch = batch
         self._shares_shape = (strategy.replicas, batch)
         self._dtype = model.compute_dtype
-        self._gradients = tf.function(self._forward_backward, jit_compile=True) if xla else (
-            self._forward_backward
+        self._gradients = (
+            tf.function(self._forward_backward, jit_compile=True)
+            if xla
+            else (self._forward_backward)
         )
         self.batch_norm_state = [
             variable.value

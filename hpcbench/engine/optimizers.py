@@ -27,7 +27,10 @@ class Optimizer(ABC):
         ]
 
     def scalars(self, first_step: int, rates: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Rows of scalars for the steps from ``first_step`` (0 is the first), shape (n, scalar_count)."""
+        """Rows of scalars for the steps from ``first_step`` (0 is the first).
+
+        Shape (len(rates), scalar_count).
+        """
         return rates[:, np.newaxis].astype(np.float32)
 
     def update(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
@@ -40,7 +43,7 @@ class Optimizer(ABC):
 
 
 class Adam(Optimizer):
-    """Kingma and Ba, arXiv 1412.6980, algorithm 1 in the order that the end of section 2 gives."""
+    """Kingma and Ba, arXiv 1412.6980, algorithm 1, in the order that section 2 ends with."""
 
     slots_per_variable = 2
     scalar_count = 3

@@ -1,5 +1,6 @@
 """A checked run from its first collective to its last file."""
 
+import contextlib
 import os
 import platform
 import time
@@ -55,6 +56,7 @@ class Session:
     def __init__(self, checked: "Checked", cores: Cores) -> None:
         self._checked = checked
         self._cores = cores
+        self._config: RunConfig | None = None
         self._writer: RunWriter | None = None
         self._peers: dict[int, int] = {}
         self._stop = StopSignal(self._terminated)
@@ -65,7 +67,14 @@ class Session:
     @property
     def _folder(self) -> Path:
         output = self._checked.output
-        return output.results / output.sweep / self._config.run_id
+        return output.results / output.sweep / self._settled.run_id
+
+    @property
+    def _settled(self) -> RunConfig:
+        """The configuration once it is known which repeat this is."""
+        if self._config is None:
+            raise RuntimeError("the run's repeat is not settled yet")
+        return self._config
 
     def train(self) -> None:
         """Train and record; returns at once where the run is complete already."""
@@ -116,7 +125,7 @@ class Session:
             return [row for row, _ in training.run(progress)]
         bar = TrainingProgress((plan.epochs - progress.epochs) * per_epoch, plan.epochs)
         try:
-            for row, progress in training.run(progress):
+            for row, now in training.run(progress):
                 rows.append(row)
                 if isinstance(row, ThroughputRow):
                     self._writer.throughput(row)
@@ -124,8 +133,8 @@ class Session:
                 else:
                     self._writer.accuracy(row)
                     bar.epoch(row)
-                    if self._config.checkpoint:
-                        save(self._folder / CHECKPOINT_FILE, training.variables, progress)
+                    if self._settled.checkpoint:
+                        save(self._folder / CHECKPOINT_FILE, training.variables, now)
         finally:
             bar.close()
         return rows
@@ -166,7 +175,7 @@ class Session:
     def _identity(self, seed: int, nodes: int) -> Identity:
         from hpcbench.devices import device_kind
 
-        config, plan, output = self._config, self._checked.plan, self._checked.output
+        config, plan, output = self._settled, self._checked.plan, self._checked.output
         return Identity(
             run_id=config.run_id,
             sweep=output.sweep,
@@ -197,12 +206,13 @@ class Session:
         return {
             "run_id": identity.run_id,
             "sweep": identity.sweep,
-            "config": self._config.model_dump(mode="json"),
+            "config": self._settled.model_dump(mode="json"),
             "schedule": self._checked.plan.model_dump(mode="json"),
             "data_files": [str(path) for path in self._checked.source.files],
             "parameters": model.count_params(),
-            "trainable_parameters": sum(w.value.shape.num_elements() for w in
-                                        model.trainable_variables),
+            "trainable_parameters": sum(
+                w.value.shape.num_elements() for w in model.trainable_variables
+            ),
             "flops_per_sample": training_flops(model),
             "hosts": list(hosts),
             "provenance": collect(),
@@ -222,14 +232,21 @@ class Session:
         """Record why the run ends; a checkpoint makes a stop one that can be resumed."""
         if isinstance(error, Preempted) and not (self._folder / CHECKPOINT_FILE).exists():
             error.exit_status = 4
-        if self._writer:
-            failure = error.failure if isinstance(error, HpcbenchError) else "preempted"
-            try:
+        if not self._writer:
+            self._give_back_claim()
+        else:
+            stopped = "preempted" if isinstance(error, KeyboardInterrupt) else "environment"
+            failure = error.failure if isinstance(error, HpcbenchError) else stopped
+            # The disk that failed the run may not take its obituary; run.json still says
+            # "running" then, which readers report as a run that did not end.
+            with contextlib.suppress(EnvironmentLacks):
                 self._writer.fail(failure, str(error) or type(error).__name__)
-            except EnvironmentLacks:
-                # The disk that failed the run may not take its obituary; run.json still says
-                # "running", which readers report as a run that did not end.
-                pass
+
+    def _give_back_claim(self) -> None:
+        """Remove the folder of a run that failed before it wrote anything."""
+        if self._config and self._strategy.rank == 0 and self._folder.is_dir():
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()
 
     def close(self) -> None:
         if self._writer:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -32,6 +33,22 @@ class Sums:
 
     loss: float = 0.0
     correct: float = 0.0
+
+
+Shares = tuple[NDArray[np.int32], list[NDArray[np.int32]]]
+
+
+class EpochShares:
+    """This process' sample indices of an epoch, drawn when they are first asked for."""
+
+    def __init__(self, draw: Callable[[], Shares]) -> None:
+        self._draw = draw
+        self._shares: Shares | None = None
+
+    def get(self) -> Shares:
+        if self._shares is None:
+            self._shares = self._draw()
+        return self._shares
 
 
 class Training:
@@ -66,10 +83,12 @@ class Training:
             )
             weights = [variable.value for variable in self.model.trainable_variables]
             self._optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
+        tracing = time.perf_counter()
         self._loop = TrainingLoop(
             self.model, self._optimizer, strategy, data, plan.batch_per_device,
             config.xla, config.input == "stream",
         )  # fmt: skip
+        self._tracing_seconds = time.perf_counter() - tracing
         slots = [slot for kind in self._optimizer.slots for slot in kind]
         # The same on all ranks; the states of dropout's generators, (seed, counter), are not.
         self._shared = [variable.value for variable in self.model.weights] + slots
@@ -89,7 +108,10 @@ class Training:
             variable.assign(np.array([seed, told[0, 1]], np.uint32))
 
     def warm_up(self) -> float:
-        """Compile and exchange once with every function, then undo what it changed; seconds."""
+        """Compile and exchange once with every function, then undo what it changed.
+
+        Returns the seconds that tracing and this took.
+        """
         start = time.perf_counter()
         before = [variable.numpy() for variable in self.variables]
         order, rest = self._epoch_shares(0)
@@ -102,7 +124,7 @@ class Training:
         for variable, value in zip(self.variables, before, strict=True):
             variable.assign(value)
         self.strategy.gather([0.0])
-        return time.perf_counter() - start
+        return self._tracing_seconds + time.perf_counter() - start
 
     def run(self, progress: Progress) -> Iterator[tuple[Row, Progress]]:
         """Train the epochs that ``progress`` leaves; yields each row as it is measured.
@@ -113,7 +135,8 @@ class Training:
         for epoch in range(progress.epochs, self.plan.epochs):
             epoch_start = progress.elapsed_seconds
             sums = Sums()
-            for row, sums in self._intervals(epoch, progress):
+            for row, sums_so_far in self._intervals(epoch, progress):
+                sums = sums_so_far
                 progress = replace(
                     progress,
                     steps=progress.steps + row.steps,
@@ -123,9 +146,7 @@ class Training:
                 yield row, progress
             self._loop.average_batch_norm_state()
             test_loss, test_metric = self._evaluate()
-            progress = replace(
-                progress, epochs=epoch + 1, accuracy_rows=progress.accuracy_rows + 1
-            )
+            progress = replace(progress, epochs=epoch + 1, accuracy_rows=progress.accuracy_rows + 1)
             yield (
                 AccuracyRow(
                     epoch=epoch + 1,
@@ -146,31 +167,15 @@ class Training:
         plan = self.plan
         starts = range(0, plan.full_steps, plan.interval_steps)
         total = Sums()
-        shares: tuple[NDArray[np.int32], list[NDArray[np.int32]]] | None = None
         step = progress.steps
+        epoch_shares = EpochShares(lambda: self._epoch_shares(epoch))
         for index, first in enumerate(starts):
             steps = min(plan.interval_steps, plan.full_steps - first)
-            last = index == len(starts) - 1
-
-            def work(first: int = first, steps: int = steps, last: bool = last) -> list[float]:
-                nonlocal shares
-                # Drawing the epoch's order is part of training, so it is on the clock.
-                shares = shares or self._epoch_shares(epoch)
-                order, rest = shares
-                loss, correct = self._loop.steps(
-                    order[first : first + steps], self._scalars(step, steps)
-                )
-                if last and rest:
-                    more = self._loop.remainder(
-                        rest, self._scalars(step + steps, 1), plan.remainder
-                    )
-                    loss, correct = loss + more[0], correct + more[1]
-                return [loss, correct]
-
-            with_rest = last and plan.remainder > 0
-            samples = steps * plan.global_batch + (plan.remainder if with_rest else 0)
+            with_rest = index == len(starts) - 1 and plan.remainder > 0
+            work = partial(self._work, epoch_shares, first, steps, with_rest, step)
+            timing, results = self._clock.time(work)
+            samples = steps * plan.global_batch + plan.remainder * with_rest
             steps += with_rest
-            timing, results = self._clock.time(lambda: [*work(), float(self._stop_requested())])
             loss, correct, stop = results.sum(axis=0)
             if not math.isfinite(loss):
                 raise Diverged(
@@ -182,6 +187,19 @@ class Training:
             yield self._throughput_row(progress, index, steps, samples, timing), total
             if stop:
                 raise Preempted(f"stopped by a signal after {step} steps")
+
+    def _work(
+        self, epoch_shares: "EpochShares", first: int, steps: int, with_rest: bool, step: int
+    ) -> list[float]:
+        """One interval: its losses and correct answers summed, and whether to stop after it."""
+        # Drawing the epoch's order is part of training, so it is on the first interval's clock.
+        order, rest = epoch_shares.get()
+        loss, correct = self._loop.steps(order[first : first + steps], self._scalars(step, steps))
+        if with_rest:
+            scalars = self._scalars(step + steps, 1)
+            more = self._loop.remainder(rest, scalars, self.plan.remainder)
+            loss, correct = loss + more[0], correct + more[1]
+        return [loss, correct, float(self._stop_requested())]
 
     def _throughput_row(
         self, progress: Progress, index: int, steps: int, samples: int, timing: Timing
@@ -197,7 +215,7 @@ class Training:
             samples_per_second=samples / timing.slowest,
         )
 
-    def _epoch_shares(self, epoch: int) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
+    def _epoch_shares(self, epoch: int) -> Shares:
         """This process' sample indices of whole steps and of the remainder step."""
         plan, strategy = self.plan, self.strategy
         order = epoch_order(plan.samples, self.seed, epoch)

@@ -48,7 +48,6 @@ class Results:
 
 def read_results(root: Path) -> Results:
     """Read every complete run below ``root``; others are named in ``skipped`` with the reason."""
-    import pandas as pd
 
     throughput, accuracy, runs, skipped = [], [], [], []
     for path in sorted(root.rglob(RUN_FILE)):

@@ -9,6 +9,7 @@ import fcntl
 import io
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,9 @@ class RunWriter:
         self.identity = identity
         self._lock = lock_folder(folder)
         self._document: dict[str, Any] = {}
+        # The thread that waits for signals writes a status too.
+        self._status_lock = threading.Lock()
+        self._done = False
         self._throughput = RowFile(folder / THROUGHPUT_FILE, ThroughputRow, keep_rows[0])
         self._accuracy = RowFile(folder / ACCURACY_FILE, AccuracyRow, keep_rows[1])
 
@@ -129,11 +133,16 @@ class RunWriter:
         self._write(status=STATUS_COMPLETE)
 
     def fail(self, failure: str, message: str) -> None:
+        """Say how the run ended badly; a run that is complete stays complete."""
         self._write(status=STATUS_FAILED, failure=failure, message=message)
 
     def _write(self, **status: Any) -> None:
-        text = json.dumps(self._document | status, indent=2, allow_nan=False)
-        write_atomically(self.folder / RUN_FILE, text.encode() + b"\n")
+        with self._status_lock:
+            if self._done:
+                return
+            text = json.dumps(self._document | status, indent=2, allow_nan=False)
+            write_atomically(self.folder / RUN_FILE, text.encode() + b"\n")
+            self._done = status["status"] == STATUS_COMPLETE
 
     def close(self) -> None:
         self._throughput.close()

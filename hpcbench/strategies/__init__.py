@@ -98,9 +98,6 @@ class Strategy(ABC):
     def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
         """Give all processes rank 0's values; nothing to do in a single process."""
 
-    def abort(self) -> None:
-        """Called when this rank fails on its own, so that the others do not wait for ever."""
-
 
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", __name__)
 

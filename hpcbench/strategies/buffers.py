@@ -7,7 +7,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-
 def flatten(tensors: "Sequence[tf.Tensor]") -> "tf.Tensor":
     """All elements of float32 ``tensors``, one behind the other."""
     import tensorflow as tf

@@ -70,6 +70,3 @@ class Mpi(Strategy):
     def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
         for variable in variables:
             variable.assign(self._comm.bcast(variable.numpy(), root=0))
-
-    def abort(self) -> None:
-        self._comm.Abort(4)

@@ -1,0 +1,73 @@
+"""From process start to the first measured step, beside importing TensorFlow and compiling.
+
+    python benchmarks/startup.py [--models fc-64 cnn-2] [--rounds 5]
+
+In turns: a process that does nothing but import TensorFlow, and a short run, which tells its
+own start-up and how much of it was tracing, compiling and warming up.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hpcbench.models import MODELS
+from hpcbench.provenance import cpu_name
+
+
+def import_seconds() -> float:
+    """Of a process that imports TensorFlow and ends."""
+    start = time.perf_counter()
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    subprocess.run([sys.executable, "-c", "import tensorflow"], check=True, env=quiet)
+    return time.perf_counter() - start
+
+
+def startup_seconds(model: str) -> tuple[float, float]:
+    """A run's seconds to its first measured step, and those of them spent compiling."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", "hpcbench.train", "--model", model, "--epochs=1",
+             "--train-samples=1280", "--results", folder],
+            check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        document = json.loads(next(Path(folder).rglob("run.json")).read_text())
+    return document["startup_seconds"], document["compile_seconds"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=MODELS.names(), default=["fc-64", "cnn-2"])
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    table = Table("model", "import tensorflow", "start-up", "compiling", "beyond both", "load")
+    for model in arguments.models:
+        load = os.getloadavg()[0]
+        imports, startups, compiles = [], [], []
+        for _ in range(arguments.rounds):
+            imports.append(import_seconds())
+            startup, compiling = startup_seconds(model)
+            startups.append(startup)
+            compiles.append(compiling)
+        beyond = [s - i - c for s, i, c in zip(startups, imports, compiles, strict=True)]
+        table.add_row(model, *(_spread(v) for v in (imports, startups, compiles, beyond)),
+                      f"{load:.2f}")  # fmt: skip
+    console = Console(width=110, markup=False)
+    console.print(f"{cpu_name()}; seconds: median [lowest, highest] of {arguments.rounds}")
+    console.print(table)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Each way to fail: the right exit status, one sentence, and nothing lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import environment, launcher, only_run, run, train, train_command
+
+from hpcbench.records.reader import read_results
+
+LONG = ("--epochs=400", "--interval-steps=20")
+
+
+def one_sentence(done, *words):
+    lines = [line for line in done.errors.splitlines() if line.startswith("hpcbench:")]
+    assert len(lines) == 1, done.errors
+    assert "Traceback" not in done.errors
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--model=fc-46"], ["did you mean 'fc-64'"]),
+        (["--dataset=mnits"], ["did you mean 'mnist'"]),
+        (["--strategy=horovode"], ["did you mean 'horovod'"]),
+        (["--bacth=3"], ["did you mean '--batch'"]),
+        (["--batch=0"], ["--batch 0", "greater than or equal to 1"]),
+        (
+            ["--batch=3", "--scaling=strong", "--strategy=mirrored", "--devices=2"],
+            ["multiple of 2"],
+        ),
+        (["--strategy=single", "--devices=2"], ["one device"]),
+        (["--strategy=horovod", "--devices=4"], ["contradicts", "horovodrun -np 4"]),
+        (["--strategy=mirrored", "--exchange=per-tensor"], ["no exchange 'per-tensor'"]),
+        (["--sweep=$(touch x)"], ["--sweep"]),
+    ],
+)
+def test_bad_arguments_end_with_2_before_tensorflow_loads(results, flags, words):
+    command = [sys.executable, "-X", "importtime", "-m", "hpcbench.train", f"--results={results}"]
+    done = run([*command, *flags])
+    assert done.status == 2
+    one_sentence(done, *words)
+    assert "| tensorflow" not in done.errors
+    assert not results.exists()
+
+
+def test_a_launcher_that_contradicts_the_strategy(results):
+    command = [sys.executable, "-m", "hpcbench.train", "--strategy=single", f"--results={results}"]
+    done = run([*launcher("mpi", 2), *command])
+    assert done.status == 2
+    one_sentence(done, "mpirun started 2")
+
+
+def test_missing_and_corrupt_data_end_with_3(results, tmp_path):
+    done = train(results, f"--data-dir={tmp_path / 'nowhere'}")
+    assert done.status == 3
+    one_sentence(done, "nowhere does not exist")
+    (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04 torn")
+    done = train(results, f"--data-dir={tmp_path}", "--dataset=mnist")
+    assert done.status == 3
+    one_sentence(done, "mnist.npz is corrupt")
+    assert list(results.rglob("run.json")) == []
+
+
+def test_unwritable_output_ends_with_3(tmp_path):
+    (tmp_path / "file").touch()
+    done = train(tmp_path / "file")
+    assert done.status == 3
+    one_sentence(done, "cannot be written")
+
+
+def test_more_mirrored_devices_than_there_are(results):
+    done = train(results, strategy="mirrored", devices=4096)
+    assert done.status == 3
+    one_sentence(done, "--devices 4096", "this machine has")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_diverging_loss_ends_with_4(results, devices):
+    done = train(
+        results, "--optimizer=sgd", "--learning-rate=1e20", "--epochs=2",
+        strategy="horovod", devices=devices,
+    )  # fmt: skip
+    assert done.status == 4
+    one_sentence(done, "training loss is", "--learning-rate")
+    _, document = only_run(results)
+    assert (document["status"], document["failure"]) == ("failed", "diverged")
+    assert len(read_results(results).skipped) == 1
+
+
+def test_a_full_disk_ends_with_3_and_whole_lines(results):
+    command = train_command(results, *LONG)
+    # No file may grow past 40 blocks of 512 bytes (a shell's ulimit), as on a full disk.
+    done = run(["sh", "-c", 'ulimit -f 40; exec "$@"', "sh", *command])
+    assert done.status == 3
+    one_sentence(done, "throughput.csv cannot be written")
+    folder, _ = only_run(results)
+    lines = (folder / "throughput.csv").read_text()
+    assert lines.endswith("\n")
+    assert len({line.count(",") for line in lines.splitlines()}) == 1
+
+
+def start(command: list[str], results: Path, wait_for: str = "accuracy.csv", rows: int = 2):
+    """Start a run and wait until it has written ``rows`` lines of one of its files."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        files = list(results.rglob(wait_for))
+        if files and files[0].read_text().count("\n") > rows:
+            return process
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
+def test_control_c_keeps_the_rows(results):
+    process = start(train_command(results, *LONG), results)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    folder, document = only_run(results)
+    assert document["status"] == "failed"
+    assert (folder / "throughput.csv").read_text().endswith("\n")
+
+
+@pytest.mark.parametrize("strategy", ["horovod", "mpi"])
+def test_a_killed_rank_ends_the_others_and_leaves_readable_files(results, strategy):
+    process = start(train_command(results, *LONG, strategy=strategy, devices=2), results)
+    ranks = {
+        child.environ()["OMPI_COMM_WORLD_RANK"]: child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "OMPI_COMM_WORLD_RANK" in child.environ()
+    }
+    os.kill(ranks["1"].pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    _, alive = psutil.wait_procs(list(ranks.values()), timeout=60)
+    assert not alive
+    folder, document = only_run(results)
+    assert document["status"] == "failed"
+    assert document["failure"] == "communication"
+    for name in ("throughput.csv", "accuracy.csv"):
+        text = (folder / name).read_text()
+        assert text.endswith("\n")
+        assert len({line.count(",") for line in text.splitlines()}) == 1
+
+
+def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path):
+    flags = ("--epochs=6", "--checkpoint", "--seed=5", "--repeat=0", "--cores-per-device=1")
+    whole = train(tmp_path / "whole", *flags, "--model=fc-64")
+    assert whole.status == 0, whole.errors
+    command = train_command(tmp_path / "parts", *flags, "--model=fc-64")
+    process = start(command, tmp_path / "parts")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    _, document = only_run(tmp_path / "parts")
+    assert (document["status"], document["failure"]) == ("failed", "preempted")
+    again = run([*command, "--resume"])
+    assert again.status == 0, again.errors
+    tables = [read_results(tmp_path / name) for name in ("whole", "parts")]
+    for name in ("interval", "steps", "samples"):
+        one, other = (table.throughput[name].tolist() for table in tables)
+        assert one == other
+    one, other = (table.accuracy[["epoch", "test_metric"]].to_numpy() for table in tables)
+    np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def test_the_short_benchmark_as_typed(results):
+    """horovodrun -np 8 python -m hpcbench.train, on whatever machine this is."""
+    begun = time.monotonic()
+    done = run(["horovodrun", "-np", "8", "python", "-m", "hpcbench.train", f"--results={results}"])
+    assert done.status == 0, done.errors
+    assert time.monotonic() - begun < 180
+    _, document = only_run(results)
+    assert document["status"] == "complete"
+    assert document["schedule"]["world_size"] == 8
+    if (os.cpu_count() or 1) < 8:
+        assert "8 ranks share" in done.errors + done.output
+    assert "test accuracy" in done.output
+
+
+def test_no_argument_at_all_prints_a_summary(tmp_path):
+    done = run([sys.executable, "-m", "hpcbench.train"], cwd=tmp_path,
+               env=environment(PYTHONPATH=os.getcwd()))  # fmt: skip
+    assert done.status == 0, done.errors
+    for word in ("rate", "samples/s", "step time", "test accuracy", "files"):
+        assert word in done.output
+    document = json.loads(next((tmp_path / "results").rglob("run.json")).read_text())
+    assert document["config"]["model"] == "fc-64"
+    assert document["parameters"] == 55_050
