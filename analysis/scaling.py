@@ -62,7 +62,7 @@ def scaling_table(throughput: pd.DataFrame) -> pd.DataFrame:
     points = []
     for key, series in run_rates(throughput).groupby(SERIES, observed=True, sort=True):
         by_devices = {
-            int(devices): runs["samples_per_second"].to_numpy(float)
+            int(str(devices)): runs["samples_per_second"].to_numpy(float)
             for devices, runs in series.groupby("devices")
         }
         base = min(by_devices)

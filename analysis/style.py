@@ -1,12 +1,14 @@
 """How every figure looks: sizes, fonts, and colours that can be told apart without colour."""
 
+from typing import Literal
+
 import matplotlib as mpl
 
 # Okabe and Ito's palette (2008), with a marker each, so that grey print and colour-blind eyes
 # can tell the series apart.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-DASHES = ["-", "--", "-.", ":"]
+DASHES: list[Literal["-", "--", "-.", ":"]] = ["-", "--", "-.", ":"]
 GREY = "#666666"
 PANEL_WIDTH, PANEL_HEIGHT = 2.5, 2.2
 MOST_COLUMNS = 4

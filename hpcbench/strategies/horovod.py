@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @STRATEGIES.register("horovod")
 class Horovod(Strategy):
     name = "horovod"
-    exchanges = ("grouped", "per-tensor", "flat")
+    exchanges = ("flat", "grouped", "per-tensor")
     needs_launcher = True
 
     def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
