@@ -1,8 +1,8 @@
 """Being asked to stop, and noticing that another rank is gone.
 
 A signal handler in Python runs only between two bytecodes of the main thread, which may sit in
-a collective for ever if another rank died. So SIGTERM and SIGUSR1 are taken by a thread of
-their own.
+a collective for ever if another rank died. So the interpreter's own handler, which runs at
+once, writes the signal's number to a pipe, and a thread of ours reads it there.
 """
 
 import os
@@ -11,26 +11,32 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+STOPS = (signal.SIGTERM, signal.SIGUSR1)
+
 
 class StopSignal:
     """Knows whether SIGTERM or SIGUSR1 came.
 
     ``on_terminate`` is called at once on SIGTERM, from the waiting thread: the process may be
-    killed a second later, or never leave the collective it is in.
+    killed a second later, or never leave the collective it is in. Has to be made in the main
+    thread.
     """
 
     def __init__(self, on_terminate: Callable[[], None]) -> None:
         self.requested = False
         self._on_terminate = on_terminate
-        # Blocked here, before TensorFlow starts threads that inherit the mask.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+        self._pipe, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        signal.set_wakeup_fd(write_end)
+        for number in STOPS:
+            signal.signal(number, lambda *_: None)
         threading.Thread(target=self._wait, daemon=True, name="stop-signal").start()
 
     def _wait(self) -> None:
-        while True:
-            received = signal.sigwait({signal.SIGTERM, signal.SIGUSR1})
-            self.requested = True
-            if received == signal.SIGTERM:
+        while received := os.read(self._pipe, 1):
+            if received[0] in STOPS:
+                self.requested = True
+            if received[0] == signal.SIGTERM:
                 self._on_terminate()
 
 
