@@ -99,20 +99,23 @@ class OutputConfig(BaseModel):
     resume: bool = Field(False, description="go on from the run's checkpoint if there is one")
 
 
-def parse(model: type[BaseModel], values: dict[str, Any]) -> Any:
+def parse(model: type[BaseModel], values: dict[str, Any], flag: str = "--") -> Any:
     """``model(**values)``, with pydantic's report turned into one sentence.
 
-    Raises ConfigError.
+    Names stand in it as flags, or as they are if ``flag`` is empty. Raises ConfigError.
     """
     try:
         return model(**values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt name is reported before the missing one that it was meant for.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise unknown_name("setting", name, list(model.model_fields)) from error
-        flag = f"--{name.replace('_', '-')}"
-        raise ConfigError(f"{flag} {first['input']}: {first['msg']}") from error
+        if first["type"] == "missing":
+            raise ConfigError(f"{flag}{name} is missing") from error
+        shown = f"{flag}{name.replace('_', '-')}" if flag else name
+        raise ConfigError(f"{shown} {first['input']}: {first['msg']}") from error
 
 
 class Schedule(BaseModel):

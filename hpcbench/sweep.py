@@ -58,7 +58,7 @@ def read_sweep(path: Path) -> SweepFile:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"sweep file {path}: {error}") from error
     try:
-        sweep: SweepFile = parse(SweepFile, values)
+        sweep: SweepFile = parse(SweepFile, values, flag="")
     except ConfigError as error:
         raise ConfigError(f"sweep file {path}: {error}") from error
     return sweep

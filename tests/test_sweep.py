@@ -39,9 +39,9 @@ def test_the_default_sweep_is_three_models_two_strategies_two_counts_three_repea
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (('name = "small"', 'name = "a; rm -rf b"'), "--name"),
-        (('name = "small"', 'name = "../up"'), "--name"),
-        (("devices = [1, 2]", "devices = [0]"), "--devices"),
+        (('name = "small"', 'name = "a; rm -rf b"'), "name a; rm"),
+        (('name = "small"', 'name = "../up"'), "name ../up"),
+        (("devices = [1, 2]", "devices = [0]"), "devices.0 0"),
         (("devices", "device"), "did you mean 'devices'"),
         (('model = "fc-64"', 'model = "$(reboot)"'), "unknown model"),
         (("epochs = 1", "epoch = 1"), "did you mean 'epochs'"),
