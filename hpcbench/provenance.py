@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy")
+# Prefixes; "TF_" alone would take in another tool's variables.
 SETTINGS = (
-    "HOROVOD_", "NCCL_", "OMP_", "KMP_", "OMPI_MCA_", "UCX_", "TF_", "XLA_", "CUDA_VISIBLE_DEVICES",
+    "HOROVOD_", "NCCL_", "OMP_", "KMP_", "OMPI_MCA_", "UCX_", "XLA_", "CUDA_VISIBLE_DEVICES",
+    "TF_CUDNN_", "TF_DETERMINISTIC_", "TF_ENABLE_", "TF_FORCE_", "TF_GPU_", "TF_NUM_", "TF_XLA_",
 )  # fmt: skip
 SCHEDULER = (
     "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT",
