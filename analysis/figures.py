@@ -191,6 +191,9 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
     parts = list(panels(curves))
     figure, grid = _grid(len(parts))
     counts = sorted(curves["devices"].unique())
+    # Series often lie on each other (that is their point): hollow marks of several sizes show it.
+    labels = sorted({look.label for look in looks_of.values()})
+    sizes = {label: 3.5 + 2.5 * place for place, label in enumerate(reversed(labels))}
     for axes, (title, rows) in zip(grid, parts, strict=True):
         for key, series in _series(rows):
             for devices, curve in series.groupby("devices"):
@@ -199,7 +202,9 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
                 dashes = style.DASHES[counts.index(devices) % len(style.DASHES)]
                 axes.plot(
                     curve[against], 100 * curve["test_metric"], color=look.colour,
-                    marker=look.marker, markersize=3, linestyle=dashes,
+                    marker=look.marker,
+                    markersize=sizes[look.label],
+                    fillstyle="none", linestyle=dashes,
                 )  # fmt: skip
                 axes.fill_between(
                     curve[against], 100 * curve["lowest"], 100 * curve["highest"],
@@ -212,7 +217,16 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
     _label(figure, label, "test accuracy, %")
     unique = {look.label: look for look in looks_of.values()}
     handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", label=name)
+        Line2D(
+            [],
+            [],
+            color=look.colour,
+            marker=look.marker,
+            markersize=sizes[look.label],
+            fillstyle="none",
+            linestyle="none",
+            label=name,
+        )
         for name, look in sorted(unique.items())
     ] + [
         Line2D([], [], color=style.GREY, linestyle=style.DASHES[i % len(style.DASHES)],

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy")
-# Prefixes; "TF_" alone would take in another tool's variables.
+# Prefixes; "TF_" alone would take in another tool's variables, "OMPI_MCA_" the launcher's own.
 SETTINGS = (
-    "HOROVOD_", "NCCL_", "OMP_", "KMP_", "OMPI_MCA_", "UCX_", "XLA_", "CUDA_VISIBLE_DEVICES",
+    "HOROVOD_", "NCCL_", "OMP_", "KMP_", "UCX_", "XLA_", "CUDA_VISIBLE_DEVICES",
+    "OMPI_MCA_btl", "OMPI_MCA_pml", "OMPI_MCA_coll", "OMPI_MCA_mpi_", "OMPI_MCA_hwloc_",
     "TF_CUDNN_", "TF_DETERMINISTIC_", "TF_ENABLE_", "TF_FORCE_", "TF_GPU_", "TF_NUM_", "TF_XLA_",
 )  # fmt: skip
 SCHEDULER = (
