@@ -112,7 +112,12 @@ def test_a_full_disk_ends_with_3_and_whole_lines(results):
 def start(command: list[str], results: Path, wait_for: str = "accuracy.csv", rows: int = 2):
     """Start a run and wait until it has written ``rows`` lines of one of its files."""
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        # A shell's background job, as these tests may be, is started deaf to Control-C.
+        ["env", "--default-signal=INT", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
