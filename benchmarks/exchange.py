@@ -24,6 +24,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from spread import spread
 
 from hpcbench.models import MODELS
 from hpcbench.provenance import cpu_name
@@ -185,8 +186,9 @@ def _table(model: str, times: dict[str, list[float]], load: float) -> Table:
     table = Table("way", "us a step", "over compute + Allreduce")
     table.title = f"{model}, batch {MODELS[model].batch} a rank, load {load:.2f}"
     for name, values in times.items():
-        spread = f"{medians[name]:,.0f} [{min(values):,.0f}, {max(values):,.0f}]"
-        table.add_row(name, spread, "" if name == BARE else f"{medians[name] / floor:.2f}")
+        table.add_row(
+            name, spread(values, 0), "" if name == BARE else f"{medians[name] / floor:.2f}"
+        )
     return table
 
 

@@ -10,7 +10,6 @@ accelerator.
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.table import Table
+from spread import spread
 
 from hpcbench.launch import available_cores
 from hpcbench.models import MODELS
@@ -125,8 +125,8 @@ def main() -> None:
             times.setdefault(side, []).append(float(value))
         ratios = [a / b for a, b in zip(times[FIT], times[OURS], strict=True)]
         table.add_row(
-            name, str(MODELS[name].batch), _spread(times[FIT]), _spread(times[OURS]),
-            _spread(ratios, 2), _spread(times[BFLOAT16]), f"{load:.2f}",
+            name, str(MODELS[name].batch), spread(times[FIT], 1), spread(times[OURS], 1),
+            spread(ratios, 2), spread(times[BFLOAT16], 1), f"{load:.2f}",
         )  # fmt: skip
         print(f"{name} done", file=sys.stderr, flush=True)
     console = Console(width=130)
@@ -134,11 +134,6 @@ def main() -> None:
     what = f"microseconds a sample: median [lowest, highest] of {arguments.rounds} epochs"
     console.print(what, markup=False)
     console.print(table)
-
-
-def _spread(values: list[float], digits: int = 1) -> str:
-    middle = statistics.median(values)
-    return f"{middle:.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
 
 
 if __name__ == "__main__":

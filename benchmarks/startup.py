@@ -9,7 +9,6 @@ own start-up and how much of it was tracing, compiling and warming up.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from spread import spread
 
 from hpcbench.models import MODELS
 from hpcbench.provenance import cpu_name
@@ -58,15 +58,11 @@ def main() -> None:
             startups.append(startup)
             compiles.append(compiling)
         beyond = [s - i - c for s, i, c in zip(startups, imports, compiles, strict=True)]
-        table.add_row(model, *(_spread(v) for v in (imports, startups, compiles, beyond)),
+        table.add_row(model, *(spread(v, 2) for v in (imports, startups, compiles, beyond)),
                       f"{load:.2f}")  # fmt: skip
     console = Console(width=110, markup=False)
     console.print(f"{cpu_name()}; seconds: median [lowest, highest] of {arguments.rounds}")
     console.print(table)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 if __name__ == "__main__":

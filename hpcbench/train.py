@@ -36,7 +36,6 @@ class Checked:
     strategy: type[Strategy]
     plan: Schedule
     source: Source
-    gpus: int
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> tuple[RunConfig, OutputConfig]:
@@ -79,7 +78,7 @@ def check(config: RunConfig, output: OutputConfig) -> Checked:
         "devices": world_size,
         "exchange": config.exchange or strategy.exchanges[0],
     })  # fmt: skip
-    return Checked(config, output, launch, strategy, plan, source, gpus)
+    return Checked(config, output, launch, strategy, plan, source)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

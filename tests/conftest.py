@@ -12,8 +12,16 @@ from typing import Any
 
 import pytest
 
+from hpcbench.records.schema import Identity
+
 ROOT = Path(__file__).resolve().parent.parent
 TIME_LIMIT = 240
+IDENTITY = Identity(
+    run_id="0123456789ab", sweep="t", model="fc-64", dataset="mnist", framework="tensorflow",
+    strategy="horovod", devices=1, nodes=1, device_kind="CPU (1 core)", scaling="weak",
+    batch_per_device=128, global_batch=128, precision="float32", xla=False, input="resident",
+    exchange="flat", seed=0, repeat=0,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

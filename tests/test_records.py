@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import IDENTITY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,17 +17,10 @@ from hpcbench.records.schema import (
     RUN_FILE,
     THROUGHPUT_FILE,
     AccuracyRow,
-    Identity,
     ThroughputRow,
 )
 from hpcbench.records.writer import RunWriter, claim_folder, ensure_writable
 
-IDENTITY = Identity(
-    run_id="0123456789ab", sweep="t", model="fc-64", dataset="mnist", framework="tensorflow",
-    strategy="single", devices=1, nodes=1, device_kind="CPU (1 core)", scaling="weak",
-    batch_per_device=128, global_batch=128, precision="float32", xla=False, input="resident",
-    exchange="none", seed=0, repeat=0,
-)  # fmt: skip
 EPOCH = AccuracyRow(1, 0.001, 0.5, 0.8, 0.4, 0.9, "accuracy", 1.0, 1.0)
 
 

@@ -6,22 +6,13 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import IDENTITY, ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-
-from hpcbench.records.schema import Identity
 
 sys.path.insert(0, str(ROOT / "analysis"))
 
 from scaling import run_rates, scaling_table
-
-IDENTITY = Identity(
-    run_id="", sweep="t", model="resnet-50", dataset="imagenet", framework="tensorflow",
-    strategy="horovod", devices=1, nodes=1, device_kind="V100", scaling="weak",
-    batch_per_device=128, global_batch=128, precision="float32", xla=False, input="resident",
-    exchange="grouped", seed=0, repeat=0,
-)  # fmt: skip
 
 
 def rows(devices, rates, **changes):

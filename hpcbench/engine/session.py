@@ -16,6 +16,7 @@ from hpcbench.engine.checkpoint import CHECKPOINT_FILE, Progress, load, read_pro
 from hpcbench.engine.stop import StopSignal, gone
 from hpcbench.errors import (
     CommunicationFailed,
+    DataError,
     EnvironmentLacks,
     HpcbenchError,
     OutOfMemory,
@@ -277,8 +278,6 @@ def _load(checked: "Checked", seed: int) -> Any:
         else source.spec.read(source.files)
     )
     if checked.plan.samples > len(data.train_labels):
-        from hpcbench.errors import DataError
-
         raise DataError(
             f"{source.files[0]} holds {len(data.train_labels)} training samples where "
             f"{checked.plan.samples} are expected"
