@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+import style
 from scaling import SERIES
 
 # Points of different panels are never compared: weak beside strong, or one machine beside another.

@@ -29,9 +29,8 @@ def main() -> int:
     if not results.runs:
         return _stop(3, f"no complete run below {arguments.results}")
     style.use()
-    from scaling import ENOUGH_RUNS, accuracy_curves, scaling_table
-
     from figures import all_figures
+    from scaling import ENOUGH_RUNS, accuracy_curves, scaling_table
 
     table = scaling_table(results.throughput)
     few = table[~table["enough_runs"]]

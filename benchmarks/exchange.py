@@ -24,11 +24,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from spread import spread
 
 from hpcbench.models import MODELS
 from hpcbench.provenance import cpu_name
 from hpcbench.sweep import environment
+from spread import spread
 
 RANKS = 2
 SECONDS_A_TURN = 0.4

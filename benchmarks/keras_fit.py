@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.table import Table
-from spread import spread
 
 from hpcbench.launch import available_cores
 from hpcbench.models import MODELS
 from hpcbench.provenance import cpu_name
+from spread import spread
 
 FIT, OURS, BFLOAT16 = "keras fit", "hpcbench", "hpcbench, bfloat16"
 SAMPLES = {"fc": 60_000, "cnn": 6_400}

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from spread import spread
 
 from hpcbench.models import MODELS
 from hpcbench.provenance import cpu_name
+from spread import spread
 
 
 def import_seconds() -> float:
