@@ -2,18 +2,20 @@
 
     python benchmarks/keras_fit.py [--models fc-64 ...] [--rounds 6]
 
-A process a model. In it the sides take turns, an epoch each, after one that is not counted.
-An epoch's time is the wall's, with all that happens between its steps; neither side evaluates
-within it. XLA is off on both: Keras' default, "auto", leaves it off on a machine without an
-accelerator.
+A process a side; the sides take turns, an epoch each, after one that is not counted, and sleep
+while another has its turn.
+An epoch's time is the wall's, with all that happens between its steps, progress display
+included; neither side evaluates within it. XLA is off on both: Keras' default, "auto", leaves it
+off on a machine without an accelerator.
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +25,8 @@ from hpcbench.models import MODELS
 from hpcbench.provenance import cpu_name
 from spread import spread
 
-FIT, OURS, BFLOAT16 = "keras fit", "hpcbench", "hpcbench, bfloat16"
+SIDES = FIT, OURS, BFLOAT16 = "keras fit", "hpcbench", "hpcbench, bfloat16"
+ENDLESS = 1_000_000
 SAMPLES = {"fc": 60_000, "cnn": 6_400}
 
 
@@ -50,17 +53,18 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
     images = data.train_images.astype("float32") / 255
     while True:
         start = time.perf_counter()
-        model.fit(images, data.train_labels, batch_size=spec.batch, epochs=1, verbose=0)
+        model.fit(images, data.train_labels, batch_size=spec.batch, epochs=1)
         yield time.perf_counter() - start
 
 
-def harness(model_name: str, samples: int, precision: str, epochs: int) -> Iterator[float]:
+def harness(model_name: str, samples: int, precision: str) -> Iterator[float]:
     """Seconds of one epoch after the other under this harness."""
     from hpcbench.config import RunConfig, schedule
     from hpcbench.datasets.sources import locate
     from hpcbench.engine.checkpoint import Progress
     from hpcbench.engine.training import Training
     from hpcbench.records.schema import AccuracyRow
+    from hpcbench.report import TrainingProgress
     from hpcbench.strategies.single import Single
 
     class Prepared(Single):
@@ -70,59 +74,91 @@ def harness(model_name: str, samples: int, precision: str, epochs: int) -> Itera
             pass
 
     source = locate("auto")
-    config = RunConfig(model=model_name, epochs=epochs, precision=precision, train_samples=samples)
+    config = RunConfig(model=model_name, epochs=ENDLESS, precision=precision, train_samples=samples)
     plan = schedule(config, 1, source.spec.train_samples)
     data = source.spec.read(source.files).first(samples)
     training = Training(config, plan, 0, source.spec, data, Prepared(), lambda: False)
     training.warm_up()
+    shown = TrainingProgress(ENDLESS, ENDLESS)
     last = start = time.perf_counter()
     for row, _ in training.run(Progress()):
         if isinstance(row, AccuracyRow):
+            shown.epoch(row)
             yield last - start
             start = time.perf_counter()
         else:
+            shown.interval(row)
             last = time.perf_counter()
 
 
-def measure(model_name: str, rounds: int) -> None:
-    """Print, a line a side and round, the side and microseconds a sample."""
+def measure(model_name: str, side: str) -> None:
+    """One side's process: an epoch for each line on standard input, its us a sample printed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from hpcbench.devices import configure
 
-    configure(len(available_cores()))
     samples = SAMPLES[model_name.split("-", maxsplit=1)[0]]
-    sides: dict[str, Callable[[], Iterator[float]]] = {
-        FIT: lambda: keras_fit(model_name, samples),
-        OURS: lambda: harness(model_name, samples, "float32", rounds + 1),
-        BFLOAT16: lambda: harness(model_name, samples, "mixed_bfloat16", rounds + 1),
-    }
-    # Each is built by its first epoch, so that its precision holds for it alone.
-    epochs = {name: make() for name, make in sides.items()}
-    for epoch in epochs.values():
-        next(epoch)
-    for _ in range(rounds):
-        for name, epoch in epochs.items():
-            print(f"{name}\t{next(epoch) / samples * 1e6}", flush=True)
+    if side == FIT:
+        epochs = keras_fit(model_name, samples)
+    else:
+        configure(len(available_cores()))
+        precision = "float32" if side == OURS else "mixed_bfloat16"
+        epochs = harness(model_name, samples, precision)
+    # What both sides show of their progress costs them time, but goes nowhere.
+    answers = sys.stdout
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        next(epochs)
+        print("ready", file=answers, flush=True)
+        for _ in sys.stdin:
+            print(next(epochs) / samples * 1e6, file=answers, flush=True)
+
+
+class Side:
+    """A process that trains an epoch when it is told to, and waits otherwise."""
+
+    def __init__(self, model: str, side: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--models", model, "--measure", side],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._answer()
+
+    def epoch(self) -> float:
+        """Microseconds a sample."""
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a side ended with status {self._process.wait()}")
+        return line
+
+    def close(self) -> None:
+        self._process.communicate()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MODELS.names(), default=MODELS.names())
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.measure, arguments.rounds)
+        measure(arguments.models[0], arguments.measure)
         return
     table = Table("model", "batch", FIT, OURS, "ratio", BFLOAT16, "load")
     for name in arguments.models:
         load = os.getloadavg()[0]
-        command = [sys.executable, __file__, "--measure", name, "--rounds", str(arguments.rounds)]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        times: dict[str, list[float]] = {}
-        for line in output.splitlines():
-            side, value = line.split("\t")
-            times.setdefault(side, []).append(float(value))
+        sides = {side: Side(name, side) for side in SIDES}
+        times: dict[str, list[float]] = {side: [] for side in SIDES}
+        for _ in range(arguments.rounds):
+            for side, process in sides.items():
+                times[side].append(process.epoch())
+        for process in sides.values():
+            process.close()
         ratios = [a / b for a, b in zip(times[FIT], times[OURS], strict=True)]
         table.add_row(
             name, str(MODELS[name].batch), spread(times[FIT], 1), spread(times[OURS], 1),
