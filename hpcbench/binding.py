@@ -7,7 +7,10 @@ from hpcbench.config import RunConfig
 from hpcbench.launch import Launch, available_cores, core_share
 from hpcbench.report import warn
 
+# Open MPI's own names: what it is told, and what it tells its ranks.
 YIELD_WHEN_IDLE = "OMPI_MCA_mpi_yield_when_idle"
+BOUND_AT_LAUNCH = "OMPI_MCA_orte_bound_at_launch"
+BINDING_POLICY = "OMPI_MCA_hwloc_base_binding_policy"
 
 
 @dataclass(frozen=True)
@@ -24,20 +27,19 @@ def bind_cores(launch: Launch, config: RunConfig, process_per_device: bool) -> C
     Has to come before TensorFlow, whose threads inherit the binding, and before MPI starts.
     """
     cores = available_cores()
-    machine = os.cpu_count() or 1
     processes_per_core = 1
     if process_per_device:
         local_rank, local_size = launch.local_rank, launch.local_size
-        if local_size > machine:
+        if local_size > len(cores) and not _certainly_bound(launch, cores):
             # Open MPI spins while it waits; with several ranks to a core that starves the others.
-            processes_per_core = -(-local_size // machine)
+            processes_per_core = -(-local_size // len(cores))
             os.environ[YIELD_WHEN_IDLE] = "1"
             if launch.rank == 0:
                 warn(
-                    f"{local_size} ranks share {machine} cores of this machine: such numbers "
+                    f"{local_size} ranks share {len(cores)} cores of this machine: such numbers "
                     f"show how ranks get in each other's way, not how training scales"
                 )
-        if launch.launcher == "mpirun" and local_size > 1 and _bound_by_launcher(cores):
+        elif local_size > 1 and _bound(launch, cores):
             local_rank, local_size = 0, 1
         cores = core_share(cores, local_rank, local_size, config.cores_per_device)
     elif config.cores_per_device:
@@ -47,8 +49,21 @@ def bind_cores(launch: Launch, config: RunConfig, process_per_device: bool) -> C
     return Cores(len(cores), processes_per_core)
 
 
-def _bound_by_launcher(cores: list[int]) -> bool:
+def _certainly_bound(launch: Launch, cores: list[int]) -> bool:
+    """Whether the launcher gave this rank cores of its own, as far as its environment says."""
+    if launch.launcher == "srun":
+        return len(cores) <= int(os.environ.get("SLURM_CPUS_PER_TASK", "0"))
+    return (
+        BOUND_AT_LAUNCH in os.environ
+        and os.environ.get(BINDING_POLICY) != "none"
+        and len(cores) < (os.cpu_count() or 1)
+    )
+
+
+def _bound(launch: Launch, cores: list[int]) -> bool:
     """Whether the ranks of this node came with different cores."""
+    if launch.launcher != "mpirun":
+        return _certainly_bound(launch, cores)
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError):

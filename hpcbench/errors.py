@@ -45,15 +45,18 @@ class CommunicationFailed(HpcbenchError):
     failure = "communication"
 
 
-class Preempted(HpcbenchError):
-    """Exit status 75 only where there is a checkpoint to resume from."""
+class Superseded(HpcbenchError):
+    """A later attempt of the same job writes this run now."""
 
+    failure = "superseded"
+
+
+class Preempted(HpcbenchError):
+    """Stopped by a signal, after a checkpoint."""
+
+    exit_status = 75
     failure = "preempted"
     on_all_ranks = True
-
-    def __init__(self, message: str, exit_status: int = 75) -> None:
-        super().__init__(message)
-        self.exit_status = exit_status
 
 
 def unknown_name(kind: str, name: str, known: list[str]) -> ConfigError:

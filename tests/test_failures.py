@@ -163,24 +163,30 @@ def test_a_killed_rank_ends_the_others_and_leaves_readable_files(results, strate
         assert len({line.count(",") for line in text.splitlines()}) == 1
 
 
-def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path):
-    flags = ("--epochs=6", "--checkpoint", "--seed=5", "--repeat=0", "--cores-per-device=1")
-    whole = train(tmp_path / "whole", *flags, "--model=fc-64")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
+    flags = ("--epochs=3", "--seed=5", "--repeat=0", "--cores-per-device=1", "--interval-steps=9")
+    whole = train(tmp_path / "whole", *flags, "--model=fc-512")
     assert whole.status == 0, whole.errors
-    command = train_command(tmp_path / "parts", *flags, "--model=fc-64")
-    process = start(command, tmp_path / "parts")
-    process.send_signal(signal.SIGTERM)
+    command = train_command(tmp_path / "parts", *flags, "--model=fc-512")
+    # In the midst of the second of three epochs of 53 intervals.
+    process = start(command, tmp_path / "parts", "throughput.csv", 60)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75, errors
-    _, document = only_run(tmp_path / "parts")
+    folder, document = only_run(tmp_path / "parts")
     assert (document["status"], document["failure"]) == ("failed", "preempted")
+    measured = (folder / "throughput.csv").read_text().count("\n") - 1
     again = run([*command, "--resume"])
     assert again.status == 0, again.errors
+    assert not (folder / "checkpoint.npz").exists()
     tables = [read_results(tmp_path / name) for name in ("whole", "parts")]
+    assert 60 <= measured < len(tables[0].throughput)
     for name in ("interval", "steps", "samples"):
         one, other = (table.throughput[name].tolist() for table in tables)
         assert one == other
-    one, other = (table.accuracy[["epoch", "test_metric"]].to_numpy() for table in tables)
+    columns = ["epoch", "train_loss", "train_metric", "test_metric"]
+    one, other = (table.accuracy[columns].to_numpy() for table in tables)
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 

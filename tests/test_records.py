@@ -10,7 +10,8 @@ from conftest import IDENTITY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcbench.errors import EnvironmentLacks
+from hpcbench.errors import ConfigError, EnvironmentLacks, Superseded
+from hpcbench.records.ownership import Owner, Ownership
 from hpcbench.records.reader import is_complete, read_results
 from hpcbench.records.schema import (
     ACCURACY_FILE,
@@ -21,6 +22,7 @@ from hpcbench.records.schema import (
 )
 from hpcbench.records.writer import RunWriter, claim_folder, ensure_writable
 
+ALONE = Owner("", 0, "host", 1)
 EPOCH = AccuracyRow(1, 0.001, 0.5, 0.8, 0.4, 0.9, "accuracy", 1.0, 1.0)
 
 
@@ -29,13 +31,15 @@ def interval(number):
 
 
 def write_run(folder, rows=3):
-    writer = RunWriter(folder, IDENTITY)
+    ownership = Ownership(folder, ALONE)
+    writer = RunWriter(folder, IDENTITY, ownership)
     writer.start({"run_id": IDENTITY.run_id})
     for number in range(rows):
         writer.throughput(interval(number))
     writer.accuracy(EPOCH)
     writer.complete()
     writer.close()
+    ownership.release()
 
 
 def test_what_was_written_is_read_back(tmp_path):
@@ -48,20 +52,41 @@ def test_what_was_written_is_read_back(tmp_path):
 
 
 def test_a_second_writer_is_refused(tmp_path):
-    writer = RunWriter(tmp_path, IDENTITY)
+    ownership = Ownership(tmp_path, ALONE)
     code = (
-        "import sys; from pathlib import Path; from hpcbench.records.writer import lock_folder\n"
-        "from hpcbench.errors import ConfigError\n"
-        "try: lock_folder(Path(sys.argv[1]))\n"
+        "import os, sys; from pathlib import Path; from hpcbench.records.ownership import *\n"
+        "try: Ownership(Path(sys.argv[1]), Owner.of(os.environ))\n"
         "except ConfigError as error: print(error); sys.exit(2)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "another process" in done.stdout
-    writer.close()
-    RunWriter(tmp_path, IDENTITY).close()
+    ownership.release()
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_later_attempt_takes_over_and_the_earlier_one_writes_nothing_more(tmp_path):
+    """As when a node that Slurm believes dead goes on writing what was requeued elsewhere."""
+    first = RunWriter(tmp_path, IDENTITY, Ownership(tmp_path, Owner("17_3", 0, "n1", 1)))
+    first.start({"run_id": "orphan"})
+    first.throughput(interval(0))
+    for owner in (Owner("17_3", 0, "n2", 2), Owner("18_3", 1, "n2", 2), Owner("", 1, "n2", 2)):
+        with pytest.raises(ConfigError, match="another process"):
+            Ownership(tmp_path, owner)
+    second = RunWriter(tmp_path, IDENTITY, Ownership(tmp_path, Owner("17_3", 1, "n2", 2)))
+    for write in (
+        lambda: first.throughput(interval(1)), lambda: first.accuracy(EPOCH), first.complete,
+    ):  # fmt: skip
+        with pytest.raises(Superseded, match="restart 1, on n2"):
+            write()
+    second.start({"run_id": IDENTITY.run_id})
+    for number in range(2):
+        second.throughput(interval(number))
+    second.complete()
+    results = read_results(tmp_path)
+    assert results.throughput["interval"].tolist() == [0, 1]
+    assert results.runs[0]["run_id"] == IDENTITY.run_id
 
 
 @settings(max_examples=15)
@@ -69,7 +94,7 @@ def test_a_second_writer_is_refused(tmp_path):
 def test_a_full_disk_leaves_whole_lines(tmp_path_factory, limit):
     """The kernel refuses to let files grow past ``limit``, as a full disk would."""
     folder = tmp_path_factory.mktemp("disk")
-    writer = RunWriter(folder, IDENTITY)
+    writer = RunWriter(folder, IDENTITY, Ownership(folder, ALONE))
     writer.start({"run_id": IDENTITY.run_id})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
@@ -88,8 +113,9 @@ def test_a_full_disk_leaves_whole_lines(tmp_path_factory, limit):
 
 
 def test_a_resumed_run_keeps_only_the_rows_of_its_checkpoint(tmp_path):
-    write_run(tmp_path / "run", rows=5)
-    writer = RunWriter(tmp_path / "run", IDENTITY, keep_rows=(2, 0))
+    folder = tmp_path / "run"
+    write_run(folder, rows=5)
+    writer = RunWriter(folder, IDENTITY, Ownership(folder, ALONE), keep_rows=(2, 0))
     assert writer.rows == (2, 0)
     writer.start({"run_id": IDENTITY.run_id})
     writer.throughput(interval(2))

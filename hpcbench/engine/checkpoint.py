@@ -17,9 +17,14 @@ CHECKPOINT_FILE = "checkpoint.npz"
 
 @dataclass(frozen=True)
 class Progress:
-    """What is behind: whole epochs, steps, training seconds, and rows written."""
+    """What is behind: whole epochs, and of the epoch under way its intervals, its seconds and
+    the sums of its loss and correct answers; steps, training seconds and rows written in all."""
 
     epochs: int = 0
+    intervals: int = 0
+    epoch_seconds: float = 0.0
+    loss: float = 0.0
+    correct: float = 0.0
     steps: int = 0
     elapsed_seconds: float = 0.0
     throughput_rows: int = 0

@@ -5,6 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from hpcbench.errors import (
     HpcbenchError,
     OutOfMemory,
     Preempted,
+    Superseded,
 )
 from hpcbench.provenance import collect
+from hpcbench.records.ownership import OWNER_FILE, Owner, Ownership
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import AccuracyRow, Identity, ThroughputRow
 from hpcbench.records.writer import RunWriter, claim_folder
@@ -59,6 +62,7 @@ class Session:
         self._cores = cores
         self._config: RunConfig | None = None
         self._writer: RunWriter | None = None
+        self._ownership: Ownership | None = None
         self._peers: dict[int, int] = {}
         self._stop = StopSignal(self._terminated)
         self._strategy: Strategy = checked.strategy(
@@ -87,6 +91,8 @@ class Session:
             if strategy.rank == 0:
                 print(f"complete already: {self._folder}")
             return
+        if strategy.rank == 0:
+            self._ownership = Ownership(self._folder, Owner.of(os.environ))
         seed = config.seed if config.seed is not None else config.repeat or 0
         data = _load(checked, seed)
         hosts, self._peers = _meet(strategy)
@@ -96,9 +102,9 @@ class Session:
         )  # fmt: skip
         progress = self._resume(training)
         identity = self._identity(seed, len(set(hosts)))
-        if strategy.rank == 0:
+        if self._ownership:
             keep = (progress.throughput_rows, progress.accuracy_rows)
-            self._writer = RunWriter(self._folder, identity, keep)
+            self._writer = RunWriter(self._folder, identity, self._ownership, keep)
             self._writer.start(self._document(identity, training, hosts))
         compile_seconds = training.warm_up()
         startup = time.time() - psutil.Process().create_time()
@@ -109,22 +115,24 @@ class Session:
             )  # fmt: skip
         rows = self._record(training, progress)
         if self._writer:
+            self._keep_model(training.model)
             self._writer.complete()
             measured = [row for row in rows if isinstance(row, ThroughputRow)]
             epochs = [row for row in rows if isinstance(row, AccuracyRow)]
-            if config.checkpoint:
-                training.model.save(self._folder / "model.keras")
             if epochs:
                 summary(identity, measured, epochs[-1], startup, self._folder)
 
     def _record(self, training: Any, progress: Progress) -> list[ThroughputRow | AccuracyRow]:
-        """Train to the end, writing each row, and a checkpoint after each epoch if asked."""
+        """Train to the end, writing each row; a checkpoint when a signal stops the run, and
+        after each epoch if asked."""
         plan = self._checked.plan
         per_epoch = -(-plan.full_steps // plan.interval_steps)
         rows = []
         if not self._writer:
             return [row for row, _ in training.run(progress)]
-        bar = TrainingProgress((plan.epochs - progress.epochs) * per_epoch, plan.epochs)
+        now = progress
+        left = (plan.epochs - progress.epochs) * per_epoch - progress.intervals
+        bar = TrainingProgress(left, plan.epochs)
         try:
             for row, now in training.run(progress):
                 rows.append(row)
@@ -135,10 +143,25 @@ class Session:
                     self._writer.accuracy(row)
                     bar.epoch(row)
                     if self._settled.checkpoint:
-                        save(self._folder / CHECKPOINT_FILE, training.variables, now)
+                        self._save(training, now)
+        except Preempted:
+            self._save(training, now)
+            raise
         finally:
             bar.close()
         return rows
+
+    def _save(self, training: Any, progress: Progress) -> None:
+        if self._ownership:
+            with self._ownership.guard():
+                save(self._folder / CHECKPOINT_FILE, training.variables, progress)
+
+    def _keep_model(self, model: Any) -> None:
+        """The trained model where checkpoints were asked for; else not even a stop's checkpoint."""
+        if self._settled.checkpoint:
+            model.save(self._folder / "model.keras")
+        else:
+            (self._folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
     def _claim(self) -> RunConfig:
         """Settle which repeat this is; rank 0 decides for all."""
@@ -160,18 +183,16 @@ class Session:
         path = self._folder / CHECKPOINT_FILE
         progress = Progress()
         if not self._checked.output.resume:
+            if self._ownership:
+                path.unlink(missing_ok=True)
             return progress
         if self._strategy.rank == 0 and path.exists():
             progress = read_progress(path)
             load(path, training.variables)
-        told = self._strategy.gather(
-            [
-                progress.epochs, progress.steps, progress.elapsed_seconds,
-                progress.throughput_rows, progress.accuracy_rows,
-            ]
-        )[0]  # fmt: skip
+        values = asdict(progress)
+        told = self._strategy.gather([float(value) for value in values.values()])[0]
         training.share_state()
-        return Progress(int(told[0]), int(told[1]), told[2], int(told[3]), int(told[4]))
+        return Progress(**{k: type(v)(t) for (k, v), t in zip(values.items(), told, strict=True)})
 
     def _identity(self, seed: int, nodes: int) -> Identity:
         from hpcbench.devices import device_kind
@@ -230,9 +251,7 @@ class Session:
             self._writer.fail("preempted", "stopped by SIGTERM, from the scheduler or launcher")
 
     def failed(self, error: BaseException) -> None:
-        """Record why the run ends; a checkpoint makes a stop one that can be resumed."""
-        if isinstance(error, Preempted) and not (self._folder / CHECKPOINT_FILE).exists():
-            error.exit_status = 4
+        """Record why the run ends."""
         if not self._writer:
             self._give_back_claim()
         else:
@@ -240,18 +259,21 @@ class Session:
             failure = error.failure if isinstance(error, HpcbenchError) else stopped
             # The disk that failed the run may not take its obituary; run.json still says
             # "running" then, which readers report as a run that did not end.
-            with contextlib.suppress(EnvironmentLacks):
+            with contextlib.suppress(EnvironmentLacks, Superseded):
                 self._writer.fail(failure, str(error) or type(error).__name__)
 
     def _give_back_claim(self) -> None:
         """Remove the folder of a run that failed before it wrote anything."""
-        if self._config and self._strategy.rank == 0 and self._folder.is_dir():
+        if self._ownership:
             with contextlib.suppress(OSError):
+                (self._folder / OWNER_FILE).unlink()
                 self._folder.rmdir()
 
     def close(self) -> None:
         if self._writer:
             self._writer.close()
+        if self._ownership:
+            self._ownership.release()
 
 
 def translate(error: BaseException) -> BaseException:

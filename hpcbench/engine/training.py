@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import keras
@@ -25,14 +25,6 @@ from hpcbench.records.schema import AccuracyRow, ThroughputRow
 from hpcbench.strategies import Strategy
 
 Row = ThroughputRow | AccuracyRow
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Loss and correct answers summed over the training samples of an epoch so far."""
-
-    loss: float = 0.0
-    correct: float = 0.0
 
 
 Shares = tuple[NDArray[np.int32], list[NDArray[np.int32]]]
@@ -127,66 +119,72 @@ class Training:
         return self._tracing_seconds + time.perf_counter() - start
 
     def run(self, progress: Progress) -> Iterator[tuple[Row, Progress]]:
-        """Train the epochs that ``progress`` leaves; yields each row as it is measured.
+        """Train what ``progress`` leaves; yields each row as it is measured.
 
         Raises Diverged if a loss is not finite, on all ranks alike, and Preempted after the
         interval in which any rank was asked to stop.
         """
-        for epoch in range(progress.epochs, self.plan.epochs):
-            epoch_start = progress.elapsed_seconds
-            sums = Sums()
-            for row, sums_so_far in self._intervals(epoch, progress):
-                sums = sums_so_far
-                progress = replace(
-                    progress,
-                    steps=progress.steps + row.steps,
-                    elapsed_seconds=progress.elapsed_seconds + row.seconds,
-                    throughput_rows=progress.throughput_rows + 1,
-                )
+        while progress.epochs < self.plan.epochs:
+            for row, behind, stop in self._intervals(progress):
+                progress = behind
                 yield row, progress
+                if stop:
+                    # What rank 0 saves must hold for all.
+                    self._loop.average_batch_norm_state()
+                    raise Preempted(f"stopped by a signal after {progress.steps} steps")
             self._loop.average_batch_norm_state()
             test_loss, test_metric = self._evaluate()
-            progress = replace(progress, epochs=epoch + 1, accuracy_rows=progress.accuracy_rows + 1)
-            yield (
-                AccuracyRow(
-                    epoch=epoch + 1,
-                    learning_rate=float(self._rates(progress.steps - 1, 1)[0]),
-                    train_loss=sums.loss / self.plan.samples,
-                    train_metric=sums.correct / self.plan.samples,
-                    test_loss=test_loss,
-                    test_metric=test_metric,
-                    metric="accuracy",
-                    train_seconds=progress.elapsed_seconds - epoch_start,
-                    elapsed_seconds=progress.elapsed_seconds,
-                ),
-                progress,
+            evaluation = AccuracyRow(
+                epoch=progress.epochs + 1,
+                learning_rate=float(self._rates(progress.steps - 1, 1)[0]),
+                train_loss=progress.loss / self.plan.samples,
+                train_metric=progress.correct / self.plan.samples,
+                test_loss=test_loss,
+                test_metric=test_metric,
+                metric="accuracy",
+                train_seconds=progress.epoch_seconds,
+                elapsed_seconds=progress.elapsed_seconds,
             )
+            progress = Progress(
+                epochs=progress.epochs + 1,
+                steps=progress.steps,
+                elapsed_seconds=progress.elapsed_seconds,
+                throughput_rows=progress.throughput_rows,
+                accuracy_rows=progress.accuracy_rows + 1,
+            )
+            yield evaluation, progress
 
-    def _intervals(self, epoch: int, progress: Progress) -> Iterator[tuple[ThroughputRow, Sums]]:
-        """The epoch's intervals, with the sums of all samples so far."""
+    def _intervals(self, progress: Progress) -> Iterator[tuple[ThroughputRow, Progress, bool]]:
+        """What is left of the epoch under way, and whether a rank was asked to stop."""
         plan = self.plan
         starts = range(0, plan.full_steps, plan.interval_steps)
-        total = Sums()
-        step = progress.steps
+        epoch = progress.epochs
         epoch_shares = EpochShares(lambda: self._epoch_shares(epoch))
-        for index, first in enumerate(starts):
+        for first in starts[progress.intervals :]:
             steps = min(plan.interval_steps, plan.full_steps - first)
-            with_rest = index == len(starts) - 1 and plan.remainder > 0
-            work = partial(self._work, epoch_shares, first, steps, with_rest, step)
+            with_rest = first == starts[-1] and plan.remainder > 0
+            work = partial(self._work, epoch_shares, first, steps, with_rest, progress.steps)
             timing, results = self._clock.time(work)
             samples = steps * plan.global_batch + plan.remainder * with_rest
             steps += with_rest
             loss, correct, stop = results.sum(axis=0)
             if not math.isfinite(loss):
                 raise Diverged(
-                    f"the training loss is {loss} after {step + steps} steps; "
+                    f"the training loss is {loss} after {progress.steps + steps} steps; "
                     f"lower --learning-rate or lengthen --warmup-epochs"
                 )
-            step += steps
-            total = Sums(total.loss + loss, total.correct + correct)
-            yield self._throughput_row(progress, index, steps, samples, timing), total
-            if stop:
-                raise Preempted(f"stopped by a signal after {step} steps")
+            row = self._throughput_row(progress.throughput_rows, steps, samples, timing)
+            progress = replace(
+                progress,
+                intervals=progress.intervals + 1,
+                epoch_seconds=progress.epoch_seconds + row.seconds,
+                loss=progress.loss + loss,
+                correct=progress.correct + correct,
+                steps=progress.steps + steps,
+                elapsed_seconds=progress.elapsed_seconds + row.seconds,
+                throughput_rows=progress.throughput_rows + 1,
+            )
+            yield row, progress, bool(stop)
 
     def _work(
         self, epoch_shares: "EpochShares", first: int, steps: int, with_rest: bool, step: int
@@ -202,11 +200,11 @@ class Training:
         return [loss, correct, float(self._stop_requested())]
 
     def _throughput_row(
-        self, progress: Progress, index: int, steps: int, samples: int, timing: Timing
+        self, interval: int, steps: int, samples: int, timing: Timing
     ) -> ThroughputRow:
         return ThroughputRow(
             phase="train",
-            interval=progress.throughput_rows + index,
+            interval=interval,
             steps=steps,
             samples=samples,
             seconds=timing.slowest,

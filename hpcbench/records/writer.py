@@ -1,11 +1,10 @@
 """Writes a run's files so that a reader, or a crash, never meets half a line.
 
 Rows are appended by whole lines with one write call each; run.json is written to a temporary
-name and renamed. One process writes a run: it holds a lock on the run's folder.
+name and renamed. One process writes a run: the one that owns its folder.
 """
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -14,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.records.ownership import Ownership
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import (
     ACCURACY_FILE,
@@ -92,22 +92,30 @@ class RowFile:
 
 
 class RunWriter:
-    """The one writer of a run's folder.
+    """The one writer of a run's folder, which ``ownership`` stands for.
 
-    ``keep_rows`` is how many throughput and accuracy rows a resumed run keeps from before. A
-    second writer gets ConfigError, from the lock on the folder.
+    ``keep_rows`` is how many throughput and accuracy rows a resumed run keeps from before. Each
+    write raises Superseded once a later attempt has taken the folder over.
     """
 
-    def __init__(self, folder: Path, identity: Identity, keep_rows: tuple[int, int] = (0, 0)):
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        ownership: Ownership,
+        keep_rows: tuple[int, int] = (0, 0),
+    ) -> None:
         self.folder = folder
         self.identity = identity
-        self._lock = lock_folder(folder)
+        self._ownership = ownership
         self._document: dict[str, Any] = {}
         # The thread that waits for signals writes a status too.
         self._status_lock = threading.Lock()
         self._done = False
-        self._throughput = RowFile(folder / THROUGHPUT_FILE, ThroughputRow, keep_rows[0])
-        self._accuracy = RowFile(folder / ACCURACY_FILE, AccuracyRow, keep_rows[1])
+        # New files, renamed into place: an earlier attempt's open ones are no longer these.
+        with ownership.guard():
+            self._throughput = RowFile(folder / THROUGHPUT_FILE, ThroughputRow, keep_rows[0])
+            self._accuracy = RowFile(folder / ACCURACY_FILE, AccuracyRow, keep_rows[1])
 
     @property
     def rows(self) -> tuple[int, int]:
@@ -115,10 +123,12 @@ class RunWriter:
         return self._throughput.rows, self._accuracy.rows
 
     def throughput(self, row: ThroughputRow) -> None:
-        self._throughput.append(values(self.identity, row))
+        with self._ownership.guard():
+            self._throughput.append(values(self.identity, row))
 
     def accuracy(self, row: AccuracyRow) -> None:
-        self._accuracy.append(values(self.identity, row))
+        with self._ownership.guard():
+            self._accuracy.append(values(self.identity, row))
 
     def start(self, document: dict[str, Any]) -> None:
         """Write run.json for a run that is under way."""
@@ -137,7 +147,7 @@ class RunWriter:
         self._write(status=STATUS_FAILED, failure=failure, message=message)
 
     def _write(self, **status: Any) -> None:
-        with self._status_lock:
+        with self._status_lock, self._ownership.guard():
             if self._done:
                 return
             text = json.dumps(self._document | status, indent=2, allow_nan=False)
@@ -147,19 +157,6 @@ class RunWriter:
     def close(self) -> None:
         self._throughput.close()
         self._accuracy.close()
-        os.close(self._lock)
-
-
-def lock_folder(folder: Path) -> int:
-    """Take the folder's lock, or raise ConfigError if another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ConfigError(f"another process is writing the run in {folder}") from error
-    return descriptor
 
 
 def claim_folder(folder_of: Callable[[int], Path], resume: bool) -> int:

@@ -1,0 +1,118 @@
+"""Who may write a run's folder: one process, and of a requeued job only the latest attempt.
+
+A process that writes holds a lock on the folder for as long as it lives. A node that Slurm
+believes dead may still hold it, and go on writing, while the requeued job starts elsewhere; the
+restart count decides then. The later attempt writes its name into the owner file, and the earlier
+one finds it there before its next write.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hpcbench.errors import ConfigError, EnvironmentLacks, Superseded
+
+OWNER_FILE = "owner.json"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, and the attempt of the job that it belongs to (``job`` is empty without one)."""
+
+    job: str
+    restart: int
+    host: str
+    pid: int
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Owner":
+        array = environment.get("SLURM_ARRAY_JOB_ID")
+        job = environment.get("SLURM_JOB_ID", "")
+        if array:
+            job = f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
+        restart = int(environment.get("SLURM_RESTART_COUNT") or 0)
+        return cls(job, restart, platform.node(), os.getpid())
+
+
+class Ownership:
+    """The right to write in ``folder``, from its making until :meth:`release`.
+
+    Raises ConfigError where another process has it, unless that is an earlier attempt of the
+    same job, and EnvironmentLacks on a full disk.
+    """
+
+    def __init__(self, folder: Path, owner: Owner) -> None:
+        self._path = folder / OWNER_FILE
+        self._owner = owner
+        folder.mkdir(parents=True, exist_ok=True)
+        self._alive: int | None = lock(folder)
+        with self._locked() as descriptor:
+            before = _read(descriptor)
+            if self._alive is None and not (
+                before and owner.job and before.job == owner.job and before.restart < owner.restart
+            ):
+                raise ConfigError(f"another process is writing the run in {folder}")
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
+            except OSError as error:
+                raise EnvironmentLacks(f"{self._path} cannot be written: {error}") from error
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Nobody can take over while this is held; raises Superseded where somebody has."""
+        with self._locked() as descriptor:
+            now = _read(descriptor)
+            if now != self._owner:
+                by = f"job {now.job}, restart {now.restart}, on {now.host}" if now else "nobody"
+                raise Superseded(f"this run was taken over by {by}; nothing more is written here")
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def release(self) -> None:
+        if self._alive is not None:
+            os.close(self._alive)
+            self._alive = None
+
+
+def lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock, or None where another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether a living process owns ``folder``, as far as this host's file system tells."""
+    try:
+        descriptor = lock(folder)
+    except OSError:
+        return False
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+def _read(descriptor: int) -> Owner | None:
+    try:
+        return Owner(**json.loads(os.pread(descriptor, 4096, 0)))
+    except (ValueError, TypeError):
+        return None
