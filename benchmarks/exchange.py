@@ -27,7 +27,7 @@ from rich.table import Table
 
 from hpcbench.models import MODELS
 from hpcbench.provenance import cpu_name
-from hpcbench.sweep import environment
+from hpcbench.sweeps.running import environment
 from spread import spread
 
 RANKS = 2

@@ -1,182 +1,107 @@
-"""python -m hpcbench.sweep: run a sweep file's runs on this machine, skipping finished ones."""
+"""python -m hpcbench.sweep: plan a sweep, run it here or hand it to Slurm, follow and resume it."""
 
+import argparse
 import os
-import random
-import shutil
-import subprocess
+import shlex
 import sys
 import time
-import tomllib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from hpcbench.cli import Parser
-from hpcbench.config import NAME_PATTERN, RunConfig, parse
-from hpcbench.datasets.sources import locate
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.config import OutputConfig
+from hpcbench.errors import EnvironmentLacks, HpcbenchError
 from hpcbench.launch import available_cores, visible_gpus
-from hpcbench.models import MODELS
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
-from hpcbench.strategies import STRATEGIES
+from hpcbench.sweeps import slurm
+from hpcbench.sweeps.plan import (
+    Machine,
+    Plan,
+    PlannedRun,
+    SweepFile,
+    estimated_seconds,
+    plan,
+    read_sweep,
+)
+from hpcbench.sweeps.record import Record, all_records, records_folder
+from hpcbench.sweeps.running import Runner
+from hpcbench.sweeps.sites import Site, local_command, read_site
+from hpcbench.sweeps.status import Fate, State, counts, fates
 
 
-class SweepFile(BaseModel):
-    """A sweep: all combinations of models, strategies, device counts and repeats."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    repeats: Annotated[int, Field(ge=1)] = 3
-    devices: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
-    strategies: Annotated[list[str], Field(min_length=1)]
-    settings: dict[str, Any] = {}
-    models: Annotated[list[dict[str, Any]], Field(min_length=1)]
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of a sweep and the folder that its files go to."""
-
-    config: RunConfig
-    folder: Path
-
-    def __str__(self) -> str:
-        config = self.config
-        return f"{config.model} {config.strategy} x{config.devices} repeat {config.repeat}"
-
-
-def read_sweep(path: Path) -> SweepFile:
-    """Read and check a sweep file; raises ConfigError with the file's name."""
-    try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"sweep file {path}: {error}") from error
-    try:
-        sweep: SweepFile = parse(SweepFile, values, flag="")
-    except ConfigError as error:
-        raise ConfigError(f"sweep file {path}: {error}") from error
-    return sweep
-
-
-def plan(sweep: SweepFile, results: Path, data_dir: Path | None = None) -> list[PlannedRun]:
-    """All runs of ``sweep``, in the order in which they are run.
-
-    Within a repeat the order is drawn at random (from a fixed seed), so that a machine that
-    drifts does not look like one that scales. Raises ConfigError for a bad setting.
-    """
-    cores_per_device = max(1, len(available_cores()) // max(sweep.devices))
-    runs = []
-    for repeat in range(sweep.repeats):
-        block = [
-            _planned(sweep, model, strategy, devices, repeat, cores_per_device, results, data_dir)
-            for model in sweep.models
-            for strategy in sweep.strategies
-            for devices in sweep.devices
-        ]
-        random.Random(repeat).shuffle(block)
-        runs += block
-    return runs
-
-
-def _planned(
-    sweep: SweepFile,
-    model: dict[str, Any],
-    strategy: str,
-    devices: int,
-    repeat: int,
-    cores_per_device: int,
-    results: Path,
-    data_dir: Path | None,
-) -> PlannedRun:
-    values = {"cores_per_device": cores_per_device} | sweep.settings | model
-    values |= {"strategy": strategy, "devices": devices, "repeat": repeat}
-    values.setdefault("exchange", STRATEGIES[strategy].exchanges[0])
-    config: RunConfig = parse(RunConfig, values)
-    MODELS[config.model]
-    config = config.model_copy(update={"dataset": locate(config.dataset, data_dir).spec.name})
-    return PlannedRun(config, results / sweep.name / config.run_id)
-
-
-def command(run: PlannedRun, results: Path, sweep: str, data_dir: Path | None) -> list[str]:
-    """The command line of one run; raises EnvironmentLacks where nothing can launch its ranks."""
-    settings = run.config.model_dump(exclude_none=True, exclude_defaults=True)
-    train = [sys.executable, "-m", "hpcbench.train"]
-    for name, value in (settings | {"results": results, "sweep": sweep}).items():
-        flag = name.replace("_", "-")
-        train += (
-            [f"--{'' if value else 'no-'}{flag}"]
-            if isinstance(value, bool)
-            else [f"--{flag}={value}"]
-        )
-    if data_dir:
-        train.append(f"--data-dir={data_dir}")
-    if not STRATEGIES[run.config.strategy].needs_launcher:
-        return train
-    devices = str(run.config.devices)
-    beside = Path(sys.executable).parent
-    horovodrun = beside / "horovodrun"
-    if shutil.which("mpirun"):
-        return ["mpirun", "-np", devices, "--bind-to", "none", "--oversubscribe", *train]
-    if horovodrun.exists():
-        return [str(horovodrun), "--gloo", "-np", devices, *train]
-    raise EnvironmentLacks("neither mpirun nor horovodrun is here to start several processes")
-
-
-def environment() -> dict[str, str]:
-    """This process' environment; Open MPI refuses to run as root unless told twice."""
-    more = {}
-    if os.geteuid() == 0:
-        more = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return os.environ | more
-
-
-@dataclass(frozen=True)
-class Outcome:
-    run: PlannedRun
-    status: int
-    seconds: float
-    log: Path
-
-
-def execute(
-    runs: Sequence[PlannedRun], results: Path, sweep: str, data_dir: Path | None
-) -> Iterator[Outcome]:
-    """Run one after the other, each with its output in a log beside the run's folder."""
-    logs = results / sweep / "logs"
-    ensure_writable(logs)
-    for run in runs:
-        log = logs / f"{run.config.run_id}.log"
-        start = time.monotonic()
-        with open(log, "w") as output:
-            status = subprocess.run(
-                command(run, results, sweep, data_dir), stdout=output, stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL, env=environment(), check=False,
-            ).returncode  # fmt: skip
-        yield Outcome(run, status, time.monotonic() - start, log)
-
-
-def run_sweep(path: Path, results: Path, data_dir: Path | None) -> int:
-    """Run what is missing of a sweep, telling of each run; exit status 4 if any failed."""
-    sweep = read_sweep(path)
+def this_machine(sweep: SweepFile) -> Machine:
+    """Its GPUs, or its cores shared by the largest device count; EnvironmentLacks if too few."""
     gpus, cores = visible_gpus(os.environ), len(available_cores())
-    if max(sweep.devices) > (gpus or cores):
+    there = gpus or cores
+    largest = max(sweep.device_counts(there))
+    if largest > there:
         raise EnvironmentLacks(
-            f"sweep {sweep.name} asks for {max(sweep.devices)} devices, and this machine has "
+            f"sweep {sweep.name} asks for {largest} devices, and this machine has "
             + (f"{gpus} GPUs" if gpus else f"{cores} CPU cores, each a device")
         )
-    runs = plan(sweep, results, data_dir)
-    missing = [run for run in runs if not is_complete(run.folder)]
+    return Machine("this machine", there, there, max(1, cores // largest))
+
+
+def planned(given: argparse.Namespace) -> tuple[SweepFile, Plan, Site | None]:
+    """The sweep of the command line, for its site or for this machine."""
+    sweep = read_sweep(given.file)
+    site = read_site(given.site) if getattr(given, "site", None) else None
+    machine = site.machine if site else this_machine(sweep)
+    return sweep, plan(sweep, given.results, machine, given.data_dir), site
+
+
+def show_plan(given: argparse.Namespace) -> int:
+    """Runs, allocations and estimated device-hours, before anything is queued."""
+    sweep, found, site = planned(given)
+    per_node = site.devices_per_node if site else max(run.devices for run in found.runs)
+    table = Table("model", "data", "strategy", "scaling", "devices", "nodes", "runs", "done",
+                  "device-hours")  # fmt: skip
+    rows: dict[tuple[tuple[str, ...], int], list[PlannedRun]] = {}
+    for run in found.runs:
+        c = run.config
+        kind: tuple[str, ...] = (c.model, c.dataset, c.strategy, c.scaling)
+        rows.setdefault((kind, run.devices), []).append(run)
+    total = left = 0.0
+    for (kind, devices), runs in sorted(rows.items()):
+        hours = [estimated_seconds(run) * run.devices / 3600 for run in runs]
+        done = [is_complete(run.folder) for run in runs]
+        total += sum(hours)
+        left += sum(hour for hour, behind in zip(hours, done, strict=True) if not behind)
+        nodes = runs[0].nodes(per_node)
+        table.add_row(*kind, *map(str, (devices, nodes, len(runs), sum(done))), f"{sum(hours):.2f}")
+    _console().print(table)
+    for sentence in found.left_out:
+        print(f"left out: {sentence}")
+    where = site.name if site else "this machine"
     print(
-        f"sweep {sweep.name}: {len(runs)} runs on {runs[0].config.dataset}, "
-        f"{len(runs) - len(missing)} complete already",
+        f"sweep {sweep.name} on {where}: {len(found.runs)} runs, about {total:.2f} device-hours, "
+        f"{left:.2f} of them not done yet (at the workshop's printed speed and ideal scaling; "
+        f"start-up included)"
+    )
+    return 0
+
+
+def run_here(given: argparse.Namespace) -> int:
+    """Run what is missing of a sweep, telling of each run; exit status 4 if any failed."""
+    sweep, found, _ = planned(given)
+    missing = [run for run in found.runs if not is_complete(run.folder)]
+    for sentence in found.left_out:
+        print(f"left out: {sentence}")
+    print(
+        f"sweep {sweep.name}: {len(found.runs)} runs on {found.runs[0].config.dataset}, "
+        f"{len(found.runs) - len(missing)} complete already",
         flush=True,
     )
+    output = OutputConfig(results=given.results, sweep=sweep.name, data_dir=given.data_dir)
+    logs = given.results / sweep.name / "logs"
+    ensure_writable(logs)
+    runner = Runner(logs)
     failed = 0
     terminal = sys.stdout.isatty()
     bar = Progress(
@@ -185,29 +110,136 @@ def run_sweep(path: Path, results: Path, data_dir: Path | None) -> int:
     )  # fmt: skip
     with bar:
         task = bar.add_task("runs", total=len(missing))
-        for number, outcome in enumerate(execute(missing, results, sweep.name, data_dir), 1):
+        for number, run in enumerate(missing, 1):
+            outcome = runner.run(run, local_command(run, output))
             failed += outcome.status != 0
-            end = "done" if outcome.status == 0 else f"FAILED ({outcome.status}), see {outcome.log}"
-            line = f"[{number}/{len(missing)}] {outcome.run}: {end}, {outcome.seconds:.0f} s"
+            line = f"[{number}/{len(missing)}] {outcome}"
             bar.update(task, advance=1)
             if terminal:
-                bar.console.print(line, highlight=False)
+                bar.console.print(line, highlight=False, markup=False)
             else:
                 print(line, flush=True)
-    print(f"results: {results / sweep.name}")
+    print(f"results: {given.results / sweep.name}")
     return 4 if failed else 0
 
 
+def known_runs(given: argparse.Namespace, records: Sequence[Record]) -> list[PlannedRun]:
+    """All runs that were ever handed to Slurm, and those of the site or, without any, of here."""
+    runs = {
+        run.config.run_id: run
+        for record in records
+        for index in record.tasks
+        for run in record.runs(index)
+    }
+    if given.site or not runs:
+        runs |= {run.config.run_id: run for run in planned(given)[1].runs}
+    return list(runs.values())
+
+
+def show_status(given: argparse.Namespace) -> int:
+    """A line a kind of run, then each failed one with its reason."""
+    sweep = read_sweep(given.file)
+    records = all_records(given.results, sweep.name)
+    found = fates(known_runs(given, records), records, slurm.queue() if records else {})
+    rows: dict[tuple[tuple[str, ...], int], list[Fate]] = {}
+    for fate in found:
+        c = fate.run.config
+        rows.setdefault(((c.model, c.strategy, c.scaling), fate.run.devices), []).append(fate)
+    table = Table("model", "strategy", "scaling", "devices", *State)
+    for (kind, devices), of_kind in sorted(rows.items(), key=lambda row: row[0]):
+        count = Counter(fate.state for fate in of_kind)
+        table.add_row(*kind, str(devices), *(str(count[state] or "") for state in State))
+    console = _console()
+    console.print(table)
+    for fate in found:
+        if fate.state == State.FAILED:
+            console.print(f"failed: {fate.run}: {fate.why}", markup=False, highlight=False)
+    print(f"sweep {sweep.name}: {counts(found)}")
+    return 0
+
+
+def submit(given: argparse.Namespace) -> int:
+    """Queue the runs that nobody has tried yet."""
+    return _submit(given, (State.MISSING,))
+
+
+def resume(given: argparse.Namespace) -> int:
+    """Queue the runs that are missing or failed, on the site of the last submission."""
+    return _submit(given, (State.MISSING, State.FAILED))
+
+
+def _submit(given: argparse.Namespace, states: tuple[State, ...]) -> int:
+    sweep = read_sweep(given.file)
+    records = all_records(given.results, sweep.name)
+    if not given.site:
+        given.site = records[-1].site if records else None
+    if not given.site:
+        raise EnvironmentLacks(f"sweep {sweep.name} was never submitted; say --site")
+    site = read_site(given.site)
+    found = fates(known_runs(given, records), records, slurm.queue() if records else {})
+    print(f"sweep {sweep.name}: {counts(found)}")
+    wanted = [fate.run for fate in found if fate.state in states]
+    folder = given.results / sweep.name
+    if not given.dry_run:
+        ensure_writable(folder / "logs")
+    jobs: list[str] = []
+    for array in slurm.arrays(wanted, site):
+        configs = {str(i): [run.config] for i, run in enumerate(array.runs)}
+        record = Record(sweep.name, given.site, given.results, given.data_dir, configs)
+        stamp = "TIME" if given.dry_run else time.strftime("%Y%m%d-%H%M%S")
+        name = f"{stamp}-{array.devices}-devices-{array.part}.json"
+        path = folder / "submissions" / name
+        line = slurm.array_line(array, site, sweep.name, folder / "logs", path)
+        print(shlex.join(line))
+        if given.dry_run:
+            jobs.append(f"JOB{len(jobs)}")
+            continue
+        record.write(records_folder(given.results, sweep.name) / name)
+        try:
+            record.array_job = slurm.submit(line)
+        except EnvironmentLacks:
+            path.unlink()
+            raise
+        record.write(path)
+        jobs.append(record.array_job)
+        print(f"  job {record.array_job}: {len(array.runs)} tasks on {array.devices} devices")
+    if jobs:
+        line = slurm.analysis_line(jobs, site, folder)
+        print(shlex.join(line))
+        if not given.dry_run:
+            print(f"  job {slurm.submit(line)}: the analysis, when all are over")
+    return 0
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="python -m hpcbench.sweep", description="Run a sweep on this machine.")
+    parser = Parser(prog="python -m hpcbench.sweep", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run here what is missing of a sweep")
-    run.add_argument("file", type=Path, help="for example jobs/sweeps/default.toml")
-    run.add_argument("--results", type=Path, default=Path("results"))
-    run.add_argument("--data-dir", type=Path)
+    for name, action, text in (
+        ("plan", show_plan, "print runs, allocations and estimated device-hours"),
+        ("run", run_here, "run here what is missing of a sweep"),
+        ("submit", submit, "queue what nobody has tried yet"),
+        ("status", show_status, "print what is done, running, queued, failed, missing"),
+        ("resume", resume, "queue what is missing or failed"),
+    ):
+        command = commands.add_parser(name, help=text, description=action.__doc__)
+        command.set_defaults(action=action)
+        command.add_argument("file", type=Path, help="for example jobs/sweeps/default.toml")
+        command.add_argument("--results", type=Path, default=Path("results"))
+        command.add_argument("--data-dir", type=Path)
+        if name != "run":
+            command.add_argument("--site", help="a file of jobs/sites, without its .toml")
+        if name in ("submit", "resume"):
+            command.add_argument(
+                "--dry-run", action="store_true", help="print the sbatch lines, queue nothing"
+            )
     try:
         given = parser.parse(arguments)
-        return run_sweep(given.file, given.results, given.data_dir)
+        status: int = given.action(given)
+        return status
     except HpcbenchError as error:
         print(f"hpcbench: {error}", file=sys.stderr)
         return error.exit_status

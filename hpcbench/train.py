@@ -76,7 +76,7 @@ def check(config: RunConfig, output: OutputConfig) -> Checked:
         "dataset": source.spec.name,
         "strategy": strategy.name,
         "devices": world_size,
-        "exchange": config.exchange or strategy.exchanges[0],
+        "exchange": config.exchange or strategy.default_exchange(),
     })  # fmt: skip
     return Checked(config, output, launch, strategy, plan, source)
 

@@ -1,10 +1,19 @@
-"""A sweep file becomes runs; finished ones are not run again."""
+"""A sweep file becomes runs and job scripts' lines; finished runs are not run again."""
+
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, run
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hpcbench.config import OutputConfig
 from hpcbench.errors import ConfigError
-from hpcbench.sweep import command, plan, read_sweep
+from hpcbench.sweeps.plan import Machine, Plan, plan, read_sweep
+from hpcbench.sweeps.sites import Site, job_command, local_command, read_site
+from hpcbench.sweeps.slurm import arrays
+
+TWO = Machine("two cores", 2, 2, 1)
 
 SMALL = """
 name = "small"
@@ -26,7 +35,7 @@ def sweep_file(tmp_path, text=SMALL):
 
 
 def test_the_default_sweep_is_three_models_two_strategies_two_counts_three_repeats(tmp_path):
-    runs = plan(read_sweep(ROOT / "jobs" / "sweeps" / "default.toml"), tmp_path)
+    runs = plan(read_sweep(ROOT / "jobs" / "sweeps" / "default.toml"), tmp_path, TWO).runs
     assert len(runs) == 36
     assert len({run.config.run_id for run in runs}) == 36
     assert [run.config.repeat for run in runs] == sorted(run.config.repeat for run in runs)
@@ -42,7 +51,7 @@ def test_the_default_sweep_is_three_models_two_strategies_two_counts_three_repea
         (('name = "small"', 'name = "a; rm -rf b"'), "name a; rm"),
         (('name = "small"', 'name = "../up"'), "name ../up"),
         (("devices = [1, 2]", "devices = [0]"), "devices.0 0"),
-        (("devices", "device"), "did you mean 'devices'"),
+        (("devices =", "device ="), "did you mean 'devices'"),
         (('model = "fc-64"', 'model = "$(reboot)"'), "unknown model"),
         (("epochs = 1", "epoch = 1"), "did you mean 'epochs'"),
         (("[settings]", "[settings"), "sweep file"),
@@ -50,13 +59,136 @@ def test_the_default_sweep_is_three_models_two_strategies_two_counts_three_repea
 )
 def test_a_bad_sweep_file_is_refused(tmp_path, change, says):
     with pytest.raises(ConfigError) as error:
-        plan(read_sweep(sweep_file(tmp_path, SMALL.replace(*change))), tmp_path)
+        plan(read_sweep(sweep_file(tmp_path, SMALL.replace(*change))), tmp_path, TWO)
     assert says in str(error.value)
 
 
+SITE = Site(name="s", devices_per_node=4, cores_per_device=2, max_devices=64)
+
+
+def planned(tmp_path, text, site=SITE) -> Plan:
+    return plan(read_sweep(sweep_file(tmp_path, text)), tmp_path, site.machine)
+
+
+def test_device_counts_are_powers_of_two_up_to_what_there_is(tmp_path):
+    text = SMALL.replace("devices = [1, 2]\n", "").replace("train_samples = 2560\n", "")
+    counts = {run.devices for run in planned(tmp_path, text).runs}
+    assert counts == {1, 2, 4, 8, 16, 32, 64}
+    text = text.replace("[settings]", "max_devices = 9\n[settings]")
+    assert {run.devices for run in planned(tmp_path, text).runs} == {1, 2, 4, 8}
+
+
+def test_what_a_node_cannot_hold_is_left_out_and_said(tmp_path):
+    text = SMALL.replace("devices = [1, 2]", "devices = [1, 4, 8]")
+    found = planned(tmp_path, text.replace('["horovod"', '["single", "horovod"'))
+    by_strategy = {}
+    for one in found.runs:
+        by_strategy.setdefault(one.config.strategy, set()).add(one.devices)
+    assert by_strategy == {"single": {1}, "horovod": {1, 4, 8}, "mirrored": {1, 4}}
+    assert found.left_out == [
+        "single on 4 devices: it runs on one device",
+        "single on 8 devices: it runs on one device",
+        "mirrored on 8 devices: it runs on one node",
+    ]
+
+
+@given(runs=st.integers(1, 60), limit=st.integers(2, 20))
+def test_arrays_split_at_the_sites_limit_and_lose_nothing(tmp_path_factory, runs, limit):
+    site = SITE.model_copy(update={"max_array_size": limit})
+    text = SMALL.replace("repeats = 1", f"repeats = {runs}").replace('"horovod", ', "")
+    found = planned(tmp_path_factory.mktemp("sweep"), text, site)
+    split = list(arrays(found.runs, site))
+    assert all(0 < len(array.runs) <= limit for array in split)
+    ids = [run.config.run_id for array in split for run in array.runs]
+    assert sorted(ids) == sorted(run.config.run_id for run in found.runs)
+    assert len({(array.devices, array.part) for array in split}) == len(split)
+
+
+@pytest.mark.parametrize("launcher", ["srun", "mpirun", "horovodrun"])
+def test_launchers_start_the_ranks_of_a_job(tmp_path, launcher):
+    text = SMALL.replace("devices = [1, 2]", "devices = [2, 8]")
+    site = SITE.model_copy(update={"launcher": launcher})
+    lines = {}
+    for one in planned(tmp_path, text, site).runs:
+        if one.config.strategy == "horovod" and (launcher, one.devices) == ("horovodrun", 8):
+            with pytest.raises(ConfigError, match="ssh"):
+                job_command(one, OutputConfig(), site)
+            continue
+        lines[one.config.strategy, one.devices] = job_command(one, OutputConfig(), site)
+    assert lines["mirrored", 2][1:3] == ["-m", "hpcbench.train"], "one process needs no launcher"
+    two = lines["horovod", 2]
+    assert two[two.index("-m") :] != []
+    start = " ".join(two[: two.index("-m") - 1])
+    assert {
+        "srun": "srun --mpi=pmix --nodes=1 --ntasks=2 --ntasks-per-node=2 --cpus-per-task=2 "
+        "--gpus-per-node=2 --kill-on-bad-exit=1",
+        "mpirun": "mpirun -np 2 --map-by ppr:2:node --bind-to none --oversubscribe",
+        "horovodrun": "horovodrun -np 2",
+    }[launcher] in start
+
+
+def test_a_container_wraps_the_program_and_not_the_launcher(tmp_path):
+    site = SITE.model_copy(update={"container": Path("/images/a b.sif")})
+    (one,) = planned(tmp_path, SMALL.replace("[1, 2]", "[2]").replace(', "mirrored"', "")).runs
+    line = job_command(one, OutputConfig(), site)
+    assert line[0] == "srun"
+    program = line[line.index("apptainer") :]
+    assert program[:6] == ["apptainer", "exec", "--nv", "/images/a b.sif", "python3", "-m"]
+
+
+@pytest.mark.parametrize("site", ["bridges2", "generic", "local-cluster"])
+def test_the_sbatch_lines_of_a_site(tmp_path, site):
+    sweep = ["python", "-m", "hpcbench.sweep", "submit", "tests/golden/sweep.toml"]
+    done = run([*sweep, "--site", site, "--results", tmp_path, "--dry-run"])
+    assert done.status == 0, done.errors
+    lines = done.output.replace(str(tmp_path), "RESULTS")
+    assert lines == (ROOT / "tests" / "golden" / f"{site}.txt").read_text()
+    assert not list(tmp_path.iterdir()), "a dry run wrote something"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('name = "s"', 'name = "s; reboot"'),
+        ("time = '1'", "time = '1 --wrap=reboot'"),
+        ("launcher = 'srun'", "launcher = 'sh'"),
+        ("gpu_type = 'a'", "gpu_type = '$(reboot)'"),
+        ("A = '1'", "'A B' = '1'"),
+    ],
+)
+def test_a_hostile_site_file_is_refused(tmp_path, change):
+    text = """name = "s"
+time = '1'
+launcher = 'srun'
+gpu_type = 'a'
+devices_per_node = 1
+cores_per_device = 1
+max_devices = 1
+environment = {A = '1'}
+"""
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    assert read_site(str(path)).environment == {"A": "1"}
+    path.write_text(text.replace(*change))
+    done = run(["python", "-m", "hpcbench.sweep", "plan", sweep_file(tmp_path), "--site", path])
+    assert done.status == 2
+    assert done.errors.startswith("hpcbench: site file")
+    assert "Traceback" not in done.errors
+
+
+def test_planning_and_status_load_no_framework(tmp_path):
+    code = (
+        "import sys; from hpcbench.sweep import main; status = main(sys.argv[1:]);"
+        "sys.exit(status or bool({'tensorflow', 'keras', 'horovod', 'mpi4py'} & set(sys.modules)))"
+    )
+    for command in ("plan", "status"):
+        done = run(["python", "-c", code, command, sweep_file(tmp_path), "--results", tmp_path])
+        assert done.status == 0, done.errors
+
+
 def test_the_command_line_holds_the_whole_configuration(tmp_path):
-    planned = plan(read_sweep(sweep_file(tmp_path)), tmp_path)[0]
-    line = command(planned, tmp_path, "small", None)
+    planned = plan(read_sweep(sweep_file(tmp_path)), tmp_path, TWO).runs[0]
+    line = local_command(planned, OutputConfig(sweep="small"))
     for flag in ("--epochs=1", "--train-samples=2560", "--repeat=0", "--sweep=small"):
         assert flag in line
 

@@ -18,6 +18,7 @@ def _cnn(
     trainable: int,
     workshop_epochs: int,
     accuracy: float,
+    microseconds: float,
     body: Callable[[BuildContext, Any], list[Any]],
 ) -> None:
     def build(context: BuildContext) -> "keras.Model":
@@ -46,6 +47,7 @@ def _cnn(
             trainable_parameters=trainable,
             workshop_epochs=workshop_epochs,
             workshop_accuracy=accuracy,
+            workshop_microseconds=microseconds,
         ),
     )
 
@@ -94,7 +96,7 @@ def _cnn_batchnorm(context: BuildContext, layers: Any) -> list[Any]:
     ]
 
 
-_cnn("cnn-1", 542_230, 542_230, 10, 0.9874, _cnn_1)
-_cnn("cnn-2", 1_199_882, 1_199_882, 15, 0.9903, _cnn_2)
-_cnn("cnn-dropout", 1_199_882, 1_199_882, 15, 0.9919, _cnn_dropout)
-_cnn("cnn-batchnorm", 1_200_778, 1_200_330, 15, 0.9891, _cnn_batchnorm)
+_cnn("cnn-1", 542_230, 542_230, 10, 0.9874, 198, _cnn_1)
+_cnn("cnn-2", 1_199_882, 1_199_882, 15, 0.9903, 566, _cnn_2)
+_cnn("cnn-dropout", 1_199_882, 1_199_882, 15, 0.9919, 667, _cnn_dropout)
+_cnn("cnn-batchnorm", 1_200_778, 1_200_330, 15, 0.9891, 834, _cnn_batchnorm)

@@ -9,7 +9,12 @@ if TYPE_CHECKING:
 
 
 def _register(
-    name: str, widths: tuple[int, ...], epochs: int, parameters: int, accuracy: float
+    name: str,
+    widths: tuple[int, ...],
+    epochs: int,
+    parameters: int,
+    accuracy: float,
+    microseconds: float,
 ) -> None:
     def build(context: BuildContext) -> "keras.Model":
         from keras import Input, Sequential, layers
@@ -38,10 +43,11 @@ def _register(
             trainable_parameters=parameters,
             workshop_epochs=epochs,
             workshop_accuracy=accuracy,
+            workshop_microseconds=microseconds,
         ),
     )
 
 
-_register("fc-64", (64, 64), 40, 55_050, 0.9755)
-_register("fc-512", (512, 512), 30, 669_706, 0.9821)
-_register("fc-512x3", (512, 512, 512), 30, 932_362, 0.9800)
+_register("fc-64", (64, 64), 40, 55_050, 0.9755, 10)
+_register("fc-512", (512, 512), 30, 669_706, 0.9821, 32)
+_register("fc-512x3", (512, 512, 512), 30, 932_362, 0.9800, 45)

@@ -28,7 +28,7 @@ class Strategy(ABC):
 
     name: ClassVar[str]
     # Ways to exchange gradients, the default first.
-    exchanges: ClassVar[tuple[str, ...]] = ("none",)
+    exchanges: ClassVar[tuple[str, ...]] = ()
     # Whether the ranks are processes that a launcher starts.
     needs_launcher: ClassVar[bool] = False
 
@@ -47,7 +47,7 @@ class Strategy(ABC):
         if config.exchange and config.exchange not in cls.exchanges:
             raise ConfigError(
                 f"strategy {cls.name} has no exchange {config.exchange!r}; "
-                f"known: {', '.join(cls.exchanges)}"
+                f"known: {', '.join(cls.exchanges) or 'none'}"
             )
         if not cls.needs_launcher and launch.size > 1:
             raise ConfigError(
@@ -60,6 +60,16 @@ class Strategy(ABC):
                 f"{launch.size}; start {config.devices} with horovodrun -np {config.devices}"
             )
         return launch.size
+
+    @classmethod
+    def default_exchange(cls) -> str | None:
+        """How gradients travel unless asked otherwise; None where there is nothing to exchange."""
+        return cls.exchanges[0] if cls.exchanges else None
+
+    @classmethod
+    def fits(cls, devices: int, devices_per_node: int) -> bool:
+        """Whether a run on so many devices is possible where a node has ``devices_per_node``."""
+        return cls.needs_launcher or devices <= devices_per_node
 
     @abstractmethod
     def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:

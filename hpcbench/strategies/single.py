@@ -28,6 +28,10 @@ class Single(Strategy):
             )
         return super().check(config, launch, gpus, cores)
 
+    @classmethod
+    def fits(cls, devices: int, devices_per_node: int) -> bool:
+        return devices == 1
+
     def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
         from hpcbench.devices import configure, pin_gpu
 

@@ -1,0 +1,168 @@
+"""Turns a sweep file into runs: all combinations, in an order that drift cannot mimic."""
+
+import random
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hpcbench.config import NAME_PATTERN, RunConfig, parse, schedule
+from hpcbench.datasets import DATASETS
+from hpcbench.datasets.sources import locate
+from hpcbench.errors import ConfigError
+from hpcbench.models import MODELS
+from hpcbench.strategies import STRATEGIES
+
+# Loading TensorFlow, compiling, the first collective.
+STARTUP_SECONDS = 20.0
+
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class SweepFile(BaseModel):
+    """A sweep: all combinations of models, data sets, strategies, device counts and repeats.
+
+    Device counts are ``devices``, or the powers of two up to ``max_devices``, or to what there
+    is. ``settings`` holds for all models, a model's own entry before it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 3
+    devices: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    max_devices: Annotated[int, Field(ge=1)] | None = None
+    datasets: Names = ["auto"]
+    strategies: Names
+    scaling: Annotated[list[Literal["weak", "strong"]], Field(min_length=1)] = ["weak"]
+    settings: dict[str, Any] = {}
+    models: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+    def device_counts(self, there: int) -> list[int]:
+        """The device counts of the sweep where there are ``there`` devices."""
+        if self.devices:
+            return sorted(set(self.devices))
+        last = min(self.max_devices or there, there)
+        return [1 << power for power in range(last.bit_length())]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What runs are planned for; ``cores_per_device`` None leaves it to each run."""
+
+    name: str
+    devices_per_node: int
+    max_devices: int
+    cores_per_device: int | None
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep and the folder that its files go to."""
+
+    config: RunConfig
+    folder: Path
+
+    def __str__(self) -> str:
+        config = self.config
+        scaling = " strong" if config.scaling == "strong" else ""
+        return f"{config.model} {config.strategy} x{config.devices}{scaling} repeat {config.repeat}"
+
+    @property
+    def devices(self) -> int:
+        return self.config.devices or 1
+
+    def nodes(self, devices_per_node: int) -> int:
+        """How many nodes the run needs."""
+        return -(-self.devices // devices_per_node)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs in the order in which they are run, and what was left out and why."""
+
+    runs: list[PlannedRun]
+    left_out: list[str]
+
+
+def read_sweep(path: Path) -> SweepFile:
+    """Read and check a sweep file; raises ConfigError with the file's name."""
+    sweep: SweepFile = read_toml(SweepFile, path, "sweep file")
+    return sweep
+
+
+def read_toml(model: type[BaseModel], path: Path, kind: str) -> Any:
+    """A TOML file as ``model``; raises ConfigError with the file's name."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{kind} {path}: {error}") from error
+    try:
+        return parse(model, values, flag="")
+    except ConfigError as error:
+        raise ConfigError(f"{kind} {path}: {error}") from error
+
+
+def plan(
+    sweep: SweepFile,
+    results: Path,
+    machine: Machine,
+    data_dir: Path | None = None,
+    devices: Sequence[int] | None = None,
+) -> Plan:
+    """All runs of ``sweep`` on ``machine``; ``devices`` stands in for the sweep's own counts.
+
+    Within a repeat the order is drawn at random (from a fixed seed), so that a machine that
+    drifts does not look like one that scales. Raises ConfigError for a bad setting.
+    """
+    find = cache(lambda name: locate(name, data_dir).spec.name)
+    left_out: dict[str, None] = {}
+    runs: dict[str, PlannedRun] = {}
+    for strategy in sweep.strategies:
+        STRATEGIES[strategy]
+    for repeat in range(sweep.repeats):
+        block = []
+        for values in _combinations(sweep, devices or sweep.device_counts(machine.max_devices)):
+            kind, count = STRATEGIES[values["strategy"]], values["devices"]
+            if not kind.fits(count, machine.devices_per_node):
+                place = "one device" if kind.fits(1, 1) and not kind.fits(2, 2) else "one node"
+                left_out[f"{kind.name} on {count} devices: it runs on {place}"] = None
+                continue
+            values |= {"repeat": repeat}
+            values.setdefault("exchange", kind.default_exchange())
+            if machine.cores_per_device:
+                values.setdefault("cores_per_device", machine.cores_per_device)
+            config: RunConfig = parse(RunConfig, values)
+            MODELS[config.model]
+            config = config.model_copy(update={"dataset": find(config.dataset)})
+            schedule(config, count, DATASETS[config.dataset].train_samples)
+            block.append(PlannedRun(config, results / sweep.name / config.run_id))
+        random.Random(repeat).shuffle(block)
+        runs |= {run.config.run_id: run for run in block}
+    return Plan(list(runs.values()), list(left_out))
+
+
+def _combinations(sweep: SweepFile, devices: Sequence[int]) -> list[dict[str, Any]]:
+    return [
+        {"dataset": dataset, "scaling": scaling}
+        | sweep.settings
+        | model
+        | {"strategy": strategy, "devices": count}
+        for model in sweep.models
+        for dataset in sweep.datasets
+        for scaling in sweep.scaling
+        for strategy in sweep.strategies
+        for count in devices
+    ]
+
+
+def estimated_seconds(run: PlannedRun) -> float:
+    """A run's duration if its device were as fast as the workshop's and scaling were ideal."""
+    config, spec = run.config, MODELS[run.config.model]
+    samples = config.train_samples or DATASETS[config.dataset].train_samples
+    work = schedule(config, run.devices, samples).epochs * samples * spec.workshop_microseconds
+    return STARTUP_SECONDS + work * 1e-6 / run.devices

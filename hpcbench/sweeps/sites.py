@@ -1,0 +1,167 @@
+"""A site: what a cluster wants to be asked for devices, and how it starts ranks."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hpcbench.config import NAME_PATTERN, OutputConfig
+from hpcbench.errors import ConfigError, EnvironmentLacks, unknown_name
+from hpcbench.launch import available_cores
+from hpcbench.strategies import STRATEGIES
+from hpcbench.sweeps.plan import Machine, PlannedRun, read_toml
+
+SITES = Path("jobs/sites")
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Partition(BaseModel):
+    """A Slurm partition and the device counts that belong there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    max_devices: Count
+
+
+class Site(BaseModel):
+    """A cluster. No value of it ever reaches a shell: all are single arguments or variables."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    launcher: Literal["srun", "mpirun", "horovodrun"] = "srun"
+    mpi: Name = "pmix"
+    device: Literal["gpu", "cpu"] = "gpu"
+    devices_per_node: Count
+    cores_per_device: Count
+    max_devices: Count
+    gpu_type: Name | None = None
+    gpu_request: Literal["per-node", "total"] = "per-node"
+    partitions: list[Partition] = []
+    analysis_partition: Name | None = None
+    account: Name | None = None
+    time: Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")] = "01:00:00"
+    signal_seconds: Count = 120
+    max_array_size: Annotated[int, Field(ge=2)] = 1001
+    throttle: Count | None = None
+    container: Path | None = None
+    container_command: Literal["apptainer", "singularity"] = "apptainer"
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
+
+    @property
+    def machine(self) -> Machine:
+        return Machine(self.name, self.devices_per_node, self.max_devices, self.cores_per_device)
+
+    def partition(self, devices: int) -> str | None:
+        """The first partition that takes so many devices; ConfigError if none does."""
+        if devices > self.max_devices:
+            raise ConfigError(
+                f"site {self.name} has at most {self.max_devices} devices for a job, not {devices}"
+            )
+        for partition in self.partitions:
+            if devices <= partition.max_devices:
+                return partition.name
+        if self.partitions:
+            raise ConfigError(f"no partition of site {self.name} takes {devices} devices")
+        return None
+
+
+def read_site(name: str) -> Site:
+    """The site of a name in ``jobs/sites``, or of a TOML file; raises ConfigError."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = sorted(site.stem for site in SITES.glob("*.toml"))
+        if name not in known:
+            raise unknown_name("site", name, known)
+        path = SITES / f"{name}.toml"
+    site: Site = read_toml(Site, path, "site file")
+    return site
+
+
+def train_command(run: PlannedRun, output: OutputConfig, python: str) -> list[str]:
+    """``hpcbench.train`` with the whole configuration of a run."""
+    command = [python, "-m", "hpcbench.train"]
+    settings = run.config.model_dump(exclude_none=True, exclude_defaults=True)
+    settings |= output.model_dump(exclude_none=True, exclude_defaults=True)
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        command += (
+            [f"--{'' if value else 'no-'}{flag}"]
+            if isinstance(value, bool)
+            else [f"--{flag}={value}"]
+        )
+    return command
+
+
+def local_command(run: PlannedRun, output: OutputConfig) -> list[str]:
+    """The command line of a run on this machine; EnvironmentLacks if nothing starts its ranks."""
+    train = train_command(run, output, sys.executable)
+    if not STRATEGIES[run.config.strategy].needs_launcher:
+        return train
+    if shutil.which("mpirun"):
+        bare = ["mpirun", "-np", str(run.devices), "--bind-to", "none", "--oversubscribe"]
+        return [*bare, *train]
+    horovodrun = Path(sys.executable).parent / "horovodrun"
+    if horovodrun.exists():
+        return [str(horovodrun), "--gloo", "-np", str(run.devices), *train]
+    raise EnvironmentLacks("neither mpirun nor horovodrun is here to start several processes")
+
+
+def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
+    """The command line of a run inside a Slurm job; ConfigError where the launcher cannot do it.
+
+    A strategy of one process is started directly, on the job's first node.
+    """
+    train = train_command(run, output, "python3" if site.container else sys.executable)
+    if site.container:
+        gpus = ["--nv"] if site.device == "gpu" else []
+        train = [site.container_command, "exec", *gpus, str(site.container), *train]
+    if not STRATEGIES[run.config.strategy].needs_launcher:
+        return train
+    per_node = min(run.devices, site.devices_per_node)
+    nodes = run.nodes(site.devices_per_node)
+    if site.launcher == "srun":
+        gpus = [f"--gpus-per-node={per_node}"] if site.device == "gpu" else []
+        return [
+            "srun", f"--mpi={site.mpi}", f"--nodes={nodes}", f"--ntasks={run.devices}",
+            f"--ntasks-per-node={per_node}", f"--cpus-per-task={site.cores_per_device}", *gpus,
+            "--kill-on-bad-exit=1", *train,
+        ]  # fmt: skip
+    if site.launcher == "mpirun":
+        return [
+            "mpirun", "-np", str(run.devices), "--map-by", f"ppr:{per_node}:node",
+            "--bind-to", "none", "--oversubscribe", *train,
+        ]  # fmt: skip
+    if nodes > 1:
+        raise ConfigError(
+            f"horovodrun starts ranks on other nodes by ssh, so {run.devices} devices on {nodes} "
+            f"nodes want launcher srun or mpirun in site {site.name}"
+        )
+    return [str(Path(sys.executable).parent / "horovodrun"), "-np", str(run.devices), *train]
+
+
+def site_of_job(environment: Mapping[str, str], launcher: str) -> Site:
+    """What this job was given, as a site: its GPUs, or its tasks where it has none (as many as
+    there are cores to run them on).
+
+    Raises ConfigError outside a job.
+    """
+    try:
+        nodes = int(environment["SLURM_JOB_NUM_NODES"])
+        cpus = int(environment["SLURM_CPUS_ON_NODE"])
+    except (KeyError, ValueError) as error:
+        raise ConfigError("not in a Slurm job: submit this with sbatch") from error
+    gpus = int(environment.get("SLURM_GPUS_ON_NODE") or 0)
+    tasks = int(environment.get("SLURM_NTASKS_PER_NODE") or 1)
+    devices = gpus or min(tasks, len(available_cores()))
+    cores = int(environment.get("SLURM_CPUS_PER_TASK") or 0) if not gpus or gpus == tasks else 0
+    return Site(
+        name="job", launcher=launcher, device="gpu" if gpus else "cpu", devices_per_node=devices,
+        cores_per_device=cores or max(1, cpus // devices), max_devices=devices * nodes,
+    )  # fmt: skip

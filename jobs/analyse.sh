@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Draws the plots of a sweep as a job of its own: sbatch jobs/analyse.sh results/default
+#
+#SBATCH --job-name=hpcbench-analysis
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --time=00:15:00
+#SBATCH --output=hpcbench-analysis-%j.out
+set -euo pipefail
+
+cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}"
+exec "${HPCBENCH_PYTHON:-.venv/bin/python}" analysis/plot_scaling.py "$1" --output "$1/figures"

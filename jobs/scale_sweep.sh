@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# A scaling sweep as a Slurm array whose index is the number of devices.
+#
+#   sbatch jobs/scale_sweep.sh                         # 1, 2 and 4 CPU devices on two nodes
+#   sbatch --nodes=2 --gpus-per-node=4 --ntasks-per-node=4 --array=1,2,4,8 jobs/scale_sweep.sh
+#   sbatch jobs/scale_sweep.sh --sweep jobs/sweeps/default.toml --launcher mpirun --results DIR
+#
+# A device is a GPU that the job got, else one of its tasks. An index beyond what it got runs
+# nothing, a task that needs fewer nodes gives the rest back, and when the array is over one more
+# job draws the plots. `python -m hpcbench.sweep submit` uses this script too, with --record.
+#
+#SBATCH --job-name=hpcbench
+#SBATCH --array=1,2,4
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=2
+#SBATCH --cpus-per-task=1
+#SBATCH --time=01:00:00
+#SBATCH --signal=B:USR1@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=hpcbench-%A_%a.out
+set -uo pipefail
+
+if [ -z "${SLURM_JOB_ID:-}" ]; then
+    echo "hpcbench: this runs inside a Slurm job: sbatch $0" >&2
+    exit 2
+fi
+cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}" || exit 3
+if [ ! -e hpcbench/train.py ]; then
+    echo "hpcbench: $PWD is not the project; submit from there, or set HPCBENCH_HOME" >&2
+    exit 2
+fi
+python=${HPCBENCH_PYTHON:-.venv/bin/python}
+if ! command -v "$python" >/dev/null; then
+    echo "hpcbench: $python is not here; run make setup, or set HPCBENCH_PYTHON" >&2
+    exit 3
+fi
+
+"$python" -m hpcbench.sweeps.task "$@" &
+task=$!
+near_limit=
+# Slurm tells this shell alone that the time limit is near; the task passes it on to the ranks.
+trap 'near_limit=yes; kill -USR1 $task 2>/dev/null' USR1
+trap 'kill -TERM $task 2>/dev/null' TERM
+while kill -0 "$task" 2>/dev/null; do wait "$task"; done
+wait "$task"
+status=$?
+
+if [ "$status" = 75 ] && [ -n "$near_limit" ]; then
+    # This task alone: an array's last task has the number of the whole array.
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && sleep 60
+fi
+exit "$status"
