@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,39 @@ def detect(environment: Mapping[str, str]) -> Launch:
                     f"are not a rank and a world size"
                 ) from error
     return Launch("none")
+
+
+def rank_hosts(launch: Launch, environment: Mapping[str, str]) -> list[str]:
+    """The host of each rank, in rank order.
+
+    From ``HPCBENCH_HOSTS`` ("n1:2,n2:2", a host and its ranks), else from Slurm's step or job,
+    else this host where all ranks are on it. Raises ConfigError where none of them says.
+    """
+    given = environment.get("HPCBENCH_HOSTS")
+    if given:
+        try:
+            entries = [entry.strip().partition(":") for entry in given.split(",")]
+            hosts = [host for host, _, ranks in entries for _ in range(int(ranks or 1))]
+        except ValueError as error:
+            raise ConfigError(f"HPCBENCH_HOSTS={given!r}: not like n1:2,n2:2") from error
+    elif launch.local_size == launch.size:
+        hosts = ["localhost"] * launch.size
+    else:
+        step = environment.get("SLURM_STEP_NODELIST") if launch.launcher == "srun" else None
+        nodes = step or environment.get("SLURM_JOB_NODELIST")
+        if not nodes:
+            raise ConfigError(
+                "the ranks are on several hosts, and nothing says on which; name them, as in "
+                "HPCBENCH_HOSTS=n1:2,n2:2"
+            )
+        expanded = subprocess.run(
+            ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=False
+        ).stdout.split()
+        # The harness starts equally many on each node, one node after the other.
+        hosts = [host for host in expanded for _ in range(launch.local_size)]
+    if len(hosts) < launch.size:
+        raise ConfigError(f"{launch.size} ranks were started, but only {len(hosts)} have a host")
+    return hosts[: launch.size]
 
 
 def visible_gpus(environment: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:

@@ -45,7 +45,7 @@ def distance(a, b) -> float:
 )
 def test_one_device_with_128_is_two_with_64(results, flags, samples, tolerance):
     alone = weights(results, "single", 1, samples, *flags)
-    for strategy in ("horovod", "mirrored", "mpi"):
+    for strategy in ("horovod", "mirrored", "mpi", "multiworker"):
         shared = weights(results, strategy, 2, samples, *flags)
         assert distance(alone, shared) < tolerance, strategy
 
@@ -90,7 +90,14 @@ def test_local_batch_normalization_is_another_network_but_the_same_under_all(res
 
 @pytest.mark.parametrize(
     ("strategy", "exchange"),
-    [("horovod", "grouped"), ("horovod", "per-tensor"), ("horovod", "flat"), ("mpi", "flat")],
+    [
+        ("horovod", "grouped"),
+        ("horovod", "per-tensor"),
+        ("horovod", "flat"),
+        ("mpi", "flat"),
+        ("multiworker", "flat"),
+        ("multiworker", "grouped"),
+    ],  # fmt: skip
 )
 def test_ranks_agree_bit_for_bit(strategy, exchange):
     done = run([*launcher(strategy, 2), sys.executable, str(RANKS_AGREE), strategy, exchange])

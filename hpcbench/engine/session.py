@@ -261,6 +261,9 @@ class Session:
             # "running" then, which readers report as a run that did not end.
             with contextlib.suppress(EnvironmentLacks, Superseded):
                 self._writer.fail(failure, str(error) or type(error).__name__)
+        if isinstance(error, Preempted):
+            # The launcher may kill the rest when the first rank leaves; rank 0 has to be done.
+            self._strategy.gather([0.0])
 
     def _give_back_claim(self) -> None:
         """Remove the folder of a run that failed before it wrote anything."""
@@ -281,10 +284,12 @@ def translate(error: BaseException) -> BaseException:
     import tensorflow as tf
 
     text = str(error).split("\n")[0][:300]
+    lost = tf.errors.UnavailableError | tf.errors.AbortedError | tf.errors.CancelledError
     if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
         return OutOfMemory(f"out of memory: {text}; lower --batch")
     marks = ("HorovodInternalError", "Horovod", "MPI_ERR", "NCCL", "Connection closed by peer")
-    if not isinstance(error, HpcbenchError) and any(mark in repr(error) for mark in marks):
+    by_text = not isinstance(error, HpcbenchError) and any(mark in repr(error) for mark in marks)
+    if by_text or isinstance(error, lost):
         return CommunicationFailed(f"the exchange between ranks failed: {text}")
     return error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import RUN_FILE, SCHEMA_VERSION, STATUS_FAILED
 from hpcbench.records.writer import write_atomically
 from hpcbench.sweeps.plan import PlannedRun
@@ -77,6 +78,9 @@ class Runner:
                 status = self._process.wait()
             finally:
                 self._process = None
+        if status == 0 and not is_complete(planned.folder):
+            # Seen of srun, when the last attempt's step had not quite ended.
+            status = 4
         if status not in (0, 75):
             _leave_a_word(planned, status, log)
         # Stopped before it could listen, it has measured nothing; it is to be run again.

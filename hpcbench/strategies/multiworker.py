@@ -1,0 +1,117 @@
+"""``tf.distribute.MultiWorkerMirroredStrategy``: one process a device, over any number of nodes.
+
+Launched like Horovod, by srun, mpirun or horovodrun. TensorFlow's workers find each other by
+``TF_CONFIG``, which is made here from the launcher's environment unless it is set already.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.errors import ConfigError
+from hpcbench.launch import Launch, rank_hosts
+from hpcbench.strategies import STRATEGIES, Strategy
+from hpcbench.strategies.buffers import flatten, unflatten
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Below the ports that Linux hands out by itself.
+FIRST_PORT, PORTS = 20_000, 10_000
+# What all ranks of one launch have in common, and those of another have not.
+LAUNCH_NAMES = (
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "OMPI_MCA_ess_base_jobid",
+    "HOROVOD_GLOO_RENDEZVOUS_PORT",
+)
+
+
+def tf_config(launch: Launch, environment: Mapping[str, str]) -> dict[str, Any]:
+    """TensorFlow's description of the cluster and of this process' place in it.
+
+    Raises ConfigError where the ranks' hosts cannot be known.
+    """
+    mark = "/".join(environment.get(name, "") for name in LAUNCH_NAMES).encode()
+    first = FIRST_PORT + zlib.crc32(mark) % (PORTS - launch.size)
+    hosts = rank_hosts(launch, environment)
+    return {
+        "cluster": {"worker": [f"{host}:{first + rank}" for rank, host in enumerate(hosts)]},
+        "task": {"type": "worker", "index": launch.rank},
+    }
+
+
+@STRATEGIES.register("multiworker")
+class MultiWorker(Strategy):
+    name = "multiworker"
+    exchanges = ("flat", "grouped")
+    needs_launcher = True
+
+    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
+        import tensorflow as tf
+
+        from hpcbench.devices import configure, pin_gpu
+
+        configure(cores)
+        pin_gpu(launch.local_rank)
+        if "TF_CONFIG" not in os.environ:
+            os.environ["TF_CONFIG"] = json.dumps(tf_config(launch, os.environ))
+        try:
+            resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+            self._strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        except ValueError as error:
+            raise ConfigError(f"TF_CONFIG does not describe this launch: {error}") from error
+        self.rank, self.processes = launch.rank, launch.size
+        self.world_size = self._strategy.num_replicas_in_sync
+        if self.world_size != launch.size:
+            raise ConfigError(
+                f"{launch.launcher} started {launch.size} processes but TF_CONFIG names "
+                f"{self.world_size} workers"
+            )
+        self._flat = exchange == "flat"
+        self._sum = tf.function(self._sum_over_ranks, reduce_retracing=True)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return self._strategy.scope()
+
+    def run(self, step: Callable[..., Any], *args: Any) -> "list[tf.Tensor]":
+        return list(self._strategy.run(lambda *values: step(0, *values), args))
+
+    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if not self._flat or len(tensors) == 1:
+            return list(context.all_reduce("MEAN", list(tensors)))
+        return unflatten(context.all_reduce("MEAN", flatten(tensors)), tensors)
+
+    def _sum_over_ranks(self, mine: "tf.Tensor") -> "tf.Tensor":
+        import tensorflow as tf
+
+        def step(value: "tf.Tensor") -> Any:
+            # Only a tensor that was made on the replica's device is taken.
+            here = tf.identity(value)
+            return tf.distribute.get_replica_context().all_reduce("SUM", here)
+
+        return self._strategy.run(step, (mine,))
+
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        import tensorflow as tf
+
+        rows = np.zeros((self.processes, len(values)), np.float64)
+        rows[self.rank] = values
+        return np.asarray(self._sum(tf.constant(rows)))
+
+    def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
+        import tensorflow as tf
+
+        for variable in variables:
+            value = variable.numpy().astype(np.float64)
+            told = self._sum(tf.constant(value if self.rank == 0 else np.zeros_like(value)))
+            variable.assign(tf.cast(told, variable.dtype))

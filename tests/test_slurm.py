@@ -1,0 +1,332 @@
+"""Sweeps on a real Slurm, which jobs/local-cluster brings up: a controller and two nodes."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT, Finished, environment, run
+
+from hpcbench.records.reader import read_results
+from hpcbench.sweeps.record import read_record
+
+PATIENCE = 150
+LONG_ENOUGH_TO_MEET = 40
+# More than fit before the signal, 27 s after the start; fewer than need a third attempt.
+EPOCHS_OF_A_MINUTE = 200
+
+
+@dataclass
+class Cluster:
+    """A running cluster, and the results folder of one test."""
+
+    folder: Path
+    results: Path
+
+    def run(self, *command: str | Path, **more: str) -> Finished:
+        return run(command, env=self.environment(**more))
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return environment(SLURM_CONF=str(self.folder / "slurm.conf"), **more)
+
+    def sbatch(self, *arguments: str | Path) -> str:
+        """The number of the job that ``jobs/scale_sweep.sh`` becomes."""
+        log = f"--output={self.results}-%A_%a.out"
+        done = self.run("sbatch", "--parsable", log, *arguments)
+        assert done.status == 0, done.errors
+        return done.output.strip()
+
+    def sweep(self, command: str, file: Path, *arguments: str) -> str:
+        """What ``python -m hpcbench.sweep`` prints."""
+        line = ("python", "-m", "hpcbench.sweep", command, file, "--results", self.results)
+        done = self.run(*line, *arguments)
+        assert done.status == 0, done.errors
+        return done.output
+
+    def status(self, file: Path) -> str:
+        """Its last line, as ``4 done, 1 failed``."""
+        return self.sweep("status", file).splitlines()[-1].split(": ")[1]
+
+    def queue(self) -> str:
+        return self.run("squeue", "--noheader", "--array", "--format=%F_%K %T %r").output
+
+    def wait_for_empty_queue(self) -> None:
+        until(lambda: not self.queue(), "the queue to be empty", lambda: self.queue() + self.said())
+
+    def said(self) -> str:
+        """What jobs and runs printed."""
+        logs = [*self.results.parent.glob("results-*.out"), *self.results.rglob("*.log")]
+        return "\n".join(f"{path.name}:\n{path.read_text()}" for path in logs)
+
+    def rows(self) -> int:
+        """Lines measured so far, in all runs."""
+        return sum(text.count("\n") - 1 for text in map(Path.read_text, self.csv()))
+
+    def csv(self) -> list[Path]:
+        return list(self.results.rglob("throughput.csv"))
+
+
+def until(condition, what, describe=lambda: "", patience=PATIENCE):
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}\n{describe()}"
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def cluster_in(folder: Path, *options: str) -> Iterator[Path]:
+    started = run([ROOT / "jobs/local-cluster/up", "--dir", folder, *options])
+    if started.status == 3:
+        pytest.skip(started.errors.strip())
+    assert started.status == 0, started.errors
+    try:
+        yield folder
+    finally:
+        ended = run([ROOT / "jobs/local-cluster/down", folder])
+        assert ended.status == 0, ended.errors
+        assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory):
+    with cluster_in(tmp_path_factory.mktemp("slurm"), "--gpus", "2", "--cpus", "32") as folder:
+        yield folder
+
+
+@pytest.fixture
+def cluster(shared_cluster, results):
+    cluster = Cluster(shared_cluster, results)
+    yield cluster
+    cluster.run("scancel", "--user", str(os.getuid()))
+    cluster.wait_for_empty_queue()
+
+
+def sweep_file(
+    folder: Path, devices="[1]", strategies='["horovod"]', epochs=2, repeats=1, more=""
+) -> Path:
+    path = folder / "sweep.toml"
+    path.write_text(
+        f'name = "sweep"\nrepeats = {repeats}\ndevices = {devices}\nstrategies = {strategies}\n'
+        f"[settings]\ntrain_samples = 2560\nepochs = {epochs}\ninterval_steps = 2\n{more}\n"
+        f'[[models]]\nmodel = "fc-64"\n'
+    )
+    return path
+
+
+def each_row_once(results: Path, runs: int, epochs: int) -> None:
+    """All runs are complete, each with every interval and epoch once, in order."""
+    found = read_results(results)
+    assert found.skipped == []
+    assert found.throughput["run_id"].nunique() == runs
+    for _, rows in found.throughput.groupby("run_id"):
+        per_epoch = -(-int(rows["samples"].sum() / epochs // rows["global_batch"].iloc[0]) // 2)
+        assert rows["interval"].tolist() == list(range(epochs * per_epoch))
+        assert rows["samples"].sum() == 2560 * epochs
+    for _, rows in found.accuracy.groupby("run_id"):
+        assert rows["epoch"].tolist() == list(range(1, epochs + 1))
+
+
+def test_sbatch_as_typed(cluster, tmp_path):
+    """An index a device count; nodes given back; one analysis when all is over."""
+    file = sweep_file(tmp_path, devices="[1, 2]", strategies='["horovod", "mirrored"]')
+    script = ("jobs/scale_sweep.sh", "--sweep", file, "--results", cluster.results)
+    job = cluster.sbatch("--ntasks-per-node=1", "--gpus-per-node=1", *script)
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file) == "3 done", cluster.said()
+    each_row_once(cluster.results, runs=3, epochs=2)
+    said = {i: Path(f"{cluster.results}-{job}_{i}.out").read_text() for i in (1, 2, 4)}
+    assert "left out: mirrored on 2 devices" in said[2]
+    assert "this job has 2 devices, so nothing is run on 4" in said[4]
+    assert "".join(said.values()).count("analysis: job") == 1
+    documents = [json.loads(path.read_text()) for path in cluster.results.rglob("run.json")]
+    hosts = sorted(len(set(document["hosts"])) for document in documents)
+    assert hosts == [1, 1, 2]
+    assert (cluster.results / "sweep" / "figures" / "overview.png").exists()
+
+
+def test_submit_is_right_sized_and_nothing_is_done_twice(cluster, tmp_path):
+    file = sweep_file(tmp_path, devices="[1, 2]", strategies='["single", "mpi"]')
+    first = cluster.sweep("submit", file, "--site", "local-cluster")
+    assert "3 missing" in first
+    assert "--nodes=1 --ntasks-per-node=1" in first
+    assert "--nodes=2 --ntasks-per-node=1" in first
+    assert "sbatch" not in cluster.sweep("submit", file, "--site", "local-cluster")
+    assert cluster.status(file) in {"3 queued", "1 running, 2 queued", "2 running, 1 queued"}
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file) == "3 done", cluster.said()
+    each_row_once(cluster.results, runs=3, epochs=2)
+    assert "sbatch" not in cluster.sweep("resume", file)
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
+def test_other_launchers_start_ranks_in_a_job(cluster, tmp_path, launcher):
+    file = sweep_file(tmp_path)
+    nodes = 2 if launcher == "mpirun" else 1
+    more = ("--launcher", launcher, "--sweep", file, "--results", cluster.results)
+    cluster.sbatch(
+        f"--nodes={nodes}", f"--ntasks-per-node={2 // nodes}", f"--gpus-per-node={2 // nodes}",
+        "--array=2", "jobs/scale_sweep.sh", *more,
+    )  # fmt: skip
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file) == "1 done", cluster.said()
+    (rows,) = (
+        read_results(cluster.results).throughput[["devices", "nodes"]].drop_duplicates().values
+    )
+    assert list(rows) == [2, nodes]
+
+
+def test_near_the_time_limit_a_task_saves_requeues_itself_and_goes_on(cluster, tmp_path):
+    """The other task of the array is not run again."""
+    file = sweep_file(tmp_path, devices="[1, 2]", epochs=EPOCHS_OF_A_MINUTE)
+    script = ("jobs/scale_sweep.sh", "--sweep", file, "--results", cluster.results)
+    job = cluster.sbatch(
+        "--time=1", "--signal=B:USR1@45", "--ntasks-per-node=1", "--array=1,2", *script
+    )
+
+    def over():
+        waiting = re.findall(rf"({job}_\d+) PENDING BeginTime", cluster.queue())
+        if waiting:
+            # Slurm would wait two minutes, so that what is left of the last attempt can end.
+            time.sleep(5)
+        for task in waiting:
+            cluster.run("scontrol", "update", f"JobId={task}", "StartTime=now")
+        return not cluster.queue()
+
+    until(over, "the tasks to end", cluster.said, patience=400)
+    assert cluster.status(file) == "2 done", cluster.said()
+    each_row_once(cluster.results, runs=2, epochs=EPOCHS_OF_A_MINUTE)
+    said = cluster.said()
+    assert "stopped, to be resumed" in said
+    assert "restart 1" in said
+
+
+def start_long(cluster, tmp_path, devices="[1]", options=(), epochs=LONG_ENOUGH_TO_MEET) -> Path:
+    """A submitted sweep whose first run has begun to measure."""
+    file = sweep_file(tmp_path, devices=devices, epochs=epochs)
+    cluster.sweep("submit", file, "--site", "local-cluster")
+    until(lambda: cluster.csv() and cluster.rows() > 3, "rows", cluster.said)
+    return file
+
+
+def test_a_cancelled_task_is_told_and_resumed(cluster, tmp_path):
+    file = start_long(cluster, tmp_path, epochs=4000)
+    assert cluster.status(file) == "1 running"
+    (record,) = (cluster.results / "sweep" / "submissions").glob("*.json")
+    cluster.run("scancel", f"{read_record(record).array_job}_0")
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file) == "1 failed", cluster.said()
+    assert "failed: fc-64 horovod x1 repeat 0: preempted" in cluster.sweep("status", file)
+    before = cluster.rows()
+    assert "1 tasks on 1 devices" in cluster.sweep("resume", file)
+    until(lambda: cluster.rows() > before, "new rows", cluster.said)
+    text = cluster.csv()[0].read_text().splitlines()[1:]
+    place = cluster.csv()[0].read_text().splitlines()[0].split(",").index("interval")
+    assert [int(line.split(",")[place]) for line in text] == list(range(len(text)))
+
+
+def test_a_killed_rank_fails_its_run_and_resume_completes_it(cluster, tmp_path):
+    file = start_long(cluster, tmp_path, devices="[2]", epochs=300)
+    ranks = [
+        process for process in psutil.process_iter()
+        if "hpcbench.train" in (cmdline := _cmdline(process)) and str(cluster.results) in cmdline
+        and process.name().startswith("python")
+    ]  # fmt: skip
+    assert len(ranks) == 2
+    os.kill(max(process.pid for process in ranks), signal.SIGKILL)
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file) == "1 failed", cluster.said()
+    cluster.sweep("resume", file)
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file) == "1 done", cluster.said()
+    each_row_once(cluster.results, runs=1, epochs=300)
+
+
+def _cmdline(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def test_a_full_disk_fails_the_run_and_resume_completes_it(cluster, tmp_path):
+    file = sweep_file(tmp_path, epochs=30)
+    log = f"--output={cluster.results}-%A_%a.out"
+    # Slurm gives its jobs the limits of the shell that submits: no file past 40 blocks of 512.
+    line = ["sbatch", log, "--array=1", "--nodes=1", "jobs/scale_sweep.sh", "--sweep", file,
+            "--results", cluster.results]  # fmt: skip
+    done = cluster.run("sh", "-c", 'ulimit -f 40; exec "$@"', "sh", *line)
+    assert done.status == 0, done.errors
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file) == "1 failed", cluster.said()
+    assert "environment: " in cluster.sweep("status", file)
+    assert all(text.endswith("\n") for text in map(Path.read_text, cluster.csv()))
+    cluster.sweep("resume", file, "--site", "local-cluster")
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file).startswith("1 done"), cluster.said()
+
+
+def test_two_jobs_on_the_same_runs_write_each_once(cluster, tmp_path):
+    """As when a job starts twice, or two people submit the same sweep."""
+    file = sweep_file(tmp_path, repeats=2, epochs=40)
+    script = ("--array=1", "--nodes=1", "jobs/scale_sweep.sh", "--sweep", file)
+    for _ in range(2):
+        cluster.sbatch(*script, "--results", cluster.results)
+    cluster.wait_for_empty_queue()
+    assert cluster.status(file) == "2 done", cluster.said()
+    each_row_once(cluster.results, runs=2, epochs=40)
+
+
+def test_two_hundred_writers_at_once_leave_whole_files(cluster, tmp_path):
+    """The records' writer alone, since 200 trainings would measure patience."""
+    (tmp_path / "write.py").write_text(
+        "import os, sys; from pathlib import Path; sys.path.insert(0, 'tests')\n"
+        "from test_records import write_run\n"
+        "index = os.environ['SLURM_ARRAY_TASK_ID']\n"
+        "write_run(Path(sys.argv[1]) / 'sweep' / index, rows=20)\n"
+    )
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f'#!/bin/sh\nexec {shutil.which("python", path=environment()["PATH"])} "$@"\n'
+    )
+    cluster.sbatch("--array=0-199", "--mem=1", script, tmp_path / "write.py", cluster.results)
+    cluster.wait_for_empty_queue()
+    found = read_results(cluster.results)
+    assert found.skipped == []
+    assert len(found.runs) == 200, cluster.said()
+    assert len(found.throughput) == 200 * 20
+    assert len(found.accuracy) == 200
+
+
+def test_a_node_believed_dead_is_fenced_off(tmp_path):
+    """Its step runs on and writes, while the requeued task runs elsewhere."""
+    results = tmp_path / "results"
+    with cluster_in(tmp_path / "slurm", "--gpus", "1") as folder:
+        cluster = Cluster(folder, results)
+        file = start_long(cluster, tmp_path, epochs=4000)
+        (record,) = (results / "sweep" / "submissions").glob("*.json")
+        task = f"{read_record(record).array_job}_0"
+        node = cluster.run("squeue", "--noheader", "--format=%N").output.strip()
+        orphans = [p for p in psutil.process_iter() if str(results) in _cmdline(p)]
+        os.kill(int((folder / "run" / f"{node}.pid").read_text()), signal.SIGKILL)
+        waiting = f"{task} PENDING BeginTime"
+        until(lambda: waiting in cluster.queue(), "the task to be requeued", cluster.queue)
+        cluster.run("scontrol", "update", f"JobId={task}", "StartTime=now")
+        owner = next(results.rglob("owner.json"))
+        until(lambda: json.loads(owner.read_text())["restart"] == 1, "the restart", cluster.said)
+        trainers = [p for p in orphans if p.is_running() and "hpcbench.train" in _cmdline(p)]
+        _, alive = psutil.wait_procs(trainers, timeout=60)
+        assert not alive, "the orphan goes on"
+        assert "was taken over by job" in cluster.said()
+        (csv,) = cluster.csv()
+        until(lambda: cluster.rows() > 20, "rows of the restart", cluster.said)
+        lines = csv.read_text().splitlines()
+        place = lines[0].split(",").index("interval")
+        assert [int(line.split(",")[place]) for line in lines[1:]] == list(range(len(lines) - 1))
+        assert cluster.status(file) == "1 running"
