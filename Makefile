@@ -1,5 +1,6 @@
 # make sweep: set up, run the default local sweep, draw its plots.   make test: set up and test.
-.PHONY: setup sweep test lint
+# make slurm-demo: the same sweep through sbatch, on a Slurm of two virtual nodes on this machine.
+.PHONY: setup sweep test lint slurm-demo
 
 PYTHON_OF_VENV = .venv/bin/python
 SWEEP = jobs/sweeps/default.toml
@@ -10,6 +11,9 @@ setup:
 sweep: setup
 	@$(PYTHON_OF_VENV) -m hpcbench.sweep run $(SWEEP)
 	@$(PYTHON_OF_VENV) analysis/plot_scaling.py results/default --output figures
+
+slurm-demo: setup
+	@jobs/local-cluster/demo
 
 test: setup lint
 	@$(PYTHON_OF_VENV) -m pytest

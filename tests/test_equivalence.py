@@ -97,7 +97,7 @@ def test_local_batch_normalization_is_another_network_but_the_same_under_all(res
         ("mpi", "flat"),
         ("multiworker", "flat"),
         ("multiworker", "grouped"),
-    ],  # fmt: skip
+    ],
 )
 def test_ranks_agree_bit_for_bit(strategy, exchange):
     done = run([*launcher(strategy, 2), sys.executable, str(RANKS_AGREE), strategy, exchange])

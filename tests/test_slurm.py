@@ -19,7 +19,6 @@ from hpcbench.records.reader import read_results
 from hpcbench.sweeps.record import read_record
 
 PATIENCE = 150
-LONG_ENOUGH_TO_MEET = 40
 # More than fit before the signal, 27 s after the start; fewer than need a third attempt.
 EPOCHS_OF_A_MINUTE = 200
 
@@ -208,9 +207,9 @@ def test_near_the_time_limit_a_task_saves_requeues_itself_and_goes_on(cluster, t
     assert "restart 1" in said
 
 
-def start_long(cluster, tmp_path, devices="[1]", options=(), epochs=LONG_ENOUGH_TO_MEET) -> Path:
+def start_long(cluster, tmp_path, epochs, devices="[1]", strategies='["horovod"]') -> Path:
     """A submitted sweep whose first run has begun to measure."""
-    file = sweep_file(tmp_path, devices=devices, epochs=epochs)
+    file = sweep_file(tmp_path, devices=devices, strategies=strategies, epochs=epochs)
     cluster.sweep("submit", file, "--site", "local-cluster")
     until(lambda: cluster.csv() and cluster.rows() > 3, "rows", cluster.said)
     return file
@@ -309,7 +308,8 @@ def test_a_node_believed_dead_is_fenced_off(tmp_path):
     results = tmp_path / "results"
     with cluster_in(tmp_path / "slurm", "--gpus", "1") as folder:
         cluster = Cluster(folder, results)
-        file = start_long(cluster, tmp_path, epochs=4000)
+        # What srun started, it ends when it hears of the node's death.
+        file = start_long(cluster, tmp_path, epochs=20_000, strategies='["single"]')
         (record,) = (results / "sweep" / "submissions").glob("*.json")
         task = f"{read_record(record).array_job}_0"
         node = cluster.run("squeue", "--noheader", "--format=%N").output.strip()
@@ -321,9 +321,9 @@ def test_a_node_believed_dead_is_fenced_off(tmp_path):
         owner = next(results.rglob("owner.json"))
         until(lambda: json.loads(owner.read_text())["restart"] == 1, "the restart", cluster.said)
         trainers = [p for p in orphans if p.is_running() and "hpcbench.train" in _cmdline(p)]
+        assert trainers, "the orphan ended before the restart, so nothing was fenced off"
         _, alive = psutil.wait_procs(trainers, timeout=60)
         assert not alive, "the orphan goes on"
-        assert "was taken over by job" in cluster.said()
         (csv,) = cluster.csv()
         until(lambda: cluster.rows() > 20, "rows of the restart", cluster.said)
         lines = csv.read_text().splitlines()
