@@ -53,7 +53,9 @@ def _fate(run: PlannedRun, queued: str | None) -> Fate:
         status, why = STATUS_FAILED, str(error)
     if status == STATUS_COMPLETE:
         return Fate(run, State.DONE)
-    if is_being_written(run.folder):
+    # After a takeover nobody holds the folder's lock, though the run goes on.
+    taken_over = status == STATUS_RUNNING and queued == "RUNNING"
+    if taken_over or is_being_written(run.folder):
         return Fate(run, State.RUNNING)
     if queued:
         return Fate(run, State.QUEUED, queued.lower())
