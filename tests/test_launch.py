@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcbench.errors import ConfigError
-from hpcbench.launch import Launch, core_share, detect, visible_gpus
+from hpcbench.launch import Launch, core_share, detect, rank_hosts, visible_gpus
+from hpcbench.strategies.multiworker import tf_config
 
 MPIRUN = {
     "OMPI_COMM_WORLD_RANK": "3",
@@ -31,6 +32,27 @@ def test_launchers_are_recognized():
 def test_a_broken_launcher_is_an_error():
     with pytest.raises(ConfigError, match="not a rank"):
         detect(MPIRUN | {"OMPI_COMM_WORLD_SIZE": "four"})
+
+
+def test_the_ranks_hosts_come_from_a_list_or_from_this_host():
+    spread = Launch("mpirun", 3, 4, 1, 2)
+    assert rank_hosts(spread, {"HPCBENCH_HOSTS": "n1:2, n2:2"}) == ["n1", "n1", "n2", "n2"]
+    assert rank_hosts(Launch("mpirun", 1, 2, 1, 2), {}) == ["localhost"] * 2
+    for hosts, says in (("n1:2", "only 2 have"), ("n1:two", "not like"), (None, "HPCBENCH_HOSTS=")):
+        with pytest.raises(ConfigError, match=says):
+            rank_hosts(spread, {"HPCBENCH_HOSTS": hosts} if hosts else {})
+
+
+def test_tf_config_is_the_same_for_all_ranks_but_for_their_place():
+    configs = [
+        tf_config(Launch("mpirun", rank, 4, rank % 2, 2), {"HPCBENCH_HOSTS": "n1:2,n2:2"})
+        for rank in range(4)
+    ]
+    assert [config["task"]["index"] for config in configs] == [0, 1, 2, 3]
+    workers = configs[0]["cluster"]["worker"]
+    assert all(config["cluster"]["worker"] == workers for config in configs)
+    assert len(set(workers)) == 4
+    assert [worker.split(":")[0] for worker in workers] == ["n1", "n1", "n2", "n2"]
 
 
 def test_gpus_are_counted_without_a_framework(tmp_path):

@@ -152,17 +152,25 @@ def test_sbatch_as_typed(cluster, tmp_path):
 
 
 def test_submit_is_right_sized_and_nothing_is_done_twice(cluster, tmp_path):
-    file = sweep_file(tmp_path, devices="[1, 2]", strategies='["single", "mpi"]')
+    file = sweep_file(
+        tmp_path, devices="[1, 2]", strategies='["single", "mpi", "multiworker"]',
+        more='optimizer = "sgd"\nscaling = "strong"',
+    )  # fmt: skip
     first = cluster.sweep("submit", file, "--site", "local-cluster")
-    assert "3 missing" in first
+    assert "5 missing" in first
     assert "--nodes=1 --ntasks-per-node=1" in first
     assert "--nodes=2 --ntasks-per-node=1" in first
     assert "sbatch" not in cluster.sweep("submit", file, "--site", "local-cluster")
-    assert cluster.status(file) in {"3 queued", "1 running, 2 queued", "2 running, 1 queued"}
+    assert re.fullmatch(r"(\d running, )?\d queued", cluster.status(file))
     cluster.wait_for_empty_queue()
-    assert cluster.status(file) == "3 done", cluster.said()
-    each_row_once(cluster.results, runs=3, epochs=2)
+    assert cluster.status(file) == "5 done", cluster.said()
+    each_row_once(cluster.results, runs=5, epochs=2)
     assert "sbatch" not in cluster.sweep("resume", file)
+    # The same global batch in the same order: all devices and nodes trained the same network.
+    accuracy = read_results(cluster.results).accuracy
+    assert set(accuracy["nodes"]) == {1, 2}
+    for _, rows in accuracy.groupby("epoch"):
+        assert rows["train_loss"].max() - rows["train_loss"].min() < 1e-4
 
 
 @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
