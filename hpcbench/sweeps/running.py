@@ -30,7 +30,7 @@ class Outcome:
         end = {0: "done", 75: "stopped, to be resumed"}.get(
             self.status, f"FAILED ({self.status}), see {self.log}"
         )
-        return f"{self.run}: {end}, {self.seconds:.0f} s"
+        return f"{self.run}: {end}, {self.seconds:.1f} s"
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
