@@ -9,6 +9,7 @@ the step without any exchange (both ranks at it, so that they compete for the ma
 in training), a bare ``MPI_Allreduce`` of as many bytes, and the whole step exchanging tensor by
 tensor, grouped, or as one flat buffer. The time of a way is the slowest rank's. ``--cycle-times``
 repeats Horovod over MPI with other values of ``HOROVOD_CYCLE_TIME`` (milliseconds, 1 if unset).
+While nothing is exchanged, the CPU time is counted of the threads that the library started.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -34,6 +36,7 @@ RANKS = 2
 SECONDS_A_TURN = 0.4
 PAIRS = ("mpi4py", "Horovod MPI", "Horovod Gloo")
 ALONE, BARE = "no exchange", "bare Allreduce of the same bytes"
+BUSY = ": % of the core used by its own threads, no exchange"
 
 
 def measure(model_name: str, rounds: int, pair: str) -> None:
@@ -52,9 +55,11 @@ def measure(model_name: str, rounds: int, pair: str) -> None:
     plan = schedule(config, launch.size, spec.train_samples)
     data = synthetic.arrays(spec, seed=0).first(6400)
     kind = STRATEGIES["mpi" if pair == "mpi4py" else "horovod"]
+    before = {thread.id for thread in psutil.Process().threads()}
     strategies: dict[str, Strategy] = {
         f"{pair}, {exchange}": kind(launch, RANKS, 1, exchange) for exchange in kind.exchanges
     }
+    started = {thread.id for thread in psutil.Process().threads()} - before
     alone = kind(launch, RANKS, 1, kind.exchanges[0])
     alone.mean = list  # type: ignore[assignment, method-assign]
     strategies[f"{pair}, {ALONE}"] = alone
@@ -78,11 +83,20 @@ def measure(model_name: str, rounds: int, pair: str) -> None:
         names = names[round_number % len(names) :] + names[: round_number % len(names)]
         for name in names:
             gather([0.0])
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), _cpu_seconds(started)
             turns[name](steps[name])
-            slowest = gather([time.perf_counter() - start]).max()
+            seconds, busy = time.perf_counter() - start, _cpu_seconds(started) - busy
+            slowest = gather([seconds]).max()
             if launch.rank == 0:
                 print(f"\nWAY\t{name}\t{slowest / steps[name] * 1e6}", flush=True)
+                if name.endswith(ALONE):
+                    print(f"\nWAY\t{pair}{BUSY}\t{100 * busy / seconds}", flush=True)
+
+
+def _cpu_seconds(threads: set[int]) -> float:
+    """CPU time that these threads of this process have used."""
+    times = psutil.Process().threads()
+    return sum(t.user_time + t.system_time for t in times if t.id in threads)
 
 
 def _training_turn(
@@ -186,9 +200,8 @@ def _table(model: str, times: dict[str, list[float]], load: float) -> Table:
     table = Table("way", "us a step", "over compute + Allreduce")
     table.title = f"{model}, batch {MODELS[model].batch} a rank, load {load:.2f}"
     for name, values in times.items():
-        table.add_row(
-            name, spread(values, 0), "" if name == BARE else f"{medians[name] / floor:.2f}"
-        )
+        beside = name == BARE or BUSY in name
+        table.add_row(name, spread(values, 0), "" if beside else f"{medians[name] / floor:.2f}")
     return table
 
 

@@ -160,11 +160,12 @@ def main() -> None:
         for process in sides.values():
             process.close()
         ratios = [a / b for a, b in zip(times[FIT], times[OURS], strict=True)]
-        table.add_row(
+        row = (
             name, str(MODELS[name].batch), spread(times[FIT], 1), spread(times[OURS], 1),
             spread(ratios, 2), spread(times[BFLOAT16], 1), f"{load:.2f}",
         )  # fmt: skip
-        print(f"{name} done", file=sys.stderr, flush=True)
+        table.add_row(*row)
+        print(*row, sep="   ", file=sys.stderr, flush=True)
     console = Console(width=130)
     console.print(f"{cpu_name()}, {len(available_cores())} cores; XLA off on all sides")
     what = f"microseconds a sample: median [lowest, highest] of {arguments.rounds} epochs"

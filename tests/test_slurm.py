@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -34,7 +35,9 @@ class Cluster:
         return run(command, env=self.environment(**more))
 
     def environment(self, **more: str) -> dict[str, str]:
-        return environment(SLURM_CONF=str(self.folder / "slurm.conf"), **more)
+        lines = (self.folder / "environment").read_text().splitlines()
+        exports = (shlex.split(line)[1].split("=", 1) for line in lines)
+        return environment(**dict(exports), **more)
 
     def sbatch(self, *arguments: str | Path) -> str:
         """The number of the job that ``jobs/scale_sweep.sh`` becomes."""
