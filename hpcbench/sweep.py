@@ -19,6 +19,7 @@ from hpcbench.errors import EnvironmentLacks, HpcbenchError
 from hpcbench.launch import available_cores, visible_gpus
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
+from hpcbench.report import warn
 from hpcbench.sweeps import slurm
 from hpcbench.sweeps.plan import (
     Machine,
@@ -140,7 +141,12 @@ def show_status(given: argparse.Namespace) -> int:
     """A line a kind of run, then each failed one with its reason."""
     sweep = read_sweep(given.file)
     records = all_records(given.results, sweep.name)
-    found = fates(known_runs(given, records), records, slurm.queue() if records else {})
+    try:
+        queue = slurm.queue() if records else {}
+    except EnvironmentLacks as error:
+        warn(f"the queue is not known, so what waits there counts as missing: {error}")
+        queue = {}
+    found = fates(known_runs(given, records), records, queue)
     rows: dict[tuple[tuple[str, ...], int], list[Fate]] = {}
     for fate in found:
         c = fate.run.config
@@ -186,7 +192,8 @@ def _submit(given: argparse.Namespace, states: tuple[State, ...]) -> int:
     for array in slurm.arrays(wanted, site):
         configs = {str(i): [run.config] for i, run in enumerate(array.runs)}
         record = Record(sweep.name, given.site, given.results, given.data_dir, configs)
-        stamp = "TIME" if given.dry_run else time.strftime("%Y%m%d-%H%M%S")
+        now = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        stamp = "TIME" if given.dry_run else now
         name = f"{stamp}-{array.devices}-devices-{array.part}.json"
         path = folder / "submissions" / name
         line = slurm.array_line(array, site, sweep.name, folder / "logs", path)

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         index = os.environ.get("SLURM_ARRAY_TASK_ID", "")
         if given.record:
             record = read_record(given.record)
+            if index not in record.tasks:
+                raise ConfigError(f"{given.record} has no task {index or 'without an index'}")
             return run_task(record, index, read_site(record.site))
         site = site_of_job(os.environ, given.launcher)
         if not index:
