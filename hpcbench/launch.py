@@ -58,6 +58,17 @@ def detect(environment: Mapping[str, str]) -> Launch:
     return Launch("none")
 
 
+def slurm_task(environment: Mapping[str, str]) -> str:
+    """This job as Slurm's commands want it named; empty outside of one.
+
+    An array's last task has the number of the whole array, so a task goes by its index.
+    """
+    array = environment.get("SLURM_ARRAY_JOB_ID")
+    if array:
+        return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
+    return environment.get("SLURM_JOB_ID", "")
+
+
 def rank_hosts(launch: Launch, environment: Mapping[str, str]) -> list[str]:
     """The host of each rank, in rank order.
 

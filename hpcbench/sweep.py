@@ -15,7 +15,7 @@ from rich.table import Table
 
 from hpcbench.cli import Parser
 from hpcbench.config import OutputConfig
-from hpcbench.errors import EnvironmentLacks, HpcbenchError
+from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.launch import available_cores, visible_gpus
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
@@ -32,7 +32,7 @@ from hpcbench.sweeps.plan import (
 )
 from hpcbench.sweeps.record import Record, all_records, records_folder
 from hpcbench.sweeps.running import Runner
-from hpcbench.sweeps.sites import Site, local_command, read_site
+from hpcbench.sweeps.sites import local_command, read_site
 from hpcbench.sweeps.status import Fate, State, counts, fates
 
 
@@ -49,18 +49,22 @@ def this_machine(sweep: SweepFile) -> Machine:
     return Machine("this machine", there, there, max(1, cores // largest))
 
 
-def planned(given: argparse.Namespace) -> tuple[SweepFile, Plan, Site | None]:
-    """The sweep of the command line, for its site or for this machine."""
+def planned(given: argparse.Namespace) -> tuple[SweepFile, Plan, Machine]:
+    """The sweep of the command line, for its site or for this machine.
+
+    Raises ConfigError where nothing is left to run.
+    """
     sweep = read_sweep(given.file)
-    site = read_site(given.site) if getattr(given, "site", None) else None
-    machine = site.machine if site else this_machine(sweep)
-    return sweep, plan(sweep, given.results, machine, given.data_dir), site
+    machine = read_site(given.site).machine if given.site else this_machine(sweep)
+    found = plan(sweep, given.results, machine, given.data_dir)
+    if not found.runs:
+        raise ConfigError(f"sweep {sweep.name} has no run left: {'; '.join(found.left_out)}")
+    return sweep, found, machine
 
 
 def show_plan(given: argparse.Namespace) -> int:
     """Runs, allocations and estimated device-hours, before anything is queued."""
-    sweep, found, site = planned(given)
-    per_node = site.devices_per_node if site else max(run.devices for run in found.runs)
+    sweep, found, machine = planned(given)
     table = Table("model", "data", "strategy", "scaling", "devices", "nodes", "runs", "done",
                   "device-hours")  # fmt: skip
     rows: dict[tuple[tuple[str, ...], int], list[PlannedRun]] = {}
@@ -74,16 +78,15 @@ def show_plan(given: argparse.Namespace) -> int:
         done = [is_complete(run.folder) for run in runs]
         total += sum(hours)
         left += sum(hour for hour, behind in zip(hours, done, strict=True) if not behind)
-        nodes = runs[0].nodes(per_node)
-        table.add_row(*kind, *map(str, (devices, nodes, len(runs), sum(done))), f"{sum(hours):.2f}")
+        count = (devices, machine.nodes(devices), len(runs), sum(done))
+        table.add_row(*kind, *map(str, count), f"{sum(hours):.2f}")
     _console().print(table)
     for sentence in found.left_out:
         print(f"left out: {sentence}")
-    where = site.name if site else "this machine"
     print(
-        f"sweep {sweep.name} on {where}: {len(found.runs)} runs, about {total:.2f} device-hours, "
-        f"{left:.2f} of them not done yet (at the workshop's printed speed and ideal scaling; "
-        f"start-up included)"
+        f"sweep {sweep.name} on {machine.name}: {len(found.runs)} runs, about {total:.2f} "
+        f"device-hours, {left:.2f} of them not done yet (at the workshop's printed speed and "
+        f"ideal scaling; start-up included)"
     )
     return 0
 
@@ -177,11 +180,10 @@ def resume(given: argparse.Namespace) -> int:
 def _submit(given: argparse.Namespace, states: tuple[State, ...]) -> int:
     sweep = read_sweep(given.file)
     records = all_records(given.results, sweep.name)
-    if not given.site:
-        given.site = records[-1].site if records else None
-    if not given.site:
-        raise EnvironmentLacks(f"sweep {sweep.name} was never submitted; say --site")
-    site = read_site(given.site)
+    name_of_site = given.site or (records[-1].site if records else "")
+    if not name_of_site:
+        raise ConfigError(f"sweep {sweep.name} was not submitted to a site before; say --site")
+    site = read_site(name_of_site)
     found = fates(known_runs(given, records), records, slurm.queue() if records else {})
     print(f"sweep {sweep.name}: {counts(found)}")
     wanted = [fate.run for fate in found if fate.state in states]
@@ -191,7 +193,7 @@ def _submit(given: argparse.Namespace, states: tuple[State, ...]) -> int:
     jobs: list[str] = []
     for array in slurm.arrays(wanted, site):
         configs = {str(i): [run.config] for i, run in enumerate(array.runs)}
-        record = Record(sweep.name, given.site, given.results, given.data_dir, configs)
+        record = Record(sweep.name, name_of_site, given.results, given.data_dir, configs)
         now = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         stamp = "TIME" if given.dry_run else now
         name = f"{stamp}-{array.devices}-devices-{array.part}.json"
@@ -237,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("file", type=Path, help="for example jobs/sweeps/default.toml")
         command.add_argument("--results", type=Path, default=Path("results"))
         command.add_argument("--data-dir", type=Path)
+        command.set_defaults(site=None)
         if name != "run":
             command.add_argument("--site", help="a file of jobs/sites, without its .toml")
         if name in ("submit", "resume"):

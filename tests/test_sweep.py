@@ -223,6 +223,14 @@ def test_a_failed_run_is_told_and_run_again(tmp_path):
         assert "0 complete already" in done.output
 
 
+def test_a_sweep_of_which_nothing_fits_is_refused(tmp_path):
+    path = sweep_file(tmp_path, SMALL.replace("[1, 2]", "[2]").replace('"horovod"', '"single"'))
+    path.write_text(path.read_text().replace(', "mirrored"', ""))
+    done = run(["python", "-m", "hpcbench.sweep", "plan", path])
+    assert done.status == 2
+    assert "sweep small has no run left: single on 2 devices: it runs on one device" in done.errors
+
+
 def test_plotting_nothing_is_one_sentence(tmp_path):
     missing = run(["python", "analysis/plot_scaling.py", tmp_path / "none"])
     empty = run(["python", "analysis/plot_scaling.py", tmp_path])

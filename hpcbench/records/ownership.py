@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcbench.errors import ConfigError, EnvironmentLacks, Superseded
+from hpcbench.launch import slurm_task
 
 OWNER_FILE = "owner.json"
 
@@ -31,12 +32,8 @@ class Owner:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Owner":
-        array = environment.get("SLURM_ARRAY_JOB_ID")
-        job = environment.get("SLURM_JOB_ID", "")
-        if array:
-            job = f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
         restart = int(environment.get("SLURM_RESTART_COUNT") or 0)
-        return cls(job, restart, platform.node(), os.getpid())
+        return cls(slurm_task(environment), restart, platform.node(), os.getpid())
 
 
 class Ownership:

@@ -14,6 +14,16 @@ def flatten(tensors: "Sequence[tf.Tensor]") -> "tf.Tensor":
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
 
 
+def all_reduce_mean(tensors: "Sequence[tf.Tensor]", flat: bool) -> "list[tf.Tensor]":
+    """The average over tf.distribute's replicas, in one buffer if ``flat``; in a replica only."""
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if not flat or len(tensors) == 1:
+        return list(context.all_reduce("MEAN", list(tensors)))
+    return unflatten(context.all_reduce("MEAN", flatten(tensors)), tensors)
+
+
 def unflatten(flat: "tf.Tensor", like: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
     """Cut ``flat`` into tensors of the shapes of ``like``."""
     import tensorflow as tf

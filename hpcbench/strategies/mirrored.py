@@ -11,7 +11,7 @@ from hpcbench.config import RunConfig
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.launch import Launch
 from hpcbench.strategies import STRATEGIES, Strategy
-from hpcbench.strategies.buffers import flatten, unflatten
+from hpcbench.strategies.buffers import all_reduce_mean
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -73,12 +73,7 @@ class Mirrored(Strategy):
         return [self._strategy.reduce("SUM", value, axis=None) for value in per_replica]
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        import tensorflow as tf
-
-        context = tf.distribute.get_replica_context()
-        if not self._flat or len(tensors) == 1:
-            return list(context.all_reduce("MEAN", list(tensors)))
-        return unflatten(context.all_reduce("MEAN", flatten(tensors)), tensors)
+        return all_reduce_mean(tensors, self._flat)
 
     def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         return np.array([values], np.float64)

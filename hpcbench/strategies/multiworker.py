@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hpcbench.errors import ConfigError
 from hpcbench.launch import Launch, rank_hosts
 from hpcbench.strategies import STRATEGIES, Strategy
-from hpcbench.strategies.buffers import flatten, unflatten
+from hpcbench.strategies.buffers import all_reduce_mean
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -84,12 +84,7 @@ class MultiWorker(Strategy):
         return list(self._strategy.run(lambda *values: step(0, *values), args))
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        import tensorflow as tf
-
-        context = tf.distribute.get_replica_context()
-        if not self._flat or len(tensors) == 1:
-            return list(context.all_reduce("MEAN", list(tensors)))
-        return unflatten(context.all_reduce("MEAN", flatten(tensors)), tensors)
+        return all_reduce_mean(tensors, self._flat)
 
     def _sum_over_ranks(self, mine: "tf.Tensor") -> "tf.Tensor":
         import tensorflow as tf

@@ -59,6 +59,10 @@ class Machine:
     max_devices: int
     cores_per_device: int | None
 
+    def nodes(self, devices: int) -> int:
+        """How many nodes so many devices need."""
+        return -(-devices // self.devices_per_node)
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -75,10 +79,6 @@ class PlannedRun:
     @property
     def devices(self) -> int:
         return self.config.devices or 1
-
-    def nodes(self, devices_per_node: int) -> int:
-        """How many nodes the run needs."""
-        return -(-self.devices // devices_per_node)
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,12 @@ def plan(
     find = cache(lambda name: locate(name, data_dir).spec.name)
     left_out: dict[str, None] = {}
     runs: dict[str, PlannedRun] = {}
-    for strategy in sweep.strategies:
-        STRATEGIES[strategy]
     for repeat in range(sweep.repeats):
         block = []
         for values in _combinations(sweep, devices or sweep.device_counts(machine.max_devices)):
             kind, count = STRATEGIES[values["strategy"]], values["devices"]
             if not kind.fits(count, machine.devices_per_node):
-                place = "one device" if kind.fits(1, 1) and not kind.fits(2, 2) else "one node"
+                place = "one node" if kind.fits(2, 2) else "one device"
                 left_out[f"{kind.name} on {count} devices: it runs on {place}"] = None
                 continue
             values |= {"repeat": repeat}
@@ -163,6 +161,6 @@ def _combinations(sweep: SweepFile, devices: Sequence[int]) -> list[dict[str, An
 def estimated_seconds(run: PlannedRun) -> float:
     """A run's duration if its device were as fast as the workshop's and scaling were ideal."""
     config, spec = run.config, MODELS[run.config.model]
-    samples = config.train_samples or DATASETS[config.dataset].train_samples
-    work = schedule(config, run.devices, samples).epochs * samples * spec.workshop_microseconds
+    planned = schedule(config, run.devices, DATASETS[config.dataset].train_samples)
+    work = planned.epochs * planned.samples * spec.workshop_microseconds
     return STARTUP_SECONDS + work * 1e-6 / run.devices

@@ -16,7 +16,10 @@ FOLDER = "submissions"
 
 @dataclass
 class Record:
-    """An array: its runs by index, where they write, and its job number once it has one."""
+    """An array: its runs by index, where they write, and its job number once it has one.
+
+    ``site`` is empty where a job took its site from what it was given.
+    """
 
     sweep: str
     site: str

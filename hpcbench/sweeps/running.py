@@ -1,5 +1,6 @@
 """Runs planned runs one after the other, each in processes of its own with its own log."""
 
+import contextlib
 import json
 import os
 import signal
@@ -57,6 +58,12 @@ def _leave_a_word(planned: PlannedRun, status: int, log: Path) -> None:
     write_atomically(path, json.dumps(document, indent=2).encode())
 
 
+def _stop_trainer(process: psutil.Process) -> None:
+    """Ask it to save and end, if it is a trainer; its launcher's line names the trainer too."""
+    if "hpcbench.train" in process.cmdline() and process.name().startswith("python"):
+        process.send_signal(signal.SIGUSR1)
+
+
 class Runner:
     """Runs commands, and passes a request to stop on to the one under way."""
 
@@ -96,11 +103,12 @@ class Runner:
             if not self._process:
                 return
             elsewhere()
-            for child in psutil.Process(self._process.pid).children(recursive=True) or [
-                psutil.Process(self._process.pid)
-            ]:
-                if "hpcbench.train" in child.cmdline() and child.name().startswith("python"):
-                    child.send_signal(signal.SIGUSR1)
+            # A process may end while it is looked at.
+            with contextlib.suppress(psutil.Error):
+                started = psutil.Process(self._process.pid)
+                for process in (started, *started.children(recursive=True)):
+                    with contextlib.suppress(psutil.Error):
+                        _stop_trainer(process)
 
         for number in numbers:
             signal.signal(number, stop)

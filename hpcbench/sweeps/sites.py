@@ -125,7 +125,7 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
     if not STRATEGIES[run.config.strategy].needs_launcher:
         return train
     per_node = min(run.devices, site.devices_per_node)
-    nodes = run.nodes(site.devices_per_node)
+    nodes = site.machine.nodes(run.devices)
     if site.launcher == "srun":
         gpus = [f"--gpus-per-node={per_node}"] if site.device == "gpu" else []
         return [

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from hpcbench.errors import EnvironmentLacks
+from hpcbench.launch import slurm_task
 from hpcbench.sweeps.plan import PlannedRun
 from hpcbench.sweeps.sites import Site
 
@@ -40,7 +41,7 @@ def arrays(runs: Sequence[PlannedRun], site: Site) -> Iterator[Array]:
 def array_line(array: Array, site: Site, sweep: str, logs: Path, record: Path) -> list[str]:
     """The sbatch command of one array: exactly the nodes and devices that its runs need."""
     per_node = min(array.devices, site.devices_per_node)
-    nodes = -(-array.devices // site.devices_per_node)
+    nodes = site.machine.nodes(array.devices)
     throttle = f"%{site.throttle}" if site.throttle else ""
     line = [
         "sbatch", "--parsable", f"--job-name=hpcbench-{sweep}-{array.devices}",
@@ -105,19 +106,12 @@ def queue() -> dict[str, str]:
     return states
 
 
-def this_task() -> str:
-    """This job's number as Slurm's commands want it.
-
-    An array's last task has the number of the whole array, so a task goes by its index.
-    """
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
-
-
 def signal_steps(name: str) -> None:
     """Signal all processes that Slurm started for this job, on whatever node."""
     subprocess.run(
-        ["scancel", f"--signal={name}", this_task()], check=False, stderr=subprocess.DEVNULL
+        ["scancel", f"--signal={name}", slurm_task(os.environ)],
+        check=False,
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -126,8 +120,11 @@ def give_back_nodes(nodes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # Slurm may leave a script with the new environment in the working directory; it does not
         # for every task of an array, so it is not relied on.
-        _call(["scontrol", "update", f"JobId={this_task()}", f"NumNodes={nodes}"], cwd=folder)
-    shown = _call(["scontrol", "show", "--oneliner", "job", this_task()])
+        _call(
+            ["scontrol", "update", f"JobId={slurm_task(os.environ)}", f"NumNodes={nodes}"],
+            cwd=folder,
+        )
+    shown = _call(["scontrol", "show", "--oneliner", "job", slurm_task(os.environ)])
     kept = next(word for word in shown.split() if word.startswith("NodeList=")).split("=")[1]
     tasks = os.environ.get("SLURM_NTASKS_PER_NODE") or "1"
     cpus = os.environ["SLURM_CPUS_ON_NODE"]

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcbench.cli import Parser
-from hpcbench.errors import ConfigError, HpcbenchError
+from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
+from hpcbench.report import warn
 from hpcbench.sweeps.plan import plan, read_sweep
 from hpcbench.sweeps.record import Record, read_record, records_folder
 from hpcbench.sweeps.running import Runner
@@ -57,9 +58,9 @@ def run_count(file: Path, devices: int, results: Path, data_dir: Path | None, si
         print(f"left out: {sentence}")
     job = os.environ.get("SLURM_ARRAY_JOB_ID", "")
     configs = [run.config for run in planned.runs]
-    record = Record(sweep.name, site.name, results, data_dir, {str(devices): configs}, job)
+    record = Record(sweep.name, "", results, data_dir, {str(devices): configs}, job)
     record.write(records_folder(results, sweep.name) / f"job-{job}-{devices}.json")
-    needed = -(-devices // site.devices_per_node)
+    needed = site.machine.nodes(devices)
     if needed < int(os.environ["SLURM_JOB_NUM_NODES"]):
         give_back_nodes(needed)
     return run_task(record, str(devices), site)
@@ -95,7 +96,12 @@ def submit_analysis_once(results: Path, sweep: str) -> None:
         (records_folder(results, sweep) / f"analysis-of-{job}").mkdir()
     except FileExistsError:
         return
-    number = submit(analysis_line([job], None, results / sweep))
+    try:
+        number = submit(analysis_line([job], None, results / sweep))
+    except EnvironmentLacks as error:
+        # Some clusters take no job from inside a job; that must not cost the runs.
+        warn(f"{error}; when the array is over: sbatch jobs/analyse.sh {results / sweep}")
+        return
     print(f"analysis: job {number}, when the array is over", flush=True)
 
 
