@@ -74,6 +74,12 @@ class RunConfig(BaseModel):
     interval_steps: int | None = Field(
         None, ge=1, description="steps a timed interval; default: a tenth of an epoch"
     )
+    no_exchange_intervals: int = Field(
+        5,
+        ge=0,
+        description="intervals that several devices also run without exchanging gradients, after "
+        "training: what is left is what communication costs",
+    )
     warmup_steps: int = Field(10, ge=1, description="steps before the clock starts")
     checkpoint: bool = Field(False, description="write a checkpoint after every epoch")
 

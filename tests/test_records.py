@@ -1,9 +1,12 @@
 """Result files stay whole whatever happens to the writer or the disk."""
 
 import json
+import re
 import resource
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from conftest import IDENTITY
@@ -32,8 +35,9 @@ def interval(number):
 
 def write_run(folder, rows=3):
     ownership = Ownership(folder, ALONE)
-    writer = RunWriter(folder, IDENTITY, ownership)
-    writer.start({"run_id": IDENTITY.run_id})
+    identity = replace(IDENTITY, run_id=folder.name)
+    writer = RunWriter(folder, identity, ownership)
+    writer.start({"run_id": identity.run_id, "sweep": identity.sweep})
     for number in range(rows):
         writer.throughput(interval(number))
     writer.accuracy(EPOCH)
@@ -80,7 +84,7 @@ def test_a_later_attempt_takes_over_and_the_earlier_one_writes_nothing_more(tmp_
     ):  # fmt: skip
         with pytest.raises(Superseded, match="restart 1, on n2"):
             write()
-    second.start({"run_id": IDENTITY.run_id})
+    second.start({"run_id": IDENTITY.run_id, "sweep": IDENTITY.sweep})
     for number in range(2):
         second.throughput(interval(number))
     second.complete()
@@ -115,9 +119,10 @@ def test_a_full_disk_leaves_whole_lines(tmp_path_factory, limit):
 def test_a_resumed_run_keeps_only_the_rows_of_its_checkpoint(tmp_path):
     folder = tmp_path / "run"
     write_run(folder, rows=5)
-    writer = RunWriter(folder, IDENTITY, Ownership(folder, ALONE), keep_rows=(2, 0))
+    identity = replace(IDENTITY, run_id="run")
+    writer = RunWriter(folder, identity, Ownership(folder, ALONE), keep_rows=(2, 0))
     assert writer.rows == (2, 0)
-    writer.start({"run_id": IDENTITY.run_id})
+    writer.start({"run_id": "run", "sweep": identity.sweep})
     writer.throughput(interval(2))
     writer.complete()
     writer.close()
@@ -128,8 +133,14 @@ def test_a_resumed_run_keeps_only_the_rows_of_its_checkpoint(tmp_path):
 
 def test_bad_files_are_named_and_left_out(tmp_path):
     write_run(tmp_path / "good")
-    for name in ("torn", "foreign", "header", "gone", "running"):
+    for name in ("torn", "half", "mixed", "foreign", "header", "gone", "running", "stray"):
         write_run(tmp_path / name)
+    shutil.copytree(tmp_path / "good", tmp_path / "the same")
+    (tmp_path / "stray" / RUN_FILE).unlink()
+    alien = (tmp_path / "running" / THROUGHPUT_FILE).read_text().splitlines()[-1]
+    for name, line in (("half", "x,1"), ("mixed", alien)):
+        with open(tmp_path / name / THROUGHPUT_FILE, "a") as file:
+            file.write(line + "\n")
     with open(tmp_path / "torn" / THROUGHPUT_FILE, "a") as file:
         file.write("0123456789ab,t,fc-64")
     (tmp_path / "foreign" / RUN_FILE).write_text("[1, 2]")
@@ -140,9 +151,18 @@ def test_bad_files_are_named_and_left_out(tmp_path):
     results = read_results(tmp_path)
     assert len(results.throughput) == 3
     skipped = "\n".join(results.skipped)
-    for name in ("torn", "foreign", "header", "gone", "running"):
-        assert f"/{name}:" in skipped
-    assert "did not end" in skipped
+    for name, reason in (
+        ("torn", "ends within a line"),
+        ("half", "NA values in column"),
+        ("mixed", "rows of another run, running"),
+        ("foreign", "not a run.json"),
+        ("header", "columns of schema"),
+        ("gone", "No such file"),
+        ("running", "did not end"),
+        ("the same", "the same run as"),
+        ("stray/throughput.csv", "no run.json beside it"),
+    ):
+        assert re.search(f"/{name}: .*{reason}", skipped), skipped
 
 
 def test_repeats_are_claimed_once(tmp_path):

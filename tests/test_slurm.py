@@ -128,7 +128,8 @@ def each_row_once(results: Path, runs: int, epochs: int) -> None:
     found = read_results(results)
     assert found.skipped == []
     assert found.throughput["run_id"].nunique() == runs
-    for _, rows in found.throughput.groupby("run_id"):
+    trained = found.throughput[found.throughput["phase"] == "train"]
+    for _, rows in trained.groupby("run_id"):
         per_epoch = -(-int(rows["samples"].sum() / epochs // rows["global_batch"].iloc[0]) // 2)
         assert rows["interval"].tolist() == list(range(epochs * per_epoch))
         assert rows["samples"].sum() == 2560 * epochs
@@ -277,6 +278,10 @@ def test_a_full_disk_fails_the_run_and_resume_completes_it(cluster, tmp_path):
     assert cluster.status(file) == "1 failed", cluster.said()
     assert "environment: " in cluster.sweep("status", file)
     assert all(text.endswith("\n") for text in map(Path.read_text, cluster.csv()))
+    line = ("python", "-m", "hpcbench.sweep", "resume", file, "--results", cluster.results)
+    nowhere = cluster.run(*line)
+    assert nowhere.status == 2
+    assert "was not submitted to a site before; say --site" in nowhere.errors
     cluster.sweep("resume", file, "--site", "local-cluster")
     cluster.wait_for_empty_queue()
     assert cluster.status(file).startswith("1 done"), cluster.said()

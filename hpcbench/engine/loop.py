@@ -5,7 +5,7 @@ backward, exchanges gradients through the strategy, and updates the weights. Not
 to Python between the steps of a call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,9 @@ from hpcbench.engine.optimizers import Optimizer
 from hpcbench.strategies import Strategy
 
 EVALUATION_BATCH = 1000
+
+# From a replica's gradients to those it updates with.
+Mean = Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
 
 
 class TrainingLoop:
@@ -60,7 +63,9 @@ class TrainingLoop:
             self._images = strategy.place(lambda _: tf.constant(data.train_images))
             self._labels = strategy.place(lambda _: tf.constant(data.train_labels))
         # One trace each, whatever the number of steps or samples.
-        self._run = self._trace_streamed() if streamed else self._trace_resident()
+        self._trace = self._trace_streamed if streamed else self._trace_resident
+        self._run = self._trace(strategy.mean)
+        self._run_alone: Any = None
         self._remainder = tf.function(self._run_remainder)
         self._average = tf.function(self._run_average)
         self._evaluate = tf.function(self._run_evaluation).get_concrete_function(
@@ -74,11 +79,24 @@ class TrainingLoop:
         ``order`` holds sample indices, shape (steps, replicas, batch); ``scalars`` the
         optimizer's rows.
         """
+        return self._call(self._run, order, scalars)
+
+    def steps_without_exchange(
+        self, order: NDArray[np.int32], scalars: NDArray[np.float32]
+    ) -> None:
+        """:meth:`steps`, each replica with its own gradients: their weights part ways."""
+        if not self._run_alone:
+            self._run_alone = self._trace(list)
+        self._call(self._run_alone, order, scalars)
+
+    def _call(
+        self, run: Any, order: NDArray[np.int32], scalars: NDArray[np.float32]
+    ) -> tuple[float, float]:
         if self._streamed:
             source: tuple[Any, ...] = (iter(self._stream(order)), tf.constant(scalars))
         else:
             source = (tf.constant(order), tf.constant(scalars), self._images, self._labels)
-        loss, correct = self._run(*source)
+        loss, correct = run(*source)
         return float(loss), float(correct)
 
     def remainder(
@@ -137,20 +155,18 @@ class TrainingLoop:
         return tape.gradient(objective, weights), loss, _correct(logits, labels)
 
     def _train(
-        self, images: tf.Tensor, labels: tf.Tensor, per_sample: tf.Tensor, scalars: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, scalars: tf.Tensor, mean: Mean
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        gradients, loss, correct = self._gradients(images, labels, per_sample)
-        self._optimizer.update(scalars, self._strategy.mean(gradients))
+        gradients, loss, correct = self._gradients(images, labels, 1 / self._batch)
+        self._optimizer.update(scalars, mean(gradients))
         return loss, correct
 
-    def _trace_resident(self) -> Any:
+    def _trace_resident(self, mean: Mean) -> Any:
         def step(
             replica: Any, order: tf.Tensor, row: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
         ) -> Any:
             chosen = order[replica]
-            return self._train(
-                tf.gather(images, chosen), tf.gather(labels, chosen), 1 / self._batch, row
-            )
+            return self._train(tf.gather(images, chosen), tf.gather(labels, chosen), row, mean)
 
         def run(order: tf.Tensor, scalars: tf.Tensor, images: Any, labels: Any) -> Any:
             loss, correct = tf.constant(0.0), tf.constant(0.0)
@@ -184,9 +200,9 @@ class TrainingLoop:
         rows = tf.data.Dataset.from_tensor_slices(order)
         return rows.map(load, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
 
-    def _trace_streamed(self) -> Any:
+    def _trace_streamed(self, mean: Mean) -> Any:
         def step(replica: Any, images: tf.Tensor, labels: tf.Tensor, row: tf.Tensor) -> Any:
-            return self._train(images[replica], labels[replica], 1 / self._batch, row)
+            return self._train(images[replica], labels[replica], row, mean)
 
         def run(batches: Any, scalars: tf.Tensor) -> Any:
             loss, correct = tf.constant(0.0), tf.constant(0.0)

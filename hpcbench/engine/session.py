@@ -116,6 +116,11 @@ class Session:
         rows = self._record(training, progress)
         if self._writer:
             self._keep_model(training.model)
+        if checked.plan.world_size > 1:
+            for row in training.without_exchange(config.no_exchange_intervals):
+                if self._writer:
+                    self._writer.throughput(row)
+        if self._writer:
             self._writer.complete()
             measured = [row for row in rows if isinstance(row, ThroughputRow)]
             epochs = [row for row in rows if isinstance(row, AccuracyRow)]

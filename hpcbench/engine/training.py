@@ -21,7 +21,12 @@ from hpcbench.engine.loop import TrainingLoop
 from hpcbench.errors import Diverged, Preempted
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.models.normalization import batch_normalization
-from hpcbench.records.schema import AccuracyRow, ThroughputRow
+from hpcbench.records.schema import (
+    PHASE_NO_EXCHANGE,
+    PHASE_TRAIN,
+    AccuracyRow,
+    ThroughputRow,
+)
 from hpcbench.strategies import Strategy
 
 Row = ThroughputRow | AccuracyRow
@@ -154,6 +159,25 @@ class Training:
             )
             yield evaluation, progress
 
+    def without_exchange(self, count: int) -> Iterator[ThroughputRow]:
+        """Time ``count`` intervals of steps in which no gradients are exchanged.
+
+        The replicas' weights differ from each other afterwards, so it comes last.
+        """
+        steps = self.plan.interval_steps
+        order, _ = self._epoch_shares(0)
+        rows, scalars = np.resize(order, (steps, *order.shape[1:])), self._scalars(0, steps)
+
+        def work() -> list[float]:
+            self._loop.steps_without_exchange(rows, scalars)
+            return []
+
+        work()
+        for interval in range(count):
+            timing, _ = self._clock.time(work)
+            samples = steps * self.plan.global_batch
+            yield _row(PHASE_NO_EXCHANGE, interval, steps, samples, timing)
+
     def _intervals(self, progress: Progress) -> Iterator[tuple[ThroughputRow, Progress, bool]]:
         """What is left of the epoch under way, and whether a rank was asked to stop."""
         plan = self.plan
@@ -173,7 +197,7 @@ class Training:
                     f"the training loss is {loss} after {progress.steps + steps} steps; "
                     f"lower --learning-rate or lengthen --warmup-epochs"
                 )
-            row = self._throughput_row(progress.throughput_rows, steps, samples, timing)
+            row = _row(PHASE_TRAIN, progress.throughput_rows, steps, samples, timing)
             progress = replace(
                 progress,
                 intervals=progress.intervals + 1,
@@ -199,20 +223,6 @@ class Training:
             loss, correct = loss + more[0], correct + more[1]
         return [loss, correct, float(self._stop_requested())]
 
-    def _throughput_row(
-        self, interval: int, steps: int, samples: int, timing: Timing
-    ) -> ThroughputRow:
-        return ThroughputRow(
-            phase="train",
-            interval=interval,
-            steps=steps,
-            samples=samples,
-            seconds=timing.slowest,
-            fastest_rank_seconds=timing.fastest,
-            mean_rank_seconds=timing.mean,
-            samples_per_second=samples / timing.slowest,
-        )
-
     def _epoch_shares(self, epoch: int) -> Shares:
         """This process' sample indices of whole steps and of the remainder step."""
         plan, strategy = self.plan, self.strategy
@@ -235,3 +245,16 @@ class Training:
         share = contiguous_share(samples, strategy.processes, strategy.rank)
         loss, correct = strategy.gather(self._loop.evaluate(*share)).sum(axis=0)
         return loss / samples, correct / samples
+
+
+def _row(phase: str, interval: int, steps: int, samples: int, timing: Timing) -> ThroughputRow:
+    return ThroughputRow(
+        phase=phase,
+        interval=interval,
+        steps=steps,
+        samples=samples,
+        seconds=timing.slowest,
+        fastest_rank_seconds=timing.fastest,
+        mean_rank_seconds=timing.mean,
+        samples_per_second=samples / timing.slowest,
+    )

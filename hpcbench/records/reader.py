@@ -1,6 +1,8 @@
 """Reads the files of runs back; what does not fit is reported by name, never guessed at."""
 
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +12,12 @@ from hpcbench.records.schema import (
     RUN_FILE,
     SCHEMA_VERSION,
     STATUS_COMPLETE,
+    STATUS_FAILED,
     THROUGHPUT_FILE,
     AccuracyRow,
     ThroughputRow,
     columns,
+    types,
 )
 
 if TYPE_CHECKING:
@@ -38,54 +42,122 @@ def is_complete(folder: Path) -> bool:
 
 @dataclass
 class Results:
-    """All complete runs below a folder: their rows, and what was left out and why."""
+    """All complete runs below a folder: their rows, and what was left out and why.
+
+    ``runs`` holds a run.json each; ``failed`` those of runs that did not end well, with the
+    ``folder`` added; ``skipped`` a sentence for each run or file whose rows are not here.
+    """
 
     throughput: "pd.DataFrame"
     accuracy: "pd.DataFrame"
     runs: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
-def read_results(root: Path) -> Results:
-    """Read every complete run below ``root``; others are named in ``skipped`` with the reason."""
+@dataclass(frozen=True)
+class _Found:
+    """A complete run's folder and document, and its files' text."""
 
-    throughput, accuracy, runs, skipped = [], [], [], []
+    folder: Path
+    document: dict[str, Any]
+    throughput: str
+    accuracy: str
+
+
+def read_results(root: Path) -> Results:
+    """Read every complete run below ``root``, whatever the folders' names."""
+    failed: list[dict[str, Any]] = []
+    skipped = [f"{path}: there is no {RUN_FILE} beside it" for path in _strays(root)]
+    found = list(_complete_runs(root, failed, skipped))
+    try:
+        # One parse for all files is several times as fast as one for each.
+        tables = _parse(found)
+    except ValueError:
+        found = [run for run in found if _fits(run, skipped)]
+        tables = _parse(found)
+    return Results(*tables, [run.document for run in found], failed, sorted(skipped))
+
+
+def _strays(root: Path) -> Iterator[Path]:
+    for name in (THROUGHPUT_FILE, ACCURACY_FILE):
+        yield from (p for p in root.rglob(name) if not (p.parent / RUN_FILE).exists())
+
+
+def _complete_runs(
+    root: Path, failed: list[dict[str, Any]], skipped: list[str]
+) -> Iterator[_Found]:
+    """The runs that ended well; others go to ``failed`` or ``skipped``."""
+    seen: dict[tuple[str, str], Path] = {}
     for path in sorted(root.rglob(RUN_FILE)):
         folder = path.parent
         try:
             document = read_document(folder)
-            status = document.get("status")
-            if status != STATUS_COMPLETE:
+            if document.get("status") != STATUS_COMPLETE:
                 reason = document.get("message") or "it did not end"
-                skipped.append(f"{folder}: {status}: {reason}")
+                failed.append({"folder": str(folder), "message": reason} | document)
+                skipped.append(f"{folder}: {document.get('status', STATUS_FAILED)}: {reason}")
                 continue
-            rows = _read_csv(folder / THROUGHPUT_FILE, ThroughputRow)
-            epochs = _read_csv(folder / ACCURACY_FILE, AccuracyRow)
+            run = (str(document["sweep"]), str(document["run_id"]))
+            first = seen.setdefault(run, folder)
+            if first != folder:
+                raise ValueError(f"the same run as {first}")
+            yield _Found(
+                folder,
+                document,
+                _text(folder / THROUGHPUT_FILE, ThroughputRow),
+                _text(folder / ACCURACY_FILE, AccuracyRow),
+            )
+        except KeyError as error:
+            skipped.append(f"{folder}: {RUN_FILE} says nothing of {error}")
         except (OSError, ValueError) as error:
             skipped.append(f"{folder}: {error}")
-            continue
-        throughput.append(rows)
-        accuracy.append(epochs)
-        runs.append(document)
-    return Results(
-        _concatenate(throughput, ThroughputRow), _concatenate(accuracy, AccuracyRow), runs, skipped
+
+
+def _text(path: Path, row: type) -> str:
+    """The file's lines without the header; raises ValueError if they cannot be all there."""
+    header, _, body = path.read_text().partition("\n")
+    if header.split(",") != columns(row):
+        raise ValueError(f"{path.name} does not have the columns of schema {SCHEMA_VERSION}")
+    if body and not body.endswith("\n"):
+        raise ValueError(f"{path.name} ends within a line")
+    if not body and row is ThroughputRow:
+        raise ValueError(f"{path.name} has no rows")
+    return body
+
+
+def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """All runs' rows; raises ValueError if any of them does not fit."""
+    ids = {run.document["run_id"] for run in runs}
+    return (
+        _table("".join(run.throughput for run in runs), ThroughputRow, THROUGHPUT_FILE, ids),
+        _table("".join(run.accuracy for run in runs), AccuracyRow, ACCURACY_FILE, ids),
     )
 
 
-def _read_csv(path: Path, row: type) -> "pd.DataFrame":
+def _table(text: str, row: type, name: str, ids: set[str]) -> "pd.DataFrame":
     import pandas as pd
 
-    table = pd.read_csv(path)
-    if list(table.columns) != columns(row):
-        raise ValueError(f"{path.name} does not have the columns of schema {SCHEMA_VERSION}")
+    kinds = {field: kind for field, kind in types(row).items() if kind is not bool}
+    try:
+        table = pd.read_csv(
+            io.StringIO(text), names=columns(row), dtype=kinds, keep_default_na=False,
+            na_values={column: [""] for column in columns(row)}, index_col=False,
+        )  # fmt: skip
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ValueError(f"{name}: {str(error).strip()}") from error
     if table.isna().any(axis=None):
-        raise ValueError(f"{path.name} has a line with missing values")
+        raise ValueError(f"{name} has a line with missing values")
+    strangers = set(table["run_id"]) - ids
+    if strangers:
+        raise ValueError(f"{name} has rows of another run, {sorted(strangers)[0]}")
     return table
 
 
-def _concatenate(tables: "list[pd.DataFrame]", row: type) -> "pd.DataFrame":
-    import pandas as pd
-
-    if not tables:
-        return pd.DataFrame(columns=columns(row))
-    return pd.concat(tables, ignore_index=True)
+def _fits(run: _Found, skipped: list[str]) -> bool:
+    try:
+        _parse([run])
+    except ValueError as error:
+        skipped.append(f"{run.folder}: {error}")
+        return False
+    return True

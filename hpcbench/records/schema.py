@@ -4,13 +4,16 @@ History of ``SCHEMA_VERSION``: 1, the first.
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 SCHEMA_VERSION = 1
 
 THROUGHPUT_FILE = "throughput.csv"
 ACCURACY_FILE = "accuracy.csv"
 RUN_FILE = "run.json"
+
+# What an interval timed: training; or, after it, the same steps without the exchange of gradients.
+PHASE_TRAIN, PHASE_NO_EXCHANGE = "train", "no_exchange"
 
 STATUS_RUNNING, STATUS_COMPLETE, STATUS_FAILED = "running", "complete", "failed"
 
@@ -71,6 +74,11 @@ class AccuracyRow:
 def columns(row: type) -> list[str]:
     """The header of a file of ``row``s."""
     return [field.name for field in (*fields(Identity), *fields(row))]
+
+
+def types(row: type) -> dict[str, type]:
+    """The type of each column of a file of ``row``s."""
+    return get_type_hints(Identity) | get_type_hints(row)
 
 
 def values(identity: Identity, row: ThroughputRow | AccuracyRow) -> dict[str, Any]:
