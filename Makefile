@@ -16,6 +16,7 @@ slurm-demo: setup
 	@jobs/local-cluster/demo
 
 test: setup lint
+	@containers/setup.sh --browser
 	@$(PYTHON_OF_VENV) -m pytest
 
 lint: setup

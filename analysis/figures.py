@@ -2,22 +2,33 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 import style
-from scaling import SERIES
+from laws import Fit
+from observations import SERIES
 
 # Points of different panels are never compared: weak beside strong, or one machine beside another.
 PANEL = ["model", "dataset", "scaling", "device_kind"]
 WITHIN = [name for name in SERIES if name not in PANEL]
 # One of a strategy's settings; named in a legend only where it differs.
 ALWAYS_NAMED = "strategy"
+# More panels than this would not fit on a page with text.
+MOST_IN_OVERVIEW = 4
+TITLE_LENGTH = 24
+SHIFT = 1.04
+
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -27,18 +38,29 @@ class Look:
     label: str
     colour: str
     marker: str
+    # Factor on the device axis, so that the bars of equal points stand beside each other.
+    shift: float
 
 
-def looks(table: pd.DataFrame) -> dict[tuple[Any, ...], Look]:
+@dataclass(frozen=True)
+class Drawing:
+    """A figure to be drawn, with what it shows in words for who cannot see it."""
+
+    title: str
+    description: str
+    draw: Callable[[], Figure]
+
+
+def looks(table: pd.DataFrame) -> dict[Key, Look]:
     """A look for each series, labelled by strategy and by whatever else differs between them."""
     kinds = table[WITHIN].drop_duplicates().sort_values(WITHIN)
     varying = [
         name for name in WITHIN
         if name != ALWAYS_NAMED
         # The batch and the exchange follow from model and strategy unless they were varied.
-        and table.groupby([*PANEL, ALWAYS_NAMED], observed=True)[name].nunique().max() > 1
+        and table.groupby([*PANEL, ALWAYS_NAMED])[name].nunique().max() > 1
     ]  # fmt: skip
-    labels: dict[tuple[Any, ...], str] = {}
+    labels: dict[Key, str] = {}
     for kind in kinds.to_dict("records"):
         extra = [f"{name} {kind[name]}" for name in varying]
         labels[tuple(kind[name] for name in WITHIN)] = ", ".join([kind[ALWAYS_NAMED], *extra])
@@ -48,6 +70,7 @@ def looks(table: pd.DataFrame) -> dict[tuple[Any, ...], Look]:
             label,
             style.COLOURS[order.index(label) % len(style.COLOURS)],
             style.MARKERS[order.index(label) % len(style.MARKERS)],
+            SHIFT ** (order.index(label) - (len(order) - 1) / 2),
         )
         for key, label in labels.items()
     }
@@ -56,94 +79,112 @@ def looks(table: pd.DataFrame) -> dict[tuple[Any, ...], Look]:
 def panels(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Each panel's title and rows; the title names what differs between panels."""
     varying = [name for name in PANEL[1:] if table[name].nunique() > 1]
-    for key, rows in table.groupby(PANEL, observed=True, sort=True):
+    for key, rows in table.groupby(PANEL, sort=True):
         facts = dict(zip(PANEL, key, strict=True))
-        yield "\n".join([str(facts["model"]), *(str(facts[name]) for name in varying)]), rows
+        yield "\n".join(str(facts[name])[:TITLE_LENGTH] for name in ["model", *varying]), rows
 
 
-def _series(rows: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    yield from rows.groupby(WITHIN, observed=True, sort=True)
+def _series(rows: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
+    yield from rows.groupby(WITHIN, sort=True)
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
-    columns = min(count, style.MOST_COLUMNS)
+    columns = min(count, style.COLUMNS)
     lines = -(-count // columns)
-    figure = Figure(figsize=(style.PANEL_WIDTH * max(columns, 2), style.PANEL_HEIGHT * lines + 0.5))
+    height = style.SINGLE_HEIGHT if count == 1 else style.PANEL_HEIGHT * lines
+    figure = Figure(figsize=(style.WIDTH, height + style.MARGIN))
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
     for empty in axes[count:]:
         empty.set_visible(False)
     return figure, list(axes[:count])
 
 
-def _device_axis(axes: Axes, devices: list[int]) -> None:
+def _device_axis(axes: Axes, devices: list[int], farthest: float | None = None) -> None:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(devices))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlim(devices[0] / 1.25, devices[-1] * 1.25)
+    axes.set_xlim(devices[0] / 1.25, (farthest or devices[-1]) * 1.25)
 
 
 def _errors(series: pd.DataFrame, value: str) -> list[pd.Series]:
+    """Lengths of the bars; none where a single run has no interval."""
     return [
-        (series[value] - series[f"{value}_low"]).clip(lower=0),
-        (series[f"{value}_high"] - series[value]).clip(lower=0),
+        (series[value] - series[f"{value}_low"]).clip(lower=0).fillna(0),
+        (series[f"{value}_high"] - series[value]).clip(lower=0).fillna(0),
     ]
 
 
+def _points(
+    axes: Axes, series: pd.DataFrame, value: str, look: Look, scale: float, line: str
+) -> None:
+    series = series.sort_values("devices")
+    axes.errorbar(
+        series["devices"] * look.shift, series[value] * scale,
+        yerr=[error * scale for error in _errors(series, value)],
+        color=look.colour, marker=look.marker, linestyle=line, capsize=2, elinewidth=0.7,
+    )  # fmt: skip
+
+
 def _scaling_panel(
-    axes: Axes, rows: pd.DataFrame, value: str, looks_of: dict[tuple[Any, ...], Look], scale: float
+    axes: Axes, rows: pd.DataFrame, value: str, looks_of: dict[Key, Look], scale: float
 ) -> None:
     """One measure against devices, with intervals and the ideal."""
-    devices = sorted(rows["devices"].unique())
     for key, series in _series(rows):
-        look = looks_of[key]
-        series = series.sort_values("devices")  # noqa: PLW2901
-        axes.errorbar(
-            series["devices"], series[value] * scale,
-            yerr=[error * scale for error in _errors(series, value)],
-            color=look.colour, marker=look.marker, capsize=2.5, elinewidth=0.9,
-        )  # fmt: skip
-    _device_axis(axes, devices)
+        _points(axes, series, value, looks_of[key], scale, "-")
+    _ideal(axes, rows, value, looks_of)
+    _device_axis(axes, sorted(rows["devices"].unique()))
+    axes.set_ylim(bottom=0)
+    if value == "samples_per_second":
+        axes.yaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
-def _ideal(axes: Axes, rows: pd.DataFrame, value: str, looks_of: dict[Any, Look]) -> None:
+def _ideal(axes: Axes, rows: pd.DataFrame, value: str, looks_of: dict[Key, Look]) -> None:
     devices = sorted(rows["devices"].unique())
     if value == "efficiency":
-        axes.axhline(100, color=style.GREY, linestyle="--", linewidth=0.9, zorder=1)
+        axes.axhline(100, color=style.GREY, linestyle="--", linewidth=0.8, zorder=1)
     elif value == "speedup":
         base = rows["base_devices"].min()
-        axes.plot(devices, [n / base for n in devices], "--", color=style.GREY, lw=0.9, zorder=1)
+        axes.plot(devices, [n / base for n in devices], "--", color=style.GREY, lw=0.8, zorder=1)
     else:
         for key, series in _series(rows):
             first = series.sort_values("devices").iloc[0]
             axes.plot(
                 devices, [first[value] * n / first["devices"] for n in devices], "--",
-                color=looks_of[key].colour, linewidth=0.8, alpha=0.6, zorder=1,
+                color=looks_of[key].colour, linewidth=0.7, alpha=0.6, zorder=1,
             )  # fmt: skip
 
 
-def _legend(figure: Figure, looks_of: dict[tuple[Any, ...], Look], ideal: bool) -> None:
+def _handles(looks_of: dict[Key, Look]) -> list[Line2D | Patch]:
     unique = {look.label: look for look in looks_of.values()}
-    handles = [
+    return [
         Line2D([], [], color=look.colour, marker=look.marker, label=label)
         for label, look in sorted(unique.items())
     ]
-    if ideal:
-        handles.append(Line2D([], [], color=style.GREY, linestyle="--", label="ideal", lw=0.9))
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
+
+
+def _ideal_handle() -> Line2D:
+    return Line2D([], [], color=style.GREY, linestyle="--", label="ideal", lw=0.8)
+
+
+def _legend(figure: Figure, handles: list[Line2D | Patch]) -> None:
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    fitting = 4 if longest < 12 else 2 if longest < 26 else 1
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), fitting))
 
 
 def _caption(table: pd.DataFrame) -> str:
-    """One line under a figure that says what its marks are."""
+    """Lines under a figure that say what its marks are."""
     runs = sorted(table["runs"].unique())
     count = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
-    few = "" if table["enough_runs"].all() else ", too few for a sound 95 % interval"
     where = ", ".join(
         f"{table[name].iloc[0]}" + (" scaling" if name == "scaling" else "")
         for name in PANEL[1:]
         if table[name].nunique() == 1
     )
-    return f"{where}; medians of {count} runs, bars: bootstrap over runs{few}"
+    few = "" if table["enough_runs"].all() else " (too few for a sound one)"
+    return f"{where}\nmedian of {count} runs, bar: 95 % bootstrap interval{few}"
 
 
 def scaling_figure(table: pd.DataFrame, value: str, label: str, scale: float = 1.0) -> Figure:
@@ -153,36 +194,134 @@ def scaling_figure(table: pd.DataFrame, value: str, label: str, scale: float = 1
     figure, grid = _grid(len(parts))
     for axes, (title, rows) in zip(grid, parts, strict=True):
         _scaling_panel(axes, rows, value, looks_of, scale)
-        _ideal(axes, rows, value, looks_of)
         axes.set_title(title)
-        axes.set_ylim(bottom=0)
-        if value == "samples_per_second":
-            axes.yaxis.set_major_formatter(FuncFormatter(thousands))
-    _label(figure, "devices", label)
-    _legend(figure, looks_of, ideal=True)
+    _label(grid, "devices", label)
+    _legend(figure, [*_handles(looks_of), _ideal_handle()])
     _note(figure, _caption(table))
     return figure
 
 
 def overview_figure(table: pd.DataFrame) -> Figure:
-    """Throughput above parallel efficiency, a column a model: the figure to show first."""
+    """Throughput beside parallel efficiency, a line a model: the figure to show first."""
     looks_of = looks(table)
-    parts = list(panels(table))[: style.MOST_COLUMNS]
-    figure = Figure(figsize=(style.PANEL_WIDTH * max(len(parts), 2), style.PANEL_HEIGHT * 2 + 0.5))
-    grid = figure.subplots(2, len(parts), squeeze=False)
-    for column, (title, rows) in enumerate(parts):
-        for line, (value, scale) in enumerate((("samples_per_second", 1.0), ("efficiency", 100.0))):
-            axes = grid[line][column]
-            _scaling_panel(axes, rows, value, looks_of, scale)
-            _ideal(axes, rows, value, looks_of)
-            axes.set_ylim(bottom=0)
-        grid[0][column].set_title(title)
-        grid[0][column].yaxis.set_major_formatter(FuncFormatter(thousands))
-        grid[1][column].set_xlabel("devices")
-    grid[0][0].set_ylabel("throughput, samples/s")
-    grid[1][0].set_ylabel("parallel efficiency, %")
-    _legend(figure, looks_of, ideal=True)
-    _note(figure, _caption(table))
+    every = list(panels(table))
+    parts = every[:MOST_IN_OVERVIEW]
+    height = style.PANEL_HEIGHT * len(parts) + style.MARGIN + 0.3
+    figure = Figure(figsize=(style.WIDTH, height))
+    grid = figure.subplots(len(parts), 2, squeeze=False)
+    for line, (title, rows) in zip(grid, parts, strict=True):
+        _scaling_panel(line[0], rows, "samples_per_second", looks_of, 1.0)
+        _scaling_panel(line[1], rows, "efficiency", looks_of, 100.0)
+        line[0].set_ylabel(title)
+    for axes in grid[-1]:
+        axes.set_xlabel("devices")
+    grid[0][0].set_title("throughput, samples/s")
+    grid[0][1].set_title("parallel efficiency, %")
+    _legend(figure, [*_handles(looks_of), _ideal_handle()])
+    left = f"\n{len(parts)} of {len(every)} panels" if len(every) > len(parts) else ""
+    _note(figure, _caption(table) + left)
+    return figure
+
+
+PARTS = {
+    "compute_ms": "compute as on the base",
+    "slower_ms": "compute slower than there",
+    "waiting_ms": "waiting for the slowest",
+    "exchange_ms": "exchange",
+}
+
+
+def step_parts(table: pd.DataFrame) -> pd.DataFrame:
+    """Where the milliseconds of a step go, a row a point that was also timed without exchange.
+
+    The parts of :data:`PARTS` add up to the step, unless compute is faster than on the base.
+    """
+    known = table[table["communication_efficiency"].notna()]
+    step = known["step_seconds"] * 1e3
+    slowest = step * known["communication_efficiency"]
+    mean = slowest * known["load_balance"]
+    base = mean * known["computation_efficiency"]
+    return known.assign(
+        compute_ms=base.clip(upper=mean),
+        slower_ms=(mean - base).clip(lower=0),
+        waiting_ms=slowest - mean,
+        exchange_ms=(step - slowest).clip(lower=0),
+    )
+
+
+def step_figure(table: pd.DataFrame) -> Figure:
+    """A bar a point: what a step's time is spent on."""
+    parts = step_parts(table)
+    looks_of = looks(table)
+    groups = list(panels(parts))
+    bars = [len(rows) for _, rows in groups]
+    figure = Figure(figsize=(style.WIDTH, 0.17 * sum(bars) + 0.35 * len(bars) + style.MARGIN))
+    grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[n + 1 for n in bars])
+    for axes, (title, rows) in zip(grid[:, 0], groups, strict=True):
+        ordered = rows.sort_values(["strategy", "devices"], ascending=False)
+        places = np.arange(len(ordered))
+        left = np.zeros(len(ordered))
+        for index, part in enumerate(PARTS):
+            axes.barh(
+                places, ordered[part], left=left, height=0.7, color=style.COLOURS[index],
+                hatch=style.HATCHES[index], edgecolor="white", linewidth=0.4,
+            )  # fmt: skip
+            left += ordered[part].to_numpy()
+        names = [
+            f"{looks_of[tuple(row[name] for name in WITHIN)].label} × {row['devices']}"
+            for row in ordered.to_dict("records")
+        ]
+        axes.set_yticks(places, names)
+        axes.set_title(title, loc="left")
+        axes.grid(False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    grid[-1, 0].set_xlabel("milliseconds a step")
+    patches: list[Line2D | Patch] = [
+        Patch(facecolor=style.COLOURS[i], hatch=style.HATCHES[i], edgecolor="white", label=label)
+        for i, label in enumerate(PARTS.values())
+    ]
+    _legend(figure, patches)
+    return figure
+
+
+def laws_figure(table: pd.DataFrame, fits: dict[Key, Fit], farthest: float) -> Figure:
+    """Points, and the law fitted to them, dashed where it extrapolates (``farthest`` times)."""
+    fitted = pd.DataFrame([dict(zip(SERIES, key, strict=True)) for key in fits])
+    shown = table.merge(fitted, on=SERIES)
+    looks_of = looks(shown)
+    parts = list(panels(shown))
+    figure, grid = _grid(len(parts))
+    for axes, (title, rows) in zip(grid, parts, strict=True):
+        for key, series in _series(rows):
+            look = looks_of[key]
+            found = fits[tuple(series[SERIES].iloc[0])]
+            _points(axes, series, "samples_per_second", look, 1.0, "none")
+            counts = np.geomspace(series["devices"].min(), found.largest * farthest, 80)
+            rate, low, high = found.rates(counts)
+            inside = counts <= found.largest * 1.0001
+            axes.plot(counts[inside], rate[inside], color=look.colour)
+            axes.plot(counts[~inside], rate[~inside], "--", color=look.colour)
+            axes.fill_between(counts, low, high, color=look.colour, alpha=0.15, linewidth=0)
+        measured = sorted(rows["devices"].unique())
+        last = measured[-1] * farthest
+        extra = [n for n in (measured[-1] * 2**k for k in range(1, 30)) if n <= last]
+        _device_axis(axes, [*measured, *extra], last)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(thousands))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_title(title)
+    _label(grid, "devices", "throughput, samples/s")
+    _legend(
+        figure,
+        [
+            *_handles(looks_of),
+            Line2D([], [], color=style.GREY, label="fitted law"),
+            Line2D([], [], color=style.GREY, linestyle="--", label="extrapolated"),
+        ],
+    )
+    names = sorted({found.law.name for found in fits.values()})
+    _note(figure, f"{' and '.join(names)}, band: 95 % interval of the curve")
     return figure
 
 
@@ -194,72 +333,126 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
     counts = sorted(curves["devices"].unique())
     # Series often lie on each other (that is their point): hollow marks of several sizes show it.
     labels = sorted({look.label for look in looks_of.values()})
-    sizes = {label: 3.5 + 2.5 * place for place, label in enumerate(reversed(labels))}
+    sizes = {label: 2.8 + 1.6 * place for place, label in enumerate(reversed(labels))}
     for axes, (title, rows) in zip(grid, parts, strict=True):
         for key, series in _series(rows):
-            for devices, curve in series.groupby("devices"):
+            for (devices, _), curve in series.groupby(["devices", "training"]):
                 look = looks_of[key]
                 curve = curve.sort_values("epoch")  # noqa: PLW2901
                 dashes = style.DASHES[counts.index(devices) % len(style.DASHES)]
                 axes.plot(
                     curve[against], 100 * curve["test_metric"], color=look.colour,
-                    marker=look.marker,
-                    markersize=sizes[look.label],
-                    fillstyle="none", linestyle=dashes,
+                    marker=look.marker, markersize=sizes[look.label], markeredgewidth=0.7,
+                    fillstyle="none", linestyle=dashes, linewidth=0.9,
                 )  # fmt: skip
                 axes.fill_between(
                     curve[against], 100 * curve["lowest"], 100 * curve["highest"],
                     color=look.colour, alpha=0.15, linewidth=0,
                 )  # fmt: skip
         axes.set_title(title)
-        axes.set_xlim(left=0)
-        if against == "epoch":
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _label(figure, label, "test accuracy, %")
+        axes.set_xlim(0, rows[against].max() * 1.08)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=against == "epoch"))
+    _label(grid, label, "test accuracy, %")
     unique = {look.label: look for look in looks_of.values()}
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=look.colour,
-            marker=look.marker,
-            markersize=sizes[look.label],
-            fillstyle="none",
-            linestyle="none",
-            label=name,
-        )
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=look.colour, marker=look.marker, markersize=sizes[name],
+               markeredgewidth=0.7, fillstyle="none", linestyle="none", label=name)
         for name, look in sorted(unique.items())
-    ] + [
+    ]  # fmt: skip
+    handles += [
         Line2D([], [], color=style.GREY, linestyle=style.DASHES[i % len(style.DASHES)],
-               label=f"{devices} device{'s' * (devices > 1)}")
+               label=f"{devices} device{'s' * (devices > 1)}", linewidth=0.9)
         for i, devices in enumerate(counts)
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
+    _legend(figure, handles)
     _note(figure, "medians over runs, band: lowest to highest run")
     return figure
 
 
 def thousands(value: float, _: Any = None) -> str:
     """A tick label: 250000 as 250k."""
-    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
-def _label(figure: Figure, horizontal: str, vertical: str) -> None:
-    figure.supxlabel(horizontal, fontsize=8)
-    figure.supylabel(vertical, fontsize=8)
+def _label(grid: list[Axes], horizontal: str, vertical: str) -> None:
+    """Name the axes along the outside of the grid."""
+    columns = min(len(grid), style.COLUMNS)
+    for axes in grid[-columns:]:
+        axes.set_xlabel(horizontal)
+    for axes in grid[::columns]:
+        axes.set_ylabel(vertical)
 
 
 def _note(figure: Figure, text: str) -> None:
-    figure.text(0.995, -0.01, text, ha="right", va="top", fontsize=6.5, color=style.GREY)
+    """Small print below everything else, for which the figure grows."""
+    lines = [part for line in text.split("\n") for part in wrap(line, style.NOTE_LENGTH)]
+    strip = (len(lines) + 0.5) * style.SMALL * 1.25 / 72
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + strip)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, strip / (height + strip), 1, height / (height + strip)))
+    figure.text(
+        0.99, 0.01, "\n".join(lines), ha="right", va="bottom", fontsize=style.SMALL,
+        color=style.GREY, linespacing=1.25,
+    )  # fmt: skip
 
 
-def all_figures(table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Callable[[], Figure]]:
-    """Every figure by file name."""
-    return {
-        "overview": lambda: overview_figure(table),
-        "throughput": lambda: scaling_figure(table, "samples_per_second", "throughput, samples/s"),
-        "speedup": lambda: scaling_figure(table, "speedup", "speedup over the base"),
-        "efficiency": lambda: scaling_figure(table, "efficiency", "parallel efficiency, %", 100.0),
-        "accuracy_epochs": lambda: accuracy_figure(curves, "epoch", "epochs"),
-        "accuracy_seconds": lambda: accuracy_figure(curves, "elapsed_seconds", "training seconds"),
+def all_figures(
+    table: pd.DataFrame, curves: pd.DataFrame, fits: dict[Key, Fit], farthest: float
+) -> dict[str, Drawing]:
+    """Every figure that there are points for, by file name."""
+    drawings = {
+        "overview": Drawing(
+            "Overview",
+            "Throughput and parallel efficiency against the number of devices, a line a strategy, "
+            "with 95 % intervals and the ideal",
+            lambda: overview_figure(table),
+        ),
+        "throughput": Drawing(
+            "Throughput",
+            "Samples a second against the number of devices, with 95 % intervals; dashed: each "
+            "strategy's smallest count scaled ideally",
+            lambda: scaling_figure(table, "samples_per_second", "throughput, samples/s"),
+        ),
+        "speedup": Drawing(
+            "Speedup",
+            "Speedup over the base against the number of devices, with 95 % intervals",
+            lambda: scaling_figure(table, "speedup", "speedup over the base"),
+        ),
+        "efficiency": Drawing(
+            "Parallel efficiency",
+            "Speedup over its ideal, in percent, against the number of devices",
+            lambda: scaling_figure(table, "efficiency", "parallel efficiency, %", 100.0),
+        ),
     }
+    if table["communication_efficiency"].notna().any():
+        drawings["step_time"] = Drawing(
+            "Where a step's time goes",
+            "Milliseconds of a step by strategy and devices: compute as on the base, slower "
+            "compute, waiting for the slowest rank, exchange",
+            lambda: step_figure(table),
+        )
+    if fits:
+        drawings["laws"] = Drawing(
+            "Fitted laws",
+            "Throughput against devices with the best-fitting scaling law, dashed beyond the "
+            "largest measured count",
+            lambda: laws_figure(table, fits, farthest),
+        )
+    if len(curves):
+        drawings["accuracy_epochs"] = Drawing(
+            "Accuracy against epochs",
+            "Test accuracy after each epoch, a line a strategy and device count",
+            lambda: accuracy_figure(curves, "epoch", "epochs"),
+        )
+        drawings["accuracy_seconds"] = Drawing(
+            "Accuracy against time",
+            "Test accuracy against seconds of training, a line a strategy and device count",
+            lambda: accuracy_figure(curves, "elapsed_seconds", "training seconds"),
+        )
+    return drawings

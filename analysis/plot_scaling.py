@@ -1,67 +1,126 @@
-"""python analysis/plot_scaling.py [RESULTS] [--output DIR]: from runs to scaling plots.
+"""python analysis/plot_scaling.py [RESULTS] [options]: from runs to plots and a report.
 
-Reads every complete run below RESULTS (default: results) and writes throughput, speedup,
-parallel efficiency and accuracy as PNG and SVG, and scaling.csv with the numbers behind them.
+Reads every run below RESULTS (default: results) and writes report.html, the figures as PNG and
+SVG, and scaling.csv with the numbers behind them.
 """
 
 import argparse
+import multiprocessing
+import os
 import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import style
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hpcbench.records.reader import read_results
+from hpcbench.errors import EnvironmentLacks, HpcbenchError
+from observations import read_folder
+
+if TYPE_CHECKING:
+    from answers import Answers
+
+FORMATS = ("html", "md", "json")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="exit status: 0 done, 2 bad arguments, 3 nothing to plot, the output cannot be "
+        "written, or --strict and something was left out",
+    )
+    add = parser.add_argument
+    add("results", nargs="?", type=Path, default=Path("results"))
+    add("--output", type=Path, default=Path("figures"), help="folder; default: figures")
+    add("--format", choices=FORMATS, default="html",
+        help="of the report; html has the figures in it; default: html")  # fmt: skip
+    add("--target", type=float, metavar="ACCURACY",
+        help="accuracy to time, 0 to 1; default: what all points reach")  # fmt: skip
+    add("--price", type=float, metavar="X", help="of a device-hour, for the cost of a sample")
+    add("--extrapolate", type=float, metavar="TIMES",
+        help="how far to draw a law, in largest measured counts; default: 4")  # fmt: skip
+    add("--allow-mixed", action="append", default=[], metavar="COLUMN",
+        help="join points that differ in this column; can be given several times")  # fmt: skip
+    add("--strict", action="store_true", help="status 3 if a run failed or a file was left out")
+    return parser.parse_args()
 
 
 def main() -> int:
-    """Exit status 0 done, 2 bad arguments, 3 nothing to plot or the output cannot be written."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", nargs="?", type=Path, default=Path("results"))
-    parser.add_argument("--output", type=Path, default=Path("figures"), help="default: figures")
-    arguments = parser.parse_args()
-    if not arguments.results.is_dir():
-        return _stop(2, f"results folder {arguments.results} does not exist")
-    results = read_results(arguments.results)
-    for reason in results.skipped:
-        print(f"warning: left out {reason}", file=sys.stderr)
-    if not results.runs:
-        return _stop(3, f"no complete run below {arguments.results}")
-    style.use()
-    from figures import all_figures
-    from scaling import ENOUGH_RUNS, accuracy_curves, scaling_table
-
-    table = scaling_table(results.throughput)
-    few = table[~table["enough_runs"]]
-    if len(few):
-        print(
-            f"warning: {len(few)} of {len(table)} points have fewer than {ENOUGH_RUNS} runs: "
-            f"their 95 % intervals are too narrow",
-            file=sys.stderr,
-        )
+    """Exit status as the module's help lists them."""
+    given = arguments()
     try:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        written = [arguments.output / "scaling.csv"]
-        table.to_csv(written[0], index=False)
-        for name, draw in all_figures(table, accuracy_curves(results.accuracy)).items():
-            figure = draw()
-            for suffix in ("png", "svg"):
-                path = arguments.output / f"{name}.{suffix}"
-                metadata = {"Date": None} if suffix == "svg" else None
-                figure.savefig(path, bbox_inches="tight", metadata=metadata)
-                written.append(path)
+        results = read_folder(given.results)
+        style.use()
+        from answers import answer
+
+        answers = answer(results, given.allow_mixed, given.target)
+        for sentence in answers.doubts:
+            print(f"warning: {sentence}", file=sys.stderr)
+        for path in write(answers, given):
+            print(path)
+    except HpcbenchError as error:
+        print(f"plot_scaling: {error}", file=sys.stderr)
+        return error.exit_status
+    if results.skipped:
+        print(f"{len(results.skipped)} warnings: what they name is not in the figures",
+              file=sys.stderr)  # fmt: skip
+    return 3 if given.strict and results.skipped else 0
+
+
+def write(answers: "Answers", given: argparse.Namespace) -> list[Path]:
+    """Print the summary and write all files; their paths, the report first."""
+    import report as reporting
+    from figures import all_figures
+    from laws import FARTHEST
+
+    report = reporting.build(answers, given.price)
+    drawings = all_figures(
+        answers.points, answers.curves, answers.fits, given.extrapolate or FARTHEST
+    )
+    written = [given.output / f"report.{given.format}", given.output / "scaling.csv"]
+    try:
+        given.output.mkdir(parents=True, exist_ok=True)
+        answers.every_point.to_csv(written[1], index=False)
+        paths = [given.output / f"{name}.svg" for name in drawings]
+        in_parallel(
+            [partial(style.save, drawing.draw, path)
+             for drawing, path in zip(drawings.values(), paths, strict=True)]
+        )  # fmt: skip
+        for (name, drawing), path in zip(drawings.items(), paths, strict=True):
+            report.figures.append(
+                reporting.inline(path.read_text(), name, drawing.title, drawing.description)
+            )
+            written += [path.with_suffix(".png"), path]
+        written[0].write_text(reporting.FORMATS[given.format](report, answers))
     except OSError as error:
-        return _stop(3, f"{arguments.output} cannot be written: {error}")
-    print(f"{len(results.runs)} runs, {len(table)} points")
-    for path in written:
-        print(path)
-    return 0
+        raise EnvironmentLacks(f"{given.output} cannot be written: {error}") from error
+    print(f"{len(answers.results.runs)} runs, {len(answers.points)} points")
+    for sentence in report.summary:
+        print(sentence)
+    return written
 
 
-def _stop(status: int, message: str) -> int:
-    print(f"plot_scaling: {message}", file=sys.stderr)
-    return status
+def in_parallel(tasks: Sequence[Callable[[], None]]) -> None:
+    """Do ``tasks`` in forked processes, since drawing takes most of the time.
+
+    Raises what the first that fails raises.
+    """
+    context = multiprocessing.get_context("fork")
+    _forked[:] = tasks
+    with ProcessPoolExecutor(min(len(tasks), os.cpu_count() or 1), context) as pool:
+        list(pool.map(_do, range(len(tasks))))
+
+
+# A fork finds the tasks here, since they cannot be pickled.
+_forked: list[Callable[[], None]] = []
+
+
+def _do(index: int) -> None:
+    _forked[index]()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up hpcbench beside itself: system packages where it may, .venv, TensorFlow, Horovod, data.
 #
-#   containers/setup.sh [--no-data]
+#   containers/setup.sh [--no-data]     the environment
+#   containers/setup.sh --browser       Chromium, in which the tests open the report
 #
 # Horovod is compiled once and kept as a wheel in ${XDG_CACHE_HOME:-~/.cache}/hpcbench/wheels.
 set -euo pipefail
@@ -12,6 +13,19 @@ venv=.venv
 python=${PYTHON:-python3}
 say() { printf 'setup: %s\n' "$*"; }
 stop() { printf 'setup: %s\n' "$*" >&2; exit 3; }
+
+if [ "${1:-}" = --browser ]; then
+    if command -v chromium >/dev/null || command -v google-chrome >/dev/null; then exit 0; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing Chromium for the tests of the report"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends chromium >/dev/null
+    else
+        say "no Chromium here, so the report is not tested in a browser; 'sudo apt-get install chromium'"
+    fi
+    exit 0
+fi
 
 # Nothing to do where this very set-up was done before.
 lock_hash=$(cat requirements.lock containers/setup.sh | sha256sum | cut -c1-16)

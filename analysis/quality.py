@@ -1,0 +1,132 @@
+"""Accuracy beside speed: how long to a target, and whether more devices cost accuracy."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from observations import RUN, SERIES, Row
+from scaling import Estimate
+
+POINT = [*SERIES, "training", "devices"]
+SIGNIFICANT = 0.05
+
+
+def accuracy_curves(epochs: pd.DataFrame) -> pd.DataFrame:
+    """One row a series, device count and epoch: medians and range of the runs' test metric."""
+    return epochs.groupby([*POINT, "epoch"], as_index=False).agg(
+        test_metric=("test_metric", "median"),
+        lowest=("test_metric", "min"),
+        highest=("test_metric", "max"),
+        elapsed_seconds=("elapsed_seconds", "median"),
+        runs=("run_id", "nunique"),
+    )
+
+
+def _last(epochs: pd.DataFrame) -> pd.DataFrame:
+    return epochs.loc[epochs.groupby(RUN)["epoch"].idxmax()]
+
+
+def target_of(epochs: pd.DataFrame, asked: float | None) -> pd.Series:
+    """The accuracy to reach, by model and data: as ``asked``, else what all points reach.
+
+    That is the lowest of the points' median final accuracies, rounded down to a tenth of a percent,
+    so that every point has a time to compare.
+    """
+    finals = _last(epochs).groupby(["model", "dataset", *POINT[2:]])["test_metric"].median()
+    lowest = finals.groupby(["model", "dataset"]).min()
+    return lowest.map(lambda value: np.floor(value * 1000) / 1000 if asked is None else asked)
+
+
+def accuracy_table(epochs: pd.DataFrame, asked: float | None = None) -> pd.DataFrame:
+    """One row a point: final accuracy, time and epochs to the target, and what devices cost.
+
+    ``seconds_to_target`` is training time from the first measured step to the end of the first
+    epoch that reached it, the median over runs with its interval; infinite where half of the runs
+    did not. ``reached`` counts those that did. ``change`` is the median final accuracy against that
+    of the series' smallest device count, ``p`` the one-sided Mann-Whitney test that it is lower,
+    after Holm's correction for the number of points compared; ``verdict`` says it in words.
+    """
+    if epochs.empty:
+        return pd.DataFrame()
+    targets = target_of(epochs, asked)
+    finals = _last(epochs)
+    points = []
+    for key, series in epochs.groupby([*SERIES, "training"], sort=True):
+        facts: dict[str, Any] = dict(zip([*SERIES, "training"], key, strict=True))
+        target = float(targets.loc[(facts["model"], facts["dataset"])])
+        ends = finals[finals["run_id"].isin(series["run_id"])]
+        smallest = ends["devices"].min()
+        base = ends[ends["devices"] == smallest]["test_metric"].to_numpy(float)
+        for devices, runs in series.groupby("devices"):
+            at = ends[ends["devices"] == devices]["test_metric"].to_numpy(float)
+            final = Estimate.of(at, int(str(devices)))
+            points.append(
+                facts
+                | {"devices": devices, "runs": len(at), "target": target}
+                | final.columns("final_accuracy")
+                | _to_target(runs, target, len(at))
+                | {
+                    "base_devices": smallest,
+                    "change": final.median - float(np.median(base)),
+                    "p": np.nan if devices == smallest else _lower(at, base),
+                }
+            )
+    table = pd.DataFrame(points)
+    tested = table["p"].notna()
+    if tested.any():
+        table.loc[tested, "p"] = _holm(table.loc[tested, "p"].to_numpy(float))
+    return table.assign(verdict=[_verdict(row) for row in table.to_dict("records")])
+
+
+def _to_target(runs: pd.DataFrame, target: float, count: int) -> dict[str, float]:
+    reached = runs[runs["test_metric"] >= target]
+    first = reached.loc[reached.groupby(RUN)["epoch"].idxmin()]
+    missing = np.full(count - len(first), np.inf)
+    seconds = np.concatenate([first["elapsed_seconds"].to_numpy(float), missing])
+    epochs = np.concatenate([first["epoch"].to_numpy(float), missing])
+    columns = (
+        Estimate.of(seconds, 0).columns("seconds_to_target")
+        if not len(missing)
+        else {"seconds_to_target": _median(seconds), "seconds_to_target_low": np.nan,
+              "seconds_to_target_high": np.nan}
+    )  # fmt: skip
+    return {"reached": len(first)} | columns | {"epochs_to_target": _median(epochs)}
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    """The median, infinite where half of the values are."""
+    middle = np.sort(values)[[(len(values) - 1) // 2, len(values) // 2]]
+    return float(middle[1]) if np.isinf(middle[1]) else float(middle.mean())
+
+
+def _lower(
+    at: NDArray[np.float64],
+    base: NDArray[np.float64],
+) -> float:
+    """The chance of seeing accuracies this much lower if devices cost nothing; missing where even
+    the clearest order of so few runs could not be significant."""
+    if stats.mannwhitneyu(np.zeros(len(at)), np.ones(len(base)), alternative="less", method="exact"
+                          ).pvalue >= SIGNIFICANT:  # fmt: skip
+        return np.nan
+    return float(stats.mannwhitneyu(at, base, alternative="less").pvalue)
+
+
+def _holm(values: NDArray[np.float64]) -> list[float]:
+    """Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979)."""
+    order = np.argsort(values)
+    stepped = np.maximum.accumulate(values[order] * (len(values) - np.arange(len(values))))
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(stepped, 1)
+    return list(adjusted)
+
+
+def _verdict(row: Row) -> str:
+    if row["devices"] == row["base_devices"]:
+        return "base"
+    p = float(row["p"])
+    if np.isnan(p):
+        return "too few runs to tell"
+    return "lower" if p < SIGNIFICANT else "no loss seen"

@@ -1,0 +1,143 @@
+"""Writes the files of a made-up sweep that follows a known law, to try the analysis on.
+
+    python benchmarks/synthetic_sweep.py FOLDER [--repeats 6] [--intervals 50] [--devices 1 2 4 8]
+
+Rates follow the Universal Scalability Law of each strategy, times lognormal noise.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcbench.records.schema import (
+    ACCURACY_FILE,
+    PHASE_NO_EXCHANGE,
+    PHASE_TRAIN,
+    RUN_FILE,
+    SCHEMA_VERSION,
+    THROUGHPUT_FILE,
+    AccuracyRow,
+    Identity,
+    ThroughputRow,
+    columns,
+)
+
+# Samples a second on one device; contention and coherency of each strategy.
+RATES = {"fc-64": 200_000.0, "cnn-2": 9_000.0}
+LAWS = {"horovod": (0.02, 0.0004), "mirrored": (0.05, 0.001), "single": (0.0, 0.0)}
+NOISE = 0.02
+BATCH, STEPS = 128, 47
+
+
+def rate(strategy: str, devices: int, alone: float) -> float:
+    """Samples a second by the strategy's law."""
+    contention, coherency = LAWS[strategy]
+    others = devices - 1
+    return alone * devices / (1 + contention * others + coherency * devices * others)
+
+
+def write_run(folder: Path, identity: Identity, samples_a_second: float, intervals: int,
+              generator: np.random.Generator, **document: Any) -> None:  # fmt: skip
+    """One complete run, of five epochs."""
+    folder.mkdir(parents=True)
+    samples = STEPS * identity.global_batch
+    of_run = samples_a_second * np.exp(NOISE * generator.standard_normal())
+    rows: list[ThroughputRow] = []
+    for interval in range(intervals):
+        seconds = samples / of_run * np.exp(NOISE * abs(generator.standard_normal()))
+        rows.append(_row(PHASE_TRAIN, interval, samples, seconds))
+    for interval in range(3 if identity.devices > 1 else 0):
+        seconds = samples / (RATES[identity.model] * identity.devices)
+        rows.append(_row(PHASE_NO_EXCHANGE, interval, samples, 1.02 * seconds))
+    trained = sum(row.seconds for row in rows if row.phase == PHASE_TRAIN)
+    epochs = []
+    for epoch in range(1, 6):
+        metric = 0.98 - 0.1 * 0.4**epoch + 0.001 * generator.standard_normal()
+        epochs.append(
+            AccuracyRow(epoch, 0.001, 0.1, metric, 0.1, metric, "accuracy", trained / 5,
+                        trained * epoch / 5)
+        )  # fmt: skip
+    _write(folder / THROUGHPUT_FILE, identity, ThroughputRow, rows)
+    _write(folder / ACCURACY_FILE, identity, AccuracyRow, epochs)
+    provenance = {
+        "packages": {"tensorflow-cpu": "2.18.1", "horovod": "0.28.1"}, "git_commit": "0" * 40,
+        "load_average": 0.1, "cores_of_machine": 8, "started": "2026-01-01T00:00:00+00:00",
+        "command": ["hpcbench/train.py", f"--model={identity.model}"],
+    }  # fmt: skip
+    (folder / RUN_FILE).write_text(
+        json.dumps(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "run_id": identity.run_id,
+                "sweep": identity.sweep,
+                "status": "complete",
+                "hosts": ["node-1"],
+                "provenance": provenance,
+            }
+            | document
+        )
+    )
+
+
+def _row(phase: str, interval: int, samples: int, seconds: float) -> ThroughputRow:
+    return ThroughputRow(phase, interval, STEPS, samples, seconds, 0.97 * seconds, 0.985 * seconds,
+                         samples / seconds)  # fmt: skip
+
+
+def _write(path: Path, identity: Identity, kind: type, rows: Sequence[Any]) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns(kind), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(identity) | asdict(row) for row in rows)
+
+
+def identities(sweep: str, devices: Sequence[int], repeats: int) -> Iterator[Identity]:
+    for repeat in range(repeats):
+        for model in RATES:
+            for strategy in LAWS:
+                for count in devices:
+                    if strategy == "single" and count > 1:
+                        continue
+                    yield Identity(
+                        run_id=f"{model}-{strategy}-{count}-{repeat}", sweep=sweep, model=model,
+                        dataset="mnist", framework="tensorflow", strategy=strategy, devices=count,
+                        nodes=-(-count // 8), device_kind="NVIDIA made up", scaling="weak",
+                        batch_per_device=BATCH, global_batch=BATCH * count, precision="float32",
+                        xla=False, input="resident",
+                        exchange="none" if strategy == "single" else "flat", seed=repeat,
+                        repeat=repeat,
+                    )  # fmt: skip
+
+
+def write_sweep(folder: Path, devices: Sequence[int] = (1, 2, 4, 8), repeats: int = 6,
+                intervals: int = 50, seed: int = 0, speed: float = 1.0) -> int:  # fmt: skip
+    """All runs below ``folder``; returns how many. ``speed`` is a factor on every rate."""
+    generator = np.random.default_rng(seed)
+    count = 0
+    for identity in identities(folder.name, devices, repeats):
+        alone = speed * RATES[identity.model]
+        expected = rate(identity.strategy, identity.devices, alone)
+        write_run(folder / identity.run_id, identity, expected, intervals, generator)
+        count += 1
+    return count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--intervals", type=int, default=50)
+    given = parser.parse_args()
+    runs = write_sweep(given.folder, given.devices, given.repeats, given.intervals)
+    print(f"{runs} runs in {given.folder}")
+
+
+if __name__ == "__main__":
+    main()

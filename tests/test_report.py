@@ -1,0 +1,266 @@
+"""The analysis as people use it: files that lie, the report in a real browser, old printouts."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, run
+
+sys.path.insert(0, str(ROOT / "analysis"))
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from synthetic_sweep import write_sweep
+
+PLOT = ["python", "analysis/plot_scaling.py"]
+HOSTILE = "<script>document.title = 'owned'</script>"
+
+
+def fail(folder: Path, model: str, devices: int) -> None:
+    """A run that did not end well, as run.json has it."""
+    folder.mkdir()
+    config = {
+        "model": model, "dataset": "mnist", "strategy": "horovod", "scaling": "weak",
+        "devices": devices, "precision": "float32", "input": "resident",
+    }  # fmt: skip
+    document = {
+        "schema_version": 1, "run_id": folder.name, "sweep": "s", "status": "failed",
+        "failure": "out-of-memory", "message": f"too large {HOSTILE}", "config": config,
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(document))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Two models, three strategies, four counts, six repeats; and what goes wrong."""
+    folder = tmp_path_factory.mktemp("results") / "s"
+    write_sweep(folder, intervals=5)
+    fail(folder / "f1", "cnn-2", 2)
+    fail(folder / "f2", "cnn-2", 16)
+    shutil.copytree(folder / "cnn-2-single-1-0", folder / "copied")
+    broken = folder / "cnn-2-single-1-1" / "throughput.csv"
+    broken.write_text(broken.read_text()[:-30])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(sweep, tmp_path_factory):
+    output = tmp_path_factory.mktemp("figures")
+    done = run([*PLOT, sweep, "--output", output, "--price", "2.5"])
+    assert done.status == 0, done.errors
+    return output
+
+
+def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
+    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "json", "--strict"])
+    assert done.status == 3
+    assert "4 warnings" in done.errors
+    for reason in ("the same run as", "ends within a line", "f1: failed: too large"):
+        assert reason in done.errors
+    words = json.loads((tmp_path / "report.json").read_text())
+    assert len(words["warnings"]) == 4
+    assert words["summary"][0].startswith("At 8 devices cnn-2 keeps ")
+    points = pd.DataFrame(words["points"])
+    horovod = points[(points["model"] == "cnn-2") & (points["strategy"] == "horovod")]
+    assert horovod.set_index("devices")["failed"].to_dict() == {1: 0, 2: 1, 4: 0, 8: 0, 16: 1}
+    assert horovod.set_index("devices")["runs"].to_dict()[16] == 0
+
+
+def test_markdown_for_a_pull_request(sweep, tmp_path):
+    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "md"])
+    assert done.status == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "| cnn-2 | mnist | horovod | weak | 8 | 6 |" in text
+    assert "<script>" not in text
+
+
+def test_bad_flags_and_unwritable_output_are_one_sentence(sweep, tmp_path):
+    (tmp_path / "file").touch()
+    for flags, status, says in (
+        (["--allow-mixed", "model"], 2, "choose from device_kind"),
+        (["--output", tmp_path / "file"], 3, "cannot be written"),
+        (["--format", "pdf"], 2, "invalid choice"),
+    ):
+        done = run([*PLOT, sweep, *flags])
+        assert done.status == status
+        assert says in done.errors
+        assert "Traceback" not in done.errors
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium: 'sudo apt-get install chromium'")
+    with sync_playwright() as playwright:
+        # Chromium cannot make its sandbox as root.
+        sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
+        started = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser, report):
+    """The report opened from disk, without a network; fails on any message of the console."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
+    opened = context.new_page()
+    said: list[str] = []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on("request", lambda request: said.append(request.url) if request.url[:5] not in
+              ("file:", "data:") else None)  # fmt: skip
+    opened.goto(f"file://{report}/report.html")
+    yield opened
+    assert said == []
+    context.close()
+
+
+def column(page, table: str, index: int) -> list[str]:
+    cells = page.locator(f"#{table} tbody tr td:nth-child({index})")
+    return list(cells.all_inner_texts())
+
+
+def test_tables_sort_by_click_and_by_keyboard(page):
+    names = page.locator("#points th").all_inner_texts()
+    place = next(i for i, name in enumerate(names, 1) if name.startswith("devices"))
+    header = page.locator(f"#points th:nth-child({place})")
+    header.locator("button").click()
+    devices = [int(text) for text in column(page, "points", place)]
+    assert devices == sorted(devices)
+    assert header.get_attribute("aria-sort") == "ascending"
+    header.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert [int(text) for text in column(page, "points", place)] == sorted(devices, reverse=True)
+    rate = next(i for i, name in enumerate(names, 1) if name.startswith("samples/s"))
+    page.locator(f"#points th:nth-child({rate}) button").click()
+    shown = [text.split(" ")[0].replace(",", "") for text in column(page, "points", rate)]
+    numbers = [float(text) for text in shown if text != "–"]
+    assert numbers == sorted(numbers)
+    assert shown[-1] == "–", "what is missing comes last"
+
+
+def test_links_lead_somewhere_and_a_point_opens_its_provenance(page):
+    targets = page.eval_on_selector_all("a", "links => links.map(a => a.getAttribute('href'))")
+    assert len(targets) > 20
+    for target in targets:
+        assert page.locator(f"[id='{target[1:]}']").count() == 1, target
+    page.locator("#points tbody a").first.click()
+    details = page.locator("details[open]")
+    assert details.count() == 1
+    assert "TensorFlow" in details.inner_text() or "tensorflow" in details.inner_text()
+
+
+def test_text_from_result_files_is_escaped(page):
+    assert page.title() == "How training scales: s"
+    assert HOSTILE in page.locator("#failed").inner_text()
+    ids = page.eval_on_selector_all("[id]", "all => all.map(element => element.id)")
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_is_accessible(page, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_printing_loses_nothing(page):
+    page.emulate_media(media="print")
+    overflowing = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > 1200).length"
+    )
+    assert overflowing == 0
+    assert len(page.pdf(format="A4", landscape=True)) > 20_000
+
+
+def test_figures_are_vector_and_large_enough_for_print(report):
+    from matplotlib.image import imread
+
+    for name in ("overview", "throughput", "speedup", "efficiency", "step_time", "laws",
+                 "accuracy_epochs", "accuracy_seconds"):  # fmt: skip
+        height, width = imread(report / f"{name}.png").shape[:2]
+        assert width == pytest.approx(85 / 25.4 * 300, abs=2), "85 mm at 300 dots an inch"
+        assert height < 3 * width
+        text = (report / f"{name}.svg").read_text()
+        assert "<text" in text, "letters, not outlines"
+        assert "<image" not in text
+
+
+def compare(old, new, *flags):
+    return run(["python", "analysis/compare.py", old, new, *flags])
+
+
+def test_comparing_two_sweeps(tmp_path):
+    for name, seed, speed in (("old", 1, 1.0), ("same", 2, 1.0), ("slow", 3, 0.85)):
+        write_sweep(tmp_path / name, (1, 2), intervals=3, seed=seed, speed=speed)
+    same = compare(tmp_path / "old", tmp_path / "same")
+    assert same.status == 0, same.output
+    assert "10 points: 0 faster, 0 slower" in same.output
+    slow = compare(tmp_path / "old", tmp_path / "slow")
+    assert slow.status == 1
+    assert "10 slower (10 beyond the threshold)" in slow.output
+    assert compare(tmp_path / "old", tmp_path / "slow", "--threshold", "30").status == 0
+    assert compare(tmp_path / "slow", tmp_path / "old").status == 0
+    assert compare(tmp_path / "old", tmp_path / "none").status == 2
+    assert compare(tmp_path / "old", tmp_path / "same", "--across", "model").status == 2
+
+
+HOROVOD_LOG = """\
+[1,0]<stdout>:Model: ResNet50
+[1,0]<stdout>:Batch size: 64
+[1,0]<stdout>:Number of GPUs: 4
+[1,0]<stdout>:Running warmup...
+[1,0]<stdout>:Running benchmark...
+[1,0]<stdout>:Iter #0: 300.0 img/sec per GPU
+[1,0]<stdout>:Iter #1: 330.0 img/sec per GPU
+[1,0]<stdout>:Img/sec per GPU: 315.0 +-29.4
+[1,0]<stdout>:Total img/sec on 4 GPU(s): 1260.0 +-117.6
+"""
+TF_CNN_LOG = """\
+TensorFlow:  1.13
+Model:       resnet50
+Dataset:     imagenet (synthetic)
+Batch size:  128 global
+             64 per device
+Num batches: 100
+Num epochs:  0.01
+Devices:     ['horovod/gpu:0', 'horovod/gpu:1']
+Variables:   horovod
+==========
+Step\tImg/sec\ttotal_loss
+1\timages/sec: 300.1 +/- 0.0 (jitter = 0.0)\t8.4
+----------------------------------------------------------------
+total images/sec: 601.50
+----------------------------------------------------------------
+total images/sec: 600.00
+"""
+
+
+def test_old_printouts_lie_beside_new_results(tmp_path):
+    (tmp_path / "h.log").write_text(HOROVOD_LOG)
+    (tmp_path / "t.log").write_text(TF_CNN_LOG)
+    (tmp_path / "x.log").write_text("hello\n")
+    command = ["python", "analysis/import_logs.py", "--results", tmp_path / "r" / "old"]
+    done = run([*command, tmp_path / "h.log", tmp_path / "t.log"])
+    assert done.status == 0, done.errors
+    other = run([*command, tmp_path / "x.log"])
+    assert (other.status, "neither of Horovod" in other.errors) == (2, True)
+    write_sweep(tmp_path / "r" / "new", (1, 2), repeats=1, intervals=3)
+    plot = run([*PLOT, tmp_path / "r", "--output", tmp_path / "f", "--format", "json"])
+    assert plot.status == 0, plot.errors
+    points = pd.DataFrame(json.loads((tmp_path / "f" / "report.json").read_text())["points"])
+    old = points[points["framework"].str.startswith("imported: ")].set_index("model")
+    # All images over all seconds, not the mean of the two rates.
+    assert old.loc["ResNet50", "samples_per_second"] == pytest.approx(4 * 2 / (1 / 300 + 1 / 330))
+    assert old.loc["resnet50", "samples_per_second"] == 600.0
+    assert old["devices"].to_dict() == {"ResNet50": 4, "resnet50": 2}
