@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 import style
+from hpcbench.records.schema import ACCURACY
 from laws import Fit
 from observations import SERIES
 
@@ -335,25 +336,28 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
     labels = sorted({look.label for look in looks_of.values()})
     sizes = {label: 2.8 + 1.6 * place for place, label in enumerate(reversed(labels))}
     for axes, (title, rows) in zip(grid, parts, strict=True):
+        metric = str(rows["metric"].iloc[0])
+        scale = 100 if metric == ACCURACY else 1
         for key, series in _series(rows):
             for (devices, _), curve in series.groupby(["devices", "training"]):
                 look = looks_of[key]
                 curve = curve.sort_values("epoch")  # noqa: PLW2901
                 dashes = style.DASHES[counts.index(devices) % len(style.DASHES)]
                 axes.plot(
-                    curve[against], 100 * curve["test_metric"], color=look.colour,
+                    curve[against], scale * curve["test_metric"], color=look.colour,
                     marker=look.marker, markersize=sizes[look.label], markeredgewidth=0.7,
                     fillstyle="none", linestyle=dashes, linewidth=0.9,
                 )  # fmt: skip
                 axes.fill_between(
-                    curve[against], 100 * curve["lowest"], 100 * curve["highest"],
+                    curve[against], scale * curve["lowest"], scale * curve["highest"],
                     color=look.colour, alpha=0.15, linewidth=0,
                 )  # fmt: skip
         axes.set_title(title)
         axes.set_xlim(0, rows[against].max() * 1.08)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=against == "epoch"))
-    _label(grid, label, "test accuracy, %")
+        axes.set_ylabel("accuracy, %" if metric == ACCURACY else metric.replace("_", " "))
+    _label(grid, label, "")
     unique = {look.label: look for look in looks_of.values()}
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=look.colour, marker=look.marker, markersize=sizes[name],
@@ -383,7 +387,7 @@ def _label(grid: list[Axes], horizontal: str, vertical: str) -> None:
     columns = min(len(grid), style.COLUMNS)
     for axes in grid[-columns:]:
         axes.set_xlabel(horizontal)
-    for axes in grid[::columns]:
+    for axes in grid[::columns] if vertical else []:
         axes.set_ylabel(vertical)
 
 
@@ -447,12 +451,12 @@ def all_figures(
     if len(curves):
         drawings["accuracy_epochs"] = Drawing(
             "Accuracy against epochs",
-            "Test accuracy after each epoch, a line a strategy and device count",
+            "Test accuracy (or error) after each epoch, a line a strategy and device count",
             lambda: accuracy_figure(curves, "epoch", "epochs"),
         )
         drawings["accuracy_seconds"] = Drawing(
             "Accuracy against time",
-            "Test accuracy against seconds of training, a line a strategy and device count",
+            "Test accuracy (or error) against seconds of training, a line a strategy and count",
             lambda: accuracy_figure(curves, "elapsed_seconds", "training seconds"),
         )
     return drawings

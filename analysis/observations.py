@@ -32,7 +32,7 @@ SOFTWARE = ("tensorflow", "keras", "horovod", "mpi4py", "torch", "image")
 # What accuracy depends on beside the series, by its name in a run's configuration.
 TRAINING = [
     "learning_rate", "lr_scaling", "warmup_epochs", "optimizer", "momentum", "batchnorm",
-    "train_samples",
+    "train_samples", "augment",
 ]  # fmt: skip
 
 

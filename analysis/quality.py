@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from hpcbench.records.schema import LOWER_IS_BETTER
 from observations import RUN, SERIES, Row
 from scaling import Estimate
 
@@ -16,7 +17,7 @@ SIGNIFICANT = 0.05
 
 def accuracy_curves(epochs: pd.DataFrame) -> pd.DataFrame:
     """One row a series, device count and epoch: medians and range of the runs' test metric."""
-    return epochs.groupby([*POINT, "epoch"], as_index=False).agg(
+    return epochs.groupby([*POINT, "metric", "epoch"], as_index=False).agg(
         test_metric=("test_metric", "median"),
         lowest=("test_metric", "min"),
         highest=("test_metric", "max"),
@@ -29,15 +30,24 @@ def _last(epochs: pd.DataFrame) -> pd.DataFrame:
     return epochs.loc[epochs.groupby(RUN)["epoch"].idxmax()]
 
 
-def target_of(epochs: pd.DataFrame, asked: float | None) -> pd.Series:
-    """The accuracy to reach, by model and data: as ``asked``, else what all points reach.
+def sign_of(metric: str) -> float:
+    """-1 for errors, of which less is better."""
+    return -1.0 if metric in LOWER_IS_BETTER else 1.0
 
-    That is the lowest of the points' median final accuracies, rounded down to a tenth of a percent,
-    so that every point has a time to compare.
+
+def targets_of(finals: pd.DataFrame, asked: float | None) -> dict[tuple[str, str], float]:
+    """The metric to reach, by model and data: as ``asked``, else what all points reach.
+
+    That is the worst of the points' median final metrics, rounded to the worse thousandth, so that
+    every point has a time to compare.
     """
-    finals = _last(epochs).groupby(["model", "dataset", *POINT[2:]])["test_metric"].median()
-    lowest = finals.groupby(["model", "dataset"]).min()
-    return lowest.map(lambda value: np.floor(value * 1000) / 1000 if asked is None else asked)
+    targets = {}
+    for (model, dataset), rows in finals.groupby(["model", "dataset"]):
+        sign = sign_of(rows["metric"].iloc[0])
+        worst = (sign * rows["test_metric"]).groupby([rows[name] for name in POINT]).median().min()
+        reached = float(sign * np.floor(worst * 1000) / 1000)
+        targets[str(model), str(dataset)] = reached if asked is None else asked
+    return targets
 
 
 def accuracy_table(epochs: pd.DataFrame, asked: float | None = None) -> pd.DataFrame:
@@ -46,17 +56,18 @@ def accuracy_table(epochs: pd.DataFrame, asked: float | None = None) -> pd.DataF
     ``seconds_to_target`` is training time from the first measured step to the end of the first
     epoch that reached it, the median over runs with its interval; infinite where half of the runs
     did not. ``reached`` counts those that did. ``change`` is the median final accuracy against that
-    of the series' smallest device count, ``p`` the one-sided Mann-Whitney test that it is lower,
+    of the series' smallest device count, ``p`` the one-sided Mann-Whitney test that it is worse,
     after Holm's correction for the number of points compared; ``verdict`` says it in words.
     """
     if epochs.empty:
         return pd.DataFrame()
-    targets = target_of(epochs, asked)
     finals = _last(epochs)
+    targets = targets_of(finals, asked)
     points = []
     for key, series in epochs.groupby([*SERIES, "training"], sort=True):
         facts: dict[str, Any] = dict(zip([*SERIES, "training"], key, strict=True))
-        target = float(targets.loc[(facts["model"], facts["dataset"])])
+        facts["metric"] = str(series["metric"].iloc[0])
+        target, sign = targets[facts["model"], facts["dataset"]], sign_of(facts["metric"])
         ends = finals[finals["run_id"].isin(series["run_id"])]
         smallest = ends["devices"].min()
         base = ends[ends["devices"] == smallest]["test_metric"].to_numpy(float)
@@ -67,11 +78,11 @@ def accuracy_table(epochs: pd.DataFrame, asked: float | None = None) -> pd.DataF
                 facts
                 | {"devices": devices, "runs": len(at), "target": target}
                 | final.columns("final_accuracy")
-                | _to_target(runs, target, len(at))
+                | _to_target(runs, target, sign, len(at))
                 | {
                     "base_devices": smallest,
                     "change": final.median - float(np.median(base)),
-                    "p": np.nan if devices == smallest else _lower(at, base),
+                    "p": np.nan if devices == smallest else _lower(sign * at, sign * base),
                 }
             )
     table = pd.DataFrame(points)
@@ -81,8 +92,8 @@ def accuracy_table(epochs: pd.DataFrame, asked: float | None = None) -> pd.DataF
     return table.assign(verdict=[_verdict(row) for row in table.to_dict("records")])
 
 
-def _to_target(runs: pd.DataFrame, target: float, count: int) -> dict[str, float]:
-    reached = runs[runs["test_metric"] >= target]
+def _to_target(runs: pd.DataFrame, target: float, sign: float, count: int) -> dict[str, float]:
+    reached = runs[sign * runs["test_metric"] >= sign * target]
     first = reached.loc[reached.groupby(RUN)["epoch"].idxmin()]
     missing = np.full(count - len(first), np.inf)
     seconds = np.concatenate([first["elapsed_seconds"].to_numpy(float), missing])
@@ -129,4 +140,4 @@ def _verdict(row: Row) -> str:
     p = float(row["p"])
     if np.isnan(p):
         return "too few runs to tell"
-    return "lower" if p < SIGNIFICANT else "no loss seen"
+    return "worse" if p < SIGNIFICANT else "no loss seen"

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from answers import Answers
 from figures import WITHIN, looks
 from hpcbench import __version__
+from hpcbench.records.schema import ACCURACY
 from observations import RUN, SERIES, SETTINGS, SUBJECT, Row
 from scaling import CONFIDENCE, EFFICIENT
 
@@ -191,6 +192,14 @@ def _text(value: Any) -> Cell:
     return Cell(str(value), str(value))
 
 
+def _shown(metric: str) -> Callable[[Any], str]:
+    return precise if metric == ACCURACY else number
+
+
+def _change(row: Row) -> str:
+    return f"{100 * row['change']:+.2f}" if row["metric"] == ACCURACY else f"{row['change']:+.3g}"
+
+
 def quality_table(accuracy: pd.DataFrame) -> Table:
     extra = varying_settings(accuracy)
     if accuracy["training"].nunique() > 1:
@@ -199,10 +208,11 @@ def quality_table(accuracy: pd.DataFrame) -> Table:
         [
             *(_text(row[name]) for name in ("model", "dataset", "strategy", "scaling", *extra)),
             *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
-            between(row, "final_accuracy", precise),
-            Cell(f"{100 * row['change']:+.2f}", row["change"]),
+            _text(str(row["metric"]).replace("_", " ")),
+            between(row, "final_accuracy", _shown(row["metric"])),
+            Cell(_change(row), row["change"]),
             _text(row["verdict"]),
-            Cell(precise(row["target"]), row["target"]),
+            Cell(_shown(row["metric"])(row["target"]), row["target"]),
             Cell(f"{row['reached']}", row["reached"]),
             Cell(number(row["epochs_to_target"], 2), row["epochs_to_target"]),
             between(row, "seconds_to_target"),
@@ -211,10 +221,10 @@ def quality_table(accuracy: pd.DataFrame) -> Table:
     ]
     return Table(
         "accuracy", "Accuracy, and time to it",
-        "Final test accuracy; its change in points against the smallest count, and whether that "
-        "is a loss (one-sided Mann-Whitney test over runs, Holm-corrected, 5 %). Time to the "
-        "target is training time alone, to the end of the first epoch that reached it.",
-        ["model", "data", "strategy", "scaling", *extra, "devices", "runs", "final accuracy",
+        "Final test metric; its change (of accuracies in points) against the smallest count, and "
+        "whether that is a loss (one-sided Mann-Whitney test over runs, Holm-corrected, 5 %). Time "
+        "to the target is training time alone, to the end of the first epoch that reached it.",
+        ["model", "data", "strategy", "scaling", *extra, "devices", "runs", "metric", "final",
          "change", "verdict", "target", "runs that reached it", "epochs", "seconds"],
         rows,
     )  # fmt: skip

@@ -19,13 +19,14 @@ from hpcbench.models import MODELS
 from hpcbench.records.reader import read_results
 
 SWEEP = "accuracy-table"
+WORKSHOP = {spec.name: spec.workshop for spec in MODELS if spec.workshop}
 
 
 def train(model: str, repeat: int, results: Path) -> None:
     """One run, in a process of its own; raises CalledProcessError if it fails."""
     command = [
         sys.executable, "-m", "hpcbench.train", "--model", model, "--dataset", "mnist",
-        "--strategy", "single", "--epochs", str(MODELS[model].workshop_epochs),
+        "--strategy", "single", "--epochs", str(WORKSHOP[model].epochs),
         "--repeat", str(repeat), "--results", str(results), "--sweep", SWEEP,
     ]  # fmt: skip
     print("+", *command[1:], flush=True)
@@ -34,7 +35,7 @@ def train(model: str, repeat: int, results: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS.names(), default=MODELS.names())
+    parser.add_argument("--models", nargs="+", choices=WORKSHOP, default=list(WORKSHOP))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=Path("results"))
     arguments = parser.parse_args()
@@ -54,9 +55,9 @@ def print_table(folder: Path) -> None:
         if not values:
             continue
         median = statistics.median(values)
-        workshop = 100 * spec.workshop_accuracy
+        workshop = 100 * WORKSHOP[spec.name].accuracy
         table.add_row(
-            spec.name, f"{spec.parameters:,}", str(spec.workshop_epochs), f"{workshop:.2f}",
+            spec.name, f"{spec.parameters:,}", str(WORKSHOP[spec.name].epochs), f"{workshop:.2f}",
             f"{median:.2f}", f"{values[0]:.2f}-{values[-1]:.2f} ({len(values)})",
             f"{median - workshop:+.2f}",
         )  # fmt: skip

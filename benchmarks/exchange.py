@@ -107,21 +107,25 @@ def _training_turn(
 
     from hpcbench.engine import optimizers
     from hpcbench.engine.loop import TrainingLoop
+    from hpcbench.engine.objectives import OBJECTIVES
     from hpcbench.models import BuildContext
     from hpcbench.models.normalization import batch_normalization
 
     context = BuildContext(
-        spec.input_shape, spec.classes, 0, "float32", batch_normalization("local", strategy.mean)
+        spec.input_shape, spec.outputs, 0, "float32", batch_normalization("local", strategy.mean)
     )
     model = MODELS[model_name].build(context)
     weights = [variable.value for variable in model.trainable_variables]
     optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
     batch = plan.batch_per_device
-    loop = TrainingLoop(model, optimizer, strategy, data, batch, xla=False, streamed=False)
+    objective = OBJECTIVES[spec.task]
+    loop = TrainingLoop(
+        model, optimizer, strategy, data, objective, batch, xla=False, streamed=False
+    )
     generator = np.random.default_rng(0)
 
     def turn(steps: int) -> None:
-        order = generator.integers(0, len(data.train_labels), (steps, 1, batch), np.int32)
+        order = generator.integers(0, len(data.train_targets), (steps, 1, batch), np.int32)
         # A rate of nearly nothing: made-up labels must not make the weights overflow.
         loop.steps(order, optimizer.scalars(0, np.full(steps, 1e-9)))
 

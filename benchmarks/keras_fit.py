@@ -41,7 +41,7 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
     data = source.spec.read(source.files).first(samples)
     keras.config.set_dtype_policy("float32")
     context = BuildContext(
-        source.spec.input_shape, source.spec.classes, 0, "float32", keras.layers.BatchNormalization
+        source.spec.input_shape, source.spec.outputs, 0, "float32", keras.layers.BatchNormalization
     )
     model = keras.Sequential([spec.build(context), keras.layers.Softmax()])
     optimizer = (
@@ -50,10 +50,10 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
         else keras.optimizers.SGD(spec.learning_rate, spec.momentum)
     )
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    images = data.train_images.astype("float32") / 255
+    images = data.train_inputs.astype("float32") / 255
     while True:
         start = time.perf_counter()
-        model.fit(images, data.train_labels, batch_size=spec.batch, epochs=1)
+        model.fit(images, data.train_targets, batch_size=spec.batch, epochs=1)
         yield time.perf_counter() - start
 
 

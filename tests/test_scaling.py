@@ -265,7 +265,7 @@ def test_devices_that_cost_accuracy_are_told():
     worse = [value - 0.02 for value in good]
     rows_of = [*epochs_of(1, good), *epochs_of(2, good, 6.0), *epochs_of(4, worse, 3.0)]
     table = accuracy_table(pd.DataFrame(rows_of), asked=0.965).set_index("devices")
-    assert table["verdict"].to_dict() == {1: "base", 2: "no loss seen", 4: "lower"}
+    assert table["verdict"].to_dict() == {1: "base", 2: "no loss seen", 4: "worse"}
     assert table["seconds_to_target"].to_dict() == {1: 20.0, 2: 12.0, 4: np.inf}
     assert table["reached"].to_dict() == {1: 6, 2: 6, 4: 0}
     few = accuracy_table(pd.DataFrame([*epochs_of(1, good[:2]), *epochs_of(2, worse[:2])]))

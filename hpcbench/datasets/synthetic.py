@@ -1,4 +1,4 @@
-"""Made-up images in the shape of a real data set, to measure without an input of one's own."""
+"""Made-up samples in the shape of a real data set, to measure without an input of one's own."""
 
 from typing import Any
 
@@ -8,11 +8,19 @@ from hpcbench.datasets import Arrays, DatasetSpec
 
 
 def arrays(spec: DatasetSpec, seed: int) -> Arrays:
-    """Random bytes and labels, as many as the real set has."""
+    """Random inputs and targets, as many as the real set has."""
     generator = np.random.default_rng(seed)
 
     def half(samples: int) -> tuple[Any, Any]:
-        images = generator.integers(0, 256, (samples, *spec.input_shape), np.uint8)
-        return images, generator.integers(0, spec.classes, samples, np.int32)
+        shape = (samples, *spec.input_shape)
+        if spec.kind == "images":
+            inputs: Any = generator.integers(0, 256, shape, np.uint8)
+        elif spec.kind == "texts":
+            inputs = generator.integers(1, spec.words, shape, np.int32)
+        else:
+            inputs = generator.standard_normal(shape, np.float32)
+        if spec.task == "regression":
+            return inputs, generator.standard_normal(samples, np.float32)
+        return inputs, generator.integers(0, max(2, spec.outputs), samples, np.int32)
 
     return Arrays(*half(spec.train_samples), *half(spec.test_samples))

@@ -2,8 +2,9 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,24 +19,40 @@ CHECKPOINT_FILE = "checkpoint.npz"
 @dataclass(frozen=True)
 class Progress:
     """What is behind: whole epochs, and of the epoch under way its intervals, its seconds and
-    the sums of its loss and correct answers; steps, training seconds and rows written in all."""
+    its ``sums`` (of losses, then the objective's); steps, seconds and rows written in all."""
 
     epochs: int = 0
     intervals: int = 0
     epoch_seconds: float = 0.0
-    loss: float = 0.0
-    correct: float = 0.0
     steps: int = 0
     elapsed_seconds: float = 0.0
     throughput_rows: int = 0
     accuracy_rows: int = 0
+    sums: tuple[float, ...] = ()
+
+    def numbers(self) -> list[float]:
+        """All of it in a row, to be told to other ranks."""
+        values = asdict(self)
+        return [*(float(values[name]) for name in _SCALARS), *self.sums]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> "Progress":
+        """What :meth:`numbers` made the row of."""
+        scalars: dict[str, Any] = {
+            name: type(getattr(cls, name))(number)
+            for name, number in zip(_SCALARS, numbers, strict=False)
+        }
+        return cls(**scalars, sums=tuple(numbers[len(_SCALARS) :]))
+
+
+_SCALARS = [field.name for field in fields(Progress) if field.name != "sums"]
 
 
 def save(path: Path, variables: Sequence[tf.Variable], progress: Progress) -> None:
     """Write values and progress, whole or not at all; EnvironmentLacks on a full disk."""
     content = io.BytesIO()
     arrays = {f"variable_{i}": variable.numpy() for i, variable in enumerate(variables)}
-    np.savez(content, **arrays, **{k: np.array(v) for k, v in asdict(progress).items()})
+    np.savez(content, progress=np.array(progress.numbers()), **arrays)
     write_atomically(path, content.getvalue())
 
 
@@ -43,7 +60,7 @@ def read_progress(path: Path) -> Progress:
     """How far the checkpoint is; DataError if the file is corrupt."""
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return Progress(**{name: file[name].item() for name in asdict(Progress())})
+            return Progress.of(file["progress"].tolist())
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(
             f"checkpoint {path} is corrupt: {error}; delete it to start anew"

@@ -1,6 +1,6 @@
 """The compiled training loop: many steps in one call, the data already on the device.
 
-A step gathers its samples as bytes, scales them to [0, 1], runs the model forward and
+A step gathers its samples (images as bytes, scaled to [0, 1] here), runs the model forward and
 backward, exchanges gradients through the strategy, and updates the weights. Nothing goes back
 to Python between the steps of a call.
 """
@@ -14,20 +14,25 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hpcbench.datasets import Arrays
+from hpcbench.engine.augmentation import Augmentation
+from hpcbench.engine.objectives import Objective
 from hpcbench.engine.optimizers import Optimizer
 from hpcbench.strategies import Strategy
 
 EVALUATION_BATCH = 1000
 
 # From a replica's gradients to those it updates with.
+Sums = NDArray[np.float64]
+# A replica of this process, and the number of the step.
+Place = tuple[Any, tf.Tensor]
 Mean = Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
 
 
 class TrainingLoop:
     """Compiled functions over a model, an optimizer, a strategy and a way to feed data.
 
-    ``batch`` is per device. Sums that come back from :meth:`steps` are over the samples of
-    this process' replicas.
+    ``batch`` is per device. What comes back from steps and evaluation are sums over the samples
+    of this process' replicas: of the losses, then those of the objective's tally.
     """
 
     def __init__(
@@ -36,14 +41,20 @@ class TrainingLoop:
         optimizer: Optimizer,
         strategy: Strategy,
         data: Arrays,
+        objective: Objective,
         batch: int,
         xla: bool,
         streamed: bool,
+        augment: Augmentation | None = None,
+        seed: int = 0,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._strategy = strategy
         self._data = data
+        self._objective = objective
+        self._augment = augment
+        self._seed = seed
         self._batch = batch
         self._shares_shape = (strategy.replicas, batch)
         self._dtype = model.compute_dtype
@@ -60,26 +71,33 @@ class TrainingLoop:
         ]
         self._streamed = streamed
         if not streamed:
-            self._images = strategy.place(lambda _: tf.constant(data.train_images))
-            self._labels = strategy.place(lambda _: tf.constant(data.train_labels))
+            self._inputs = strategy.place(lambda _: tf.constant(data.train_inputs))
+            self._targets = strategy.place(lambda _: tf.constant(data.train_targets))
         # One trace each, whatever the number of steps or samples.
         self._trace = self._trace_streamed if streamed else self._trace_resident
         self._run = self._trace(strategy.mean)
         self._run_alone: Any = None
         self._remainder = tf.function(self._run_remainder)
         self._average = tf.function(self._run_average)
+        test = (data.test_inputs, data.test_targets)
         self._evaluate = tf.function(self._run_evaluation).get_concrete_function(
-            tf.TensorSpec((None, *data.test_images.shape[1:]), tf.uint8),
-            tf.TensorSpec((None,), tf.int32),
+            *(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in test),
         )
 
-    def steps(self, order: NDArray[np.int32], scalars: NDArray[np.float32]) -> tuple[float, float]:
-        """Train on whole batches; returns the sum of the losses and of the correct answers.
+    @property
+    def graph(self) -> Any:
+        """The graph of the loop over steps."""
+        return self._run.graph
+
+    def steps(
+        self, order: NDArray[np.int32], scalars: NDArray[np.float32], first_step: int = 0
+    ) -> Sums:
+        """Train on whole batches.
 
         ``order`` holds sample indices, shape (steps, replicas, batch); ``scalars`` the
-        optimizer's rows.
+        optimizer's rows; ``first_step`` is the number of steps behind.
         """
-        return self._call(self._run, order, scalars)
+        return self._call(self._run, order, scalars, first_step)
 
     def steps_without_exchange(
         self, order: NDArray[np.int32], scalars: NDArray[np.float32]
@@ -87,21 +105,25 @@ class TrainingLoop:
         """:meth:`steps`, each replica with its own gradients: their weights part ways."""
         if not self._run_alone:
             self._run_alone = self._trace(list)
-        self._call(self._run_alone, order, scalars)
+        self._call(self._run_alone, order, scalars, 0)
 
     def _call(
-        self, run: Any, order: NDArray[np.int32], scalars: NDArray[np.float32]
-    ) -> tuple[float, float]:
+        self, run: Any, order: NDArray[np.int32], scalars: NDArray[np.float32], first_step: int
+    ) -> Sums:
+        common = tf.constant(scalars), tf.constant(first_step)
         if self._streamed:
-            source: tuple[Any, ...] = (iter(self._stream(order)), tf.constant(scalars))
+            source: tuple[Any, ...] = (iter(self._stream(order)), *common)
         else:
-            source = (tf.constant(order), tf.constant(scalars), self._images, self._labels)
-        loss, correct = run(*source)
-        return float(loss), float(correct)
+            source = (tf.constant(order), *common, self._inputs, self._targets)
+        return _numbers(run(*source))
 
     def remainder(
-        self, shares: Sequence[NDArray[np.int32]], scalars: NDArray[np.float32], total: int
-    ) -> tuple[float, float]:
+        self,
+        shares: Sequence[NDArray[np.int32]],
+        scalars: NDArray[np.float32],
+        total: int,
+        step: int = 0,
+    ) -> Sums:
         """Train one shorter step on ``total`` samples over all devices.
 
         ``shares`` are the indices of this process' replicas. An empty share takes part with a
@@ -112,128 +134,160 @@ class TrainingLoop:
         for row, share in zip(padded, shares, strict=True):
             row[: len(share)] = share
         counts = np.array([len(share) for share in shares], np.int32)
-        loss, correct = self._remainder(
-            tf.constant(self._data.train_images[padded]),
-            tf.constant(self._data.train_labels[padded]),
+        sums = self._remainder(
+            tf.constant(self._data.train_inputs[padded]),
+            tf.constant(self._data.train_targets[padded]),
             tf.constant(counts),
             tf.constant(total / self._strategy.world_size, tf.float32),
             tf.constant(scalars[0]),
+            tf.constant(step),
         )
-        return float(loss), float(correct)
+        return _numbers(sums)
 
-    def evaluate(self, start: int, stop: int) -> tuple[float, float]:
-        """Sum of losses and of correct answers over test samples [start, stop)."""
-        loss = correct = 0.0
+    def evaluate(self, start: int, stop: int) -> Sums:
+        """The sums over test samples [start, stop)."""
+        total = np.zeros(1 + self._objective.sums)
         for first in range(start, stop, EVALUATION_BATCH):
             last = min(first + EVALUATION_BATCH, stop)
-            sums = self._evaluate(
-                tf.constant(self._data.test_images[first:last]),
-                tf.constant(self._data.test_labels[first:last]),
+            total += _numbers(
+                [
+                    self._evaluate(
+                        tf.constant(self._data.test_inputs[first:last]),
+                        tf.constant(self._data.test_targets[first:last]),
+                    )
+                ]
             )
-            loss, correct = loss + float(sums[0]), correct + float(sums[1])
-        return loss, correct
+        return total
 
     def average_batch_norm_state(self) -> None:
         """Make the moving statistics of local batch normalization the same on all devices."""
         if self.batch_norm_state:
             self._average()
 
-    def _scaled(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(images, self._dtype) * tf.constant(1 / 255, self._dtype)
+    def _prepared(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Bytes are pixels, to be scaled to [0, 1]; whole numbers stand for words, as they are."""
+        if inputs.dtype == tf.uint8:
+            return tf.cast(inputs, self._dtype) * tf.constant(1 / 255, self._dtype)
+        return inputs if inputs.dtype.is_integer else tf.cast(inputs, self._dtype)
+
+    def _sums(self, losses: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        loss = tf.cast(tf.reduce_sum(losses), tf.float32)
+        return tf.concat([loss[tf.newaxis], self._objective.tally(targets, outputs)], 0)
 
     def _forward_backward(
-        self, images: tf.Tensor, labels: tf.Tensor, per_sample: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Gradients of sum(losses * per_sample), the sum of losses, the number correct."""
+        self, inputs: tf.Tensor, targets: tf.Tensor, per_sample: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients of sum(losses * per_sample), and the sums."""
         weights = self._optimizer.variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            logits = self._model(self._scaled(images), training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            objective = tf.reduce_sum(losses) * tf.cast(per_sample, losses.dtype)
-        loss = tf.cast(tf.reduce_sum(losses), tf.float32)
-        return tape.gradient(objective, weights), loss, _correct(logits, labels)
+            outputs = self._model(self._prepared(inputs), training=True)
+            losses = self._objective.losses(targets, outputs)
+            total = tf.reduce_sum(losses) * tf.cast(per_sample, losses.dtype)
+        # An embedding's gradient is sparse, which not every way to exchange can take.
+        gradients = [tf.convert_to_tensor(part) for part in tape.gradient(total, weights)]
+        return gradients, self._sums(losses, targets, outputs)
 
     def _train(
-        self, images: tf.Tensor, labels: tf.Tensor, scalars: tf.Tensor, mean: Mean
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        gradients, loss, correct = self._gradients(images, labels, 1 / self._batch)
+        self, place: Place, inputs: tf.Tensor, targets: tf.Tensor, scalars: tf.Tensor, mean: Mean
+    ) -> tuple[tf.Tensor]:
+        inputs = self._augmented(inputs, *place)
+        gradients, sums = self._gradients(inputs, targets, 1 / self._batch)
         self._optimizer.update(scalars, mean(gradients))
-        return loss, correct
+        return (sums,)
+
+    def _augmented(self, inputs: tf.Tensor, replica: Any, step: tf.Tensor) -> tf.Tensor:
+        if not self._augment:
+            return inputs
+        device = self._strategy.first_device + replica
+        return self._augment(self._prepared(inputs), tf.stack([self._seed + 7919 * device, step]))
+
+    def _no_sums(self) -> tf.Tensor:
+        return tf.zeros(1 + self._objective.sums)
 
     def _trace_resident(self, mean: Mean) -> Any:
         def step(
-            replica: Any, order: tf.Tensor, row: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
-        ) -> Any:
+            replica: Any, number: tf.Tensor, order: tf.Tensor, row: tf.Tensor, inputs: tf.Tensor,
+            targets: tf.Tensor,
+        ) -> Any:  # fmt: skip
             chosen = order[replica]
-            return self._train(tf.gather(images, chosen), tf.gather(labels, chosen), row, mean)
+            inputs, targets = tf.gather(inputs, chosen), tf.gather(targets, chosen)
+            return self._train((replica, number), inputs, targets, row, mean)
 
-        def run(order: tf.Tensor, scalars: tf.Tensor, images: Any, labels: Any) -> Any:
-            loss, correct = tf.constant(0.0), tf.constant(0.0)
+        def run(
+            order: tf.Tensor, scalars: tf.Tensor, first: tf.Tensor, inputs: Any, targets: Any
+        ) -> Any:
+            total = self._no_sums()
             for i in tf.range(tf.shape(order)[0]):
-                sums = self._strategy.run(step, order[i], scalars[i], images, labels)
-                loss, correct = loss + sums[0], correct + sums[1]
-            return loss, correct
+                of_step = (first + i, order[i], scalars[i], inputs, targets)
+                total += self._strategy.run(step, *of_step)[0]
+            return [total]
 
         return tf.function(run).get_concrete_function(
             tf.TensorSpec((None, *self._shares_shape), tf.int32),
             tf.TensorSpec((None, self._optimizer.scalar_count), tf.float32),
-            self._images,
-            self._labels,
+            tf.TensorSpec((), tf.int32),
+            self._inputs,
+            self._targets,
         )
 
     def _stream(self, order: NDArray[np.int32]) -> tf.data.Dataset:
         """Batches gathered on the host while the device computes."""
-        images, labels = self._data.train_images, self._data.train_labels
+        inputs, targets = self._data.train_inputs, self._data.train_targets
 
         def fetch(chosen: NDArray[np.int32]) -> Any:
-            return images[chosen], labels[chosen]
+            return inputs[chosen], targets[chosen]
 
         shape = order.shape[1:]
 
         def load(chosen: tf.Tensor) -> Any:
-            batch = tf.numpy_function(fetch, [chosen], (tf.uint8, tf.int32))
-            return tf.ensure_shape(batch[0], (*shape, *images.shape[1:])), tf.ensure_shape(
-                batch[1], shape
+            batch = tf.numpy_function(fetch, [chosen], (inputs.dtype, targets.dtype))
+            return tuple(
+                tf.ensure_shape(part, (*shape, *whole.shape[1:]))
+                for part, whole in zip(batch, (inputs, targets), strict=True)
             )
 
         rows = tf.data.Dataset.from_tensor_slices(order)
         return rows.map(load, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
 
     def _trace_streamed(self, mean: Mean) -> Any:
-        def step(replica: Any, images: tf.Tensor, labels: tf.Tensor, row: tf.Tensor) -> Any:
-            return self._train(images[replica], labels[replica], row, mean)
+        def step(
+            replica: Any, number: tf.Tensor, inputs: tf.Tensor, targets: tf.Tensor, row: tf.Tensor
+        ) -> Any:
+            return self._train((replica, number), inputs[replica], targets[replica], row, mean)
 
-        def run(batches: Any, scalars: tf.Tensor) -> Any:
-            loss, correct = tf.constant(0.0), tf.constant(0.0)
+        def run(batches: Any, scalars: tf.Tensor, first: tf.Tensor) -> Any:
+            total = self._no_sums()
             for i in tf.range(tf.shape(scalars)[0]):
-                images, labels = next(batches)
-                sums = self._strategy.run(step, images, labels, scalars[i])
-                loss, correct = loss + sums[0], correct + sums[1]
-            return loss, correct
+                inputs, targets = next(batches)
+                total += self._strategy.run(step, first + i, inputs, targets, scalars[i])[0]
+            return [total]
 
         return tf.function(run).get_concrete_function(
             iter(self._stream(np.zeros((1, *self._shares_shape), np.int32))),
             tf.TensorSpec((None, self._optimizer.scalar_count), tf.float32),
+            tf.TensorSpec((), tf.int32),
         )
 
     def _run_remainder(
         self,
-        images: tf.Tensor,
-        labels: tf.Tensor,
+        inputs: tf.Tensor,
+        targets: tf.Tensor,
         counts: tf.Tensor,
         mean_share: tf.Tensor,
         scalars: tf.Tensor,
+        number: tf.Tensor,
     ) -> Any:
         def step(replica: Any) -> Any:
             taken = tf.maximum(counts[replica], 1)
             counted = tf.cast(tf.minimum(counts[replica], 1), tf.float32)
             # Never XLA: the number of samples differs between devices.
-            gradients, loss, correct = self._forward_backward(
-                images[replica][:taken], labels[replica][:taken], counted / mean_share
+            chosen = self._augmented(inputs[replica][:taken], replica, number)
+            gradients, sums = self._forward_backward(
+                chosen, targets[replica][:taken], counted / mean_share
             )
             self._optimizer.update(scalars, self._strategy.mean(gradients))
-            return loss * counted, correct * counted
+            return (sums * counted,)
 
         return self._strategy.run(step)
 
@@ -247,12 +301,10 @@ class TrainingLoop:
 
         self._strategy.run(step)
 
-    def _run_evaluation(self, images: tf.Tensor, labels: tf.Tensor) -> Any:
-        logits = self._model(self._scaled(images), training=False)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return tf.reduce_sum(losses), _correct(logits, labels)
+    def _run_evaluation(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        outputs = self._model(self._prepared(inputs), training=False)
+        return self._sums(self._objective.losses(targets, outputs), targets, outputs)
 
 
-def _correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    guesses = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    return tf.reduce_sum(tf.cast(tf.equal(guesses, labels), tf.float32))
+def _numbers(sums: Sequence[tf.Tensor]) -> Sums:
+    return np.asarray(sums[0].numpy(), np.float64)

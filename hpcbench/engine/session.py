@@ -5,7 +5,6 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +62,7 @@ class Session:
         self._config: RunConfig | None = None
         self._writer: RunWriter | None = None
         self._ownership: Ownership | None = None
+        self._board: Any = None
         self._peers: dict[int, int] = {}
         self._stop = StopSignal(self._terminated)
         self._strategy: Strategy = checked.strategy(
@@ -106,6 +106,8 @@ class Session:
             keep = (progress.throughput_rows, progress.accuracy_rows)
             self._writer = RunWriter(self._folder, identity, self._ownership, keep)
             self._writer.start(self._document(identity, training, hosts))
+            if checked.output.tensorboard:
+                self._board = self._open_board(training)
         compile_seconds = training.warm_up()
         startup = time.time() - psutil.Process().create_time()
         if self._writer:
@@ -116,10 +118,7 @@ class Session:
         rows = self._record(training, progress)
         if self._writer:
             self._keep_model(training.model)
-        if checked.plan.world_size > 1:
-            for row in training.without_exchange(config.no_exchange_intervals):
-                if self._writer:
-                    self._writer.throughput(row)
+        self._measure_beside(training)
         if self._writer:
             self._writer.complete()
             measured = [row for row in rows if isinstance(row, ThroughputRow)]
@@ -144,9 +143,13 @@ class Session:
                 if isinstance(row, ThroughputRow):
                     self._writer.throughput(row)
                     bar.interval(row)
+                    if self._board:
+                        self._board.interval(row)
                 else:
                     self._writer.accuracy(row)
                     bar.epoch(row)
+                    if self._board:
+                        self._board.epoch(row, training.named_weights())
                     if self._settled.checkpoint:
                         self._save(training, now)
         except Preempted:
@@ -155,6 +158,31 @@ class Session:
         finally:
             bar.close()
         return rows
+
+    def _measure_beside(self, training: Any) -> None:
+        """What is timed or profiled after training, since it changes the weights."""
+        if self._checked.output.tensorboard:
+            self._profile(training)
+        if self._checked.plan.world_size > 1:
+            for row in training.without_exchange(self._settled.no_exchange_intervals):
+                if self._writer:
+                    self._writer.throughput(row)
+
+    def _open_board(self, training: Any) -> Any:
+        from hpcbench.engine.tensorboard import Board
+
+        board = Board(self._folder)
+        board.settings(self._settled.model_dump(mode="json"), self._settled.run_id)
+        board.graph(training.graph)
+        return board
+
+    def _profile(self, training: Any) -> None:
+        """Some more steps on all ranks, which rank 0 looks at."""
+        if self._board:
+            self._board.profile(training.unmeasured_steps)
+            self._board.close()
+        else:
+            training.unmeasured_steps()
 
     def _save(self, training: Any, progress: Progress) -> None:
         if self._ownership:
@@ -194,10 +222,12 @@ class Session:
         if self._strategy.rank == 0 and path.exists():
             progress = read_progress(path)
             load(path, training.variables)
-        values = asdict(progress)
-        told = self._strategy.gather([float(value) for value in values.values()])[0]
+        row = progress.numbers()
+        # All ranks tell as many numbers, whether they read the checkpoint or not.
+        row += [0.0] * (training.progress_numbers - len(row))
+        told = self._strategy.gather(row)[0].tolist()
         training.share_state()
-        return Progress(**{k: type(v)(t) for (k, v), t in zip(values.items(), told, strict=True)})
+        return Progress.of(told)
 
     def _identity(self, seed: int, nodes: int) -> Identity:
         from hpcbench.devices import device_kind
@@ -220,7 +250,7 @@ class Session:
             global_batch=plan.global_batch,
             precision=config.precision,
             xla=config.xla,
-            input=config.input,
+            input=config.input + ("" if config.augment == "none" else f", {config.augment}"),
             exchange=config.exchange or "none",
             seed=seed,
             repeat=config.repeat or 0,
@@ -309,9 +339,9 @@ def _load(checked: "Checked", seed: int) -> Any:
         if checked.config.input == "synthetic"
         else source.spec.read(source.files)
     )
-    if checked.plan.samples > len(data.train_labels):
+    if checked.plan.samples > len(data.train_targets):
         raise DataError(
-            f"{source.files[0]} holds {len(data.train_labels)} training samples where "
+            f"{source.files[0]} holds {len(data.train_targets)} training samples where "
             f"{checked.plan.samples} are expected"
         )
     return data.first(checked.plan.samples)

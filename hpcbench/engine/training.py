@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,10 +16,12 @@ from hpcbench.config import RunConfig, Schedule
 from hpcbench.datasets import Arrays, DatasetSpec
 from hpcbench.datasets.sharding import contiguous_share, epoch_order, full_steps, remainder_step
 from hpcbench.engine import optimizers
+from hpcbench.engine.augmentation import augmentation
 from hpcbench.engine.checkpoint import Progress
 from hpcbench.engine.clock import Clock, Timing
 from hpcbench.engine.learning_rate import rates
 from hpcbench.engine.loop import TrainingLoop
+from hpcbench.engine.objectives import OBJECTIVES
 from hpcbench.errors import Diverged, Preempted
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.models.normalization import batch_normalization
@@ -30,6 +34,7 @@ from hpcbench.records.schema import (
 from hpcbench.strategies import Strategy
 
 Row = ThroughputRow | AccuracyRow
+PROFILED_STEPS = 20
 
 
 Shares = tuple[NDArray[np.int32], list[NDArray[np.int32]]]
@@ -65,6 +70,7 @@ class Training:
         self.strategy = strategy
         self._data = data
         self._stop_requested = stop_requested
+        self._objective = OBJECTIVES[spec.task]
         self._clock = Clock(strategy.gather)
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(config.precision)
@@ -72,7 +78,8 @@ class Training:
             self.model = MODELS[config.model].build(
                 BuildContext(
                     input_shape=spec.input_shape,
-                    classes=spec.classes,
+                    outputs=spec.outputs,
+                    words=spec.words,
                     seed=seed + 1_000_003 * strategy.rank,
                     logits_dtype="float64" if config.precision == "float64" else "float32",
                     batch_normalization=batch_normalization(config.batchnorm, strategy.mean),
@@ -82,8 +89,9 @@ class Training:
             self._optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
         tracing = time.perf_counter()
         self._loop = TrainingLoop(
-            self.model, self._optimizer, strategy, data, plan.batch_per_device,
+            self.model, self._optimizer, strategy, data, self._objective, plan.batch_per_device,
             config.xla, config.input == "stream",
+            augmentation(config.augmentations) if config.augmentations else None, seed,
         )  # fmt: skip
         self._tracing_seconds = time.perf_counter() - tracing
         slots = [slot for kind in self._optimizer.slots for slot in kind]
@@ -95,6 +103,11 @@ class Training:
         # All that a checkpoint has to hold.
         self.variables = self._shared + self._generators
         strategy.broadcast(weights)
+
+    @property
+    def progress_numbers(self) -> int:
+        """How many numbers a progress in the midst of an epoch has."""
+        return len(Progress().numbers()) + 1 + self._objective.sums
 
     def share_state(self) -> None:
         """Take rank 0's state, keeping only this rank's own seeds of dropout."""
@@ -138,15 +151,16 @@ class Training:
                     self._loop.average_batch_norm_state()
                     raise Preempted(f"stopped by a signal after {progress.steps} steps")
             self._loop.average_batch_norm_state()
-            test_loss, test_metric = self._evaluate()
+            sums, test_sums = np.array(progress.sums), self._evaluate()
+            tested = len(self._data.test_targets)
             evaluation = AccuracyRow(
                 epoch=progress.epochs + 1,
                 learning_rate=float(self._rates(progress.steps - 1, 1)[0]),
-                train_loss=progress.loss / self.plan.samples,
-                train_metric=progress.correct / self.plan.samples,
-                test_loss=test_loss,
-                test_metric=test_metric,
-                metric="accuracy",
+                train_loss=sums[0] / self.plan.samples,
+                train_metric=self._objective.value(sums[1:], self.plan.samples),
+                test_loss=test_sums[0] / tested,
+                test_metric=self._objective.value(test_sums[1:], tested),
+                metric=self._objective.metric,
                 train_seconds=progress.epoch_seconds,
                 elapsed_seconds=progress.elapsed_seconds,
             )
@@ -158,6 +172,19 @@ class Training:
                 accuracy_rows=progress.accuracy_rows + 1,
             )
             yield evaluation, progress
+
+    @property
+    def graph(self) -> Any:
+        """The graph of the training loop, for TensorBoard."""
+        return self._loop.graph
+
+    def named_weights(self) -> list[tuple[str, NDArray[Any]]]:
+        return [(weight.path, weight.value.numpy()) for weight in self.model.trainable_variables]
+
+    def unmeasured_steps(self) -> None:
+        """A few steps more, for a profile; the weights go on, so they are to be kept before."""
+        order, _ = self._epoch_shares(0)
+        self._loop.steps(order[:PROFILED_STEPS], self._scalars(0, len(order[:PROFILED_STEPS])))
 
     def without_exchange(self, count: int) -> Iterator[ThroughputRow]:
         """Time ``count`` intervals of steps in which no gradients are exchanged.
@@ -191,10 +218,10 @@ class Training:
             timing, results = self._clock.time(work)
             samples = steps * plan.global_batch + plan.remainder * with_rest
             steps += with_rest
-            loss, correct, stop = results.sum(axis=0)
-            if not math.isfinite(loss):
+            *sums, stop = results.sum(axis=0).tolist()
+            if not math.isfinite(sums[0]):
                 raise Diverged(
-                    f"the training loss is {loss} after {progress.steps + steps} steps; "
+                    f"the training loss is {sums[0]} after {progress.steps + steps} steps; "
                     f"lower --learning-rate or lengthen --warmup-epochs"
                 )
             row = _row(PHASE_TRAIN, progress.throughput_rows, steps, samples, timing)
@@ -202,8 +229,7 @@ class Training:
                 progress,
                 intervals=progress.intervals + 1,
                 epoch_seconds=progress.epoch_seconds + row.seconds,
-                loss=progress.loss + loss,
-                correct=progress.correct + correct,
+                sums=tuple(a + b for a, b in zip_longest(progress.sums, sums, fillvalue=0.0)),
                 steps=progress.steps + steps,
                 elapsed_seconds=progress.elapsed_seconds + row.seconds,
                 throughput_rows=progress.throughput_rows + 1,
@@ -213,15 +239,15 @@ class Training:
     def _work(
         self, epoch_shares: "EpochShares", first: int, steps: int, with_rest: bool, step: int
     ) -> list[float]:
-        """One interval: its losses and correct answers summed, and whether to stop after it."""
+        """One interval: the loop's sums, and whether to stop after it."""
         # Drawing the epoch's order is part of training, so it is on the first interval's clock.
         order, rest = epoch_shares.get()
-        loss, correct = self._loop.steps(order[first : first + steps], self._scalars(step, steps))
+        sums = self._loop.steps(order[first : first + steps], self._scalars(step, steps), step)
         if with_rest:
             scalars = self._scalars(step + steps, 1)
-            more = self._loop.remainder(rest, scalars, self.plan.remainder)
-            loss, correct = loss + more[0], correct + more[1]
-        return [loss, correct, float(self._stop_requested())]
+            last = step + steps
+            sums = sums + self._loop.remainder(rest, scalars, self.plan.remainder, last)
+        return [*sums, float(self._stop_requested())]
 
     def _epoch_shares(self, epoch: int) -> Shares:
         """This process' sample indices of whole steps and of the remainder step."""
@@ -238,13 +264,11 @@ class Training:
     def _scalars(self, first_step: int, steps: int) -> NDArray[np.float32]:
         return self._optimizer.scalars(first_step, self._rates(first_step, steps))
 
-    def _evaluate(self) -> tuple[float, float]:
-        """Test loss and accuracy, every test sample once over all processes."""
-        samples = len(self._data.test_labels)
+    def _evaluate(self) -> NDArray[np.float64]:
+        """The loop's sums over all test samples, each once over all processes."""
         strategy = self.strategy
-        share = contiguous_share(samples, strategy.processes, strategy.rank)
-        loss, correct = strategy.gather(self._loop.evaluate(*share)).sum(axis=0)
-        return loss / samples, correct / samples
+        share = contiguous_share(len(self._data.test_targets), strategy.processes, strategy.rank)
+        return np.asarray(strategy.gather(self._loop.evaluate(*share).tolist()).sum(axis=0))
 
 
 def _row(phase: str, interval: int, steps: int, samples: int, timing: Timing) -> ThroughputRow:

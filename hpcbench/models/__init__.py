@@ -21,24 +21,36 @@ class BuildContext:
 
     ``batch_normalization`` makes a batch normalization layer with the run's choice of local
     or synchronized statistics; ``seed`` seeds this process's random layers; ``logits_dtype`` is
-    the type of the output, float32 unless all is float64.
+    the type of the output, float32 unless all is float64; ``outputs`` how many numbers it has;
+    ``words`` how many words a text's numbers stand for, 0 where it is no text.
     """
 
     input_shape: tuple[int, ...]
-    classes: int
+    outputs: int
     seed: int
     logits_dtype: str
     batch_normalization: "BatchNormalizationFactory"
+    words: int = 0
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """``epochs`` is the number of epochs behind ``accuracy``, the test accuracy of the workshop's
+    score table; ``microseconds`` is the training time a sample that its slides print, for hardware
+    that they do not name."""
+
+    epochs: int
+    accuracy: float
+    microseconds: float
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model as the workshop trained it; every default can be overridden on the command line.
+    """A model and how it is trained; every default can be overridden on the command line.
 
-    ``parameters`` and ``trainable_parameters`` are counts for 28 x 28 x 1 inputs and 10
-    classes. ``workshop_epochs`` is the number of epochs behind ``workshop_accuracy``, the test
-    accuracy of the workshop's score table; ``workshop_microseconds`` is the training time a
-    sample that its slides print, for hardware that they do not name.
+    It takes data sets of one ``kind``; ``datasets`` are those that ``auto`` looks for, in this
+    order. ``parameters`` and ``trainable_parameters`` are counts for the first of them.
+    ``workshop`` holds what the workshop printed of it, if it did.
     """
 
     name: str
@@ -50,9 +62,9 @@ class ModelSpec:
     epochs: int
     parameters: int
     trainable_parameters: int
-    workshop_epochs: int
-    workshop_accuracy: float
-    workshop_microseconds: float
+    workshop: "Workshop | None" = None
+    kind: str = "images"
+    datasets: tuple[str, ...] = ("mnist", "fashion-mnist", "mnist-5k")
 
 
 MODELS: Registry[ModelSpec] = Registry("model", __name__)

@@ -1,14 +1,15 @@
-"""The workshop's four convolutional networks, with softmax left to the loss (same function)."""
+"""The workshop's convolutional networks, with softmax left to the loss (the same function)."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hpcbench.models import MODELS, BuildContext, ModelSpec
+from hpcbench.models import MODELS, BuildContext, ModelSpec, Workshop
 
 if TYPE_CHECKING:
     import keras
 
 # He et al., arXiv 1502.01852: weights as wide as layers followed by ReLU need them.
+GROUPS = 8
 RELU = {"activation": "relu", "kernel_initializer": "he_uniform"}
 
 
@@ -16,10 +17,8 @@ def _cnn(
     name: str,
     parameters: int,
     trainable: int,
-    workshop_epochs: int,
-    accuracy: float,
-    microseconds: float,
     body: Callable[[BuildContext, Any], list[Any]],
+    workshop: Workshop | None = None,
 ) -> None:
     def build(context: BuildContext) -> "keras.Model":
         from keras import Input, Sequential, layers
@@ -28,7 +27,7 @@ def _cnn(
             [
                 Input(context.input_shape),
                 *body(context, layers),
-                layers.Dense(context.classes, dtype=context.logits_dtype, name="logits"),
+                layers.Dense(context.outputs, dtype=context.logits_dtype, name="logits"),
             ],
             name=name,
         )
@@ -45,9 +44,7 @@ def _cnn(
             epochs=10,
             parameters=parameters,
             trainable_parameters=trainable,
-            workshop_epochs=workshop_epochs,
-            workshop_accuracy=accuracy,
-            workshop_microseconds=microseconds,
+            workshop=workshop,
         ),
     )
 
@@ -96,7 +93,65 @@ def _cnn_batchnorm(context: BuildContext, layers: Any) -> list[Any]:
     ]
 
 
-_cnn("cnn-1", 542_230, 542_230, 10, 0.9874, 198, _cnn_1)
-_cnn("cnn-2", 1_199_882, 1_199_882, 15, 0.9903, 566, _cnn_2)
-_cnn("cnn-dropout", 1_199_882, 1_199_882, 15, 0.9919, 667, _cnn_dropout)
-_cnn("cnn-batchnorm", 1_200_778, 1_200_330, 15, 0.9891, 834, _cnn_batchnorm)
+def _cnn_bn_relu(context: BuildContext, layers: Any) -> list[Any]:
+    """``cnn-batchnorm`` with each normalization before its activation, so that it needs no bias."""
+
+    def block(layer: Any) -> list[Any]:
+        return [layer, context.batch_normalization(), layers.ReLU()]
+
+    plain = {"use_bias": False, "kernel_initializer": "he_uniform"}
+    return [
+        *block(layers.Conv2D(32, 3, **plain)),
+        *block(layers.Conv2D(64, 3, **plain)),
+        layers.MaxPooling2D(2),
+        layers.Flatten(),
+        *block(layers.Dense(128, **plain)),
+    ]
+
+
+def _cnn_strided_bn(context: BuildContext, layers: Any) -> list[Any]:
+    """Strided convolutions in the place of pools, LeakyReLU, then batch normalization."""
+
+    def block(layer: Any) -> list[Any]:
+        return [layer, layers.LeakyReLU(0.2), context.batch_normalization(momentum=0.8)]
+
+    plain = {"kernel_initializer": "he_uniform"}
+    return [
+        *block(layers.Conv2D(64, 3, strides=2, padding="same", **plain)),
+        *block(layers.Conv2D(64, 3, strides=2, padding="same", **plain)),
+        layers.Flatten(),
+        *block(layers.Dense(128, **plain)),
+    ]
+
+
+def _normalized(normalization: Callable[[Any], Any]) -> Callable[[BuildContext, Any], list[Any]]:
+    """``cnn-batchnorm`` with a normalization that looks at each sample by itself."""
+
+    def body(context: BuildContext, layers: Any) -> list[Any]:
+        return [
+            layers.Conv2D(32, 3, **RELU),
+            normalization(layers),
+            layers.Conv2D(64, 3, **RELU),
+            layers.MaxPooling2D(2),
+            normalization(layers),
+            layers.Flatten(),
+            layers.Dense(128, **RELU),
+            layers.LayerNormalization(),
+        ]
+
+    return body
+
+
+_cnn("cnn-1", 542_230, 542_230, _cnn_1, Workshop(10, 0.9874, 198))
+_cnn("cnn-2", 1_199_882, 1_199_882, _cnn_2, Workshop(15, 0.9903, 566))
+_cnn("cnn-dropout", 1_199_882, 1_199_882, _cnn_dropout, Workshop(15, 0.9919, 667))
+_cnn("cnn-batchnorm", 1_200_778, 1_200_330, _cnn_batchnorm, Workshop(15, 0.9891, 834))
+_cnn("cnn-bn-relu", 1_200_554, 1_200_106, _cnn_bn_relu)
+_cnn("cnn-strided-bn", 441_418, 440_906, _cnn_strided_bn)
+_cnn("cnn-layernorm", 1_200_330, 1_200_330, _normalized(lambda layers: layers.LayerNormalization()))
+_cnn(
+    "cnn-groupnorm",
+    1_200_330,
+    1_200_330,
+    _normalized(lambda layers: layers.GroupNormalization(GROUPS)),
+)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from hpcbench.models import MODELS, BuildContext, ModelSpec
+from hpcbench.models import MODELS, BuildContext, ModelSpec, Workshop
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +24,7 @@ def _register(
                 Input(context.input_shape),
                 layers.Flatten(),
                 *(layers.Dense(width, activation="relu") for width in widths),
-                layers.Dense(context.classes, dtype=context.logits_dtype, name="logits"),
+                layers.Dense(context.outputs, dtype=context.logits_dtype, name="logits"),
             ],
             name=name,
         )
@@ -41,9 +41,7 @@ def _register(
             epochs=epochs,
             parameters=parameters,
             trainable_parameters=parameters,
-            workshop_epochs=epochs,
-            workshop_accuracy=accuracy,
-            workshop_microseconds=microseconds,
+            workshop=Workshop(epochs, accuracy, microseconds),
         ),
     )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     MeanOverDevices = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
-BatchNormalizationFactory = Callable[[], "keras.layers.Layer"]
+BatchNormalizationFactory = Callable[..., "keras.layers.Layer"]
 
 
 def batch_normalization(

@@ -15,6 +15,9 @@ RUN_FILE = "run.json"
 # What an interval timed: training; or, after it, the same steps without the exchange of gradients.
 PHASE_TRAIN, PHASE_NO_EXCHANGE = "train", "no_exchange"
 
+ACCURACY, MEAN_ABSOLUTE_ERROR = "accuracy", "mean_absolute_error"
+LOWER_IS_BETTER = frozenset({MEAN_ABSOLUTE_ERROR})
+
 STATUS_RUNNING, STATUS_COMPLETE, STATUS_FAILED = "running", "complete", "failed"
 
 

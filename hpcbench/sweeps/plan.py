@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hpcbench.config import NAME_PATTERN, RunConfig, parse, schedule
 from hpcbench.datasets import DATASETS
-from hpcbench.datasets.sources import locate
+from hpcbench.datasets.sources import locate_for
 from hpcbench.errors import ConfigError
 from hpcbench.models import MODELS
 from hpcbench.strategies import STRATEGIES
@@ -119,7 +119,7 @@ def plan(
     Within a repeat the order is drawn at random (from a fixed seed), so that a machine that
     drifts does not look like one that scales. Raises ConfigError for a bad setting.
     """
-    find = cache(lambda name: locate(name, data_dir).spec.name)
+    find = cache(lambda model, name: locate_for(MODELS[model], name, data_dir))
     left_out: dict[str, None] = {}
     runs: dict[str, PlannedRun] = {}
     for repeat in range(sweep.repeats):
@@ -135,9 +135,9 @@ def plan(
             if machine.cores_per_device:
                 values.setdefault("cores_per_device", machine.cores_per_device)
             config: RunConfig = parse(RunConfig, values)
-            MODELS[config.model]
-            config = config.model_copy(update={"dataset": find(config.dataset)})
-            schedule(config, count, DATASETS[config.dataset].train_samples)
+            source = find(config.model, config.dataset)
+            config = config.model_copy(update={"dataset": source.spec.name})
+            schedule(config, count, source.train_samples)
             block.append(PlannedRun(config, results / sweep.name / config.run_id))
         random.Random(repeat).shuffle(block)
         runs |= {run.config.run_id: run for run in block}
@@ -159,8 +159,12 @@ def _combinations(sweep: SweepFile, devices: Sequence[int]) -> list[dict[str, An
 
 
 def estimated_seconds(run: PlannedRun) -> float:
-    """A run's duration if its device were as fast as the workshop's and scaling were ideal."""
-    config, spec = run.config, MODELS[run.config.model]
-    planned = schedule(config, run.devices, DATASETS[config.dataset].train_samples)
-    work = planned.epochs * planned.samples * spec.workshop_microseconds
+    """A run's duration if its device were as fast as the workshop's and scaling were ideal.
+
+    Of a model that the workshop did not time, the start-up alone.
+    """
+    workshop = MODELS[run.config.model].workshop
+    published = DATASETS[run.config.dataset].train_samples
+    planned = schedule(run.config, run.devices, published)
+    work = planned.epochs * planned.samples * (workshop.microseconds if workshop else 0)
     return STARTUP_SECONDS + work * 1e-6 / run.devices
