@@ -107,7 +107,7 @@ def _drift(runs: pd.DataFrame) -> Iterator[str]:
     if p < SIGNIFICANT and abs(change) > DRIFT:
         faster = "faster" if change > 0 else "slower"
         yield (
-            f"the machine drifted: the last repeats are {abs(change):.1%} {faster} than the first "
+            f"rates drifted: the last repeats are {abs(change):.1%} {faster} than the first "
             f"(Mann-Whitney p = {p:.2g})"
         )
 
@@ -135,5 +135,5 @@ def _load(runs: pd.DataFrame) -> Iterator[str]:
     if len(busy) and np.isfinite(busy["load_average"]).all():
         yield (
             f"{len(busy)} of {len(runs)} runs began with a load average above half the cores "
-            f"(up to {busy['load_average'].max():.1f}): something else was running"
+            f"(up to {busy['load_average'].max():.1f}): of runs just before, or of something else"
         )

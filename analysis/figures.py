@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 import style
 from hpcbench.records.schema import ACCURACY
 from laws import Fit
-from observations import SERIES
+from observations import MIXED, SERIES
 
 # Points of different panels are never compared: weak beside strong, or one machine beside another.
 PANEL = ["model", "dataset", "scaling", "device_kind"]
@@ -28,6 +28,7 @@ ALWAYS_NAMED = "strategy"
 MOST_IN_OVERVIEW = 4
 TITLE_LENGTH = 24
 SHIFT = 1.04
+MOST_TICKS = 7
 
 Key = tuple[Any, ...]
 
@@ -63,18 +64,28 @@ def looks(table: pd.DataFrame) -> dict[Key, Look]:
     ]  # fmt: skip
     labels: dict[Key, str] = {}
     for kind in kinds.to_dict("records"):
-        extra = [f"{name} {kind[name]}" for name in varying]
+        extra = [
+            f"{name} {kind[name]}" for name in WITHIN if name in varying or _joined(kind[name])
+        ]
         labels[tuple(kind[name] for name in WITHIN)] = ", ".join([kind[ALWAYS_NAMED], *extra])
     order = sorted(set(labels.values()))
     return {
         key: Look(
             label,
             style.COLOURS[order.index(label) % len(style.COLOURS)],
-            style.MARKERS[order.index(label) % len(style.MARKERS)],
+            # Another marker where the colours begin anew.
+            style.MARKERS[
+                (order.index(label) + order.index(label) // len(style.COLOURS)) % len(style.MARKERS)
+            ],
             SHIFT ** (order.index(label) - (len(order) - 1) / 2),
         )
         for key, label in labels.items()
     }
+
+
+def _joined(value: Any) -> bool:
+    """Whether it stands for several values that were allowed to mix."""
+    return MIXED in str(value)
 
 
 def panels(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -82,7 +93,8 @@ def panels(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     varying = [name for name in PANEL[1:] if table[name].nunique() > 1]
     for key, rows in table.groupby(PANEL, sort=True):
         facts = dict(zip(PANEL, key, strict=True))
-        yield "\n".join(str(facts[name])[:TITLE_LENGTH] for name in ["model", *varying]), rows
+        named = [name for name in PANEL[1:] if name in varying or _joined(facts[name])]
+        yield "\n".join(str(facts[name])[:TITLE_LENGTH] for name in ["model", *named]), rows
 
 
 def _series(rows: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
@@ -102,7 +114,8 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
 
 def _device_axis(axes: Axes, devices: list[int], farthest: float | None = None) -> None:
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(devices))
+    # More labels than this would run into each other.
+    axes.xaxis.set_major_locator(FixedLocator(devices[:: -(-len(devices) // MOST_TICKS)]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlim(devices[0] / 1.25, (farthest or devices[-1]) * 1.25)

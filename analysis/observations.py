@@ -27,6 +27,8 @@ SETTINGS = [
 ]  # fmt: skip
 SERIES = [*SUBJECT, *SETTINGS]
 RUN = ["sweep", "run_id"]
+# Stands between values that were allowed to mix.
+MIXED = " + "
 # Packages whose version changes what is measured.
 SOFTWARE = ("tensorflow", "keras", "horovod", "mpi4py", "torch", "image")
 # What accuracy depends on beside the series, by its name in a run's configuration.
@@ -160,7 +162,7 @@ def mixed(runs: pd.DataFrame, allowed: Sequence[str]) -> pd.DataFrame:
     for column in allowed:
         others = [name for name in SERIES if name != column and name not in allowed]
         together = runs.groupby(others)[column].transform(
-            lambda values: " + ".join(sorted(map(str, values.unique())))
+            lambda values: MIXED.join(sorted(map(str, values.unique())))
         )
         runs = runs.assign(**{column: together})
     return runs

@@ -18,7 +18,7 @@ import style
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hpcbench.errors import EnvironmentLacks, HpcbenchError
+from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from observations import read_folder
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def main() -> int:
         style.use()
         from answers import answer
 
+        if given.extrapolate is not None and given.extrapolate < 1:
+            raise ConfigError(f"--extrapolate {given.extrapolate}: at least 1, the measured counts")
         answers = answer(results, given.allow_mixed, given.target)
         for sentence in answers.doubts:
             print(f"warning: {sentence}", file=sys.stderr)

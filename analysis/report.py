@@ -106,14 +106,17 @@ def summary(table: pd.DataFrame) -> list[str]:
     looks_of = looks(table)
     sentences = []
     for key, rows in table.groupby(["model", "dataset", "scaling", "device_kind"], sort=True):
-        largest = rows["devices"].max()
-        if largest == rows["base_devices"].min():
+        ends = rows.loc[rows.groupby(WITHIN)["devices"].idxmax()]
+        ends = ends[ends["devices"] > ends["base_devices"]]
+        if ends.empty:
             continue
-        at = rows[rows["devices"] == largest].sort_values("efficiency", ascending=False)
+        largest = ends["devices"].max()
+        ends = ends.sort_values(["devices", "efficiency"], ascending=False)
         kept = [
             f"{_kept(row)}{' of ideal speed' * (place == 0)} under "
             f"{looks_of[tuple(row[name] for name in WITHIN)].label}"
-            for place, row in enumerate(at.to_dict("records"))
+            + (f" (at {row['devices']})" if row["devices"] < largest else "")
+            for place, row in enumerate(ends.to_dict("records"))
         ]
         model, dataset, scaling, kind = key
         sentences.append(

@@ -194,6 +194,9 @@ def with_failures(table: pd.DataFrame, failed: list[dict[str, Any]]) -> pd.DataF
     counts: dict[tuple[object, ...], int] = {}
     for document in failed:
         config = document.get("config") or {}
+        config = config | {"exchange": config.get("exchange") or "none"}
+        if config.get("augment", "none") != "none":
+            config["input"] = f"{config['input']}, {config['augment']}"
         key = tuple(config.get(name) for name in _POINT_OF_CONFIG)
         if None not in key:
             counts[key] = counts.get(key, 0) + 1
@@ -211,7 +214,9 @@ def with_failures(table: pd.DataFrame, failed: list[dict[str, Any]]) -> pd.DataF
 
 
 # What a run that failed is known by, from its configuration.
-_POINT_OF_CONFIG = ["model", "dataset", "strategy", "scaling", "devices", "precision", "input"]
+_POINT_OF_CONFIG = [
+    "model", "dataset", "strategy", "scaling", "devices", "precision", "xla", "input", "exchange",
+]  # fmt: skip
 
 
 def subject(row: Row) -> str:

@@ -133,12 +133,14 @@ def test_a_resumed_run_keeps_only_the_rows_of_its_checkpoint(tmp_path):
 
 def test_bad_files_are_named_and_left_out(tmp_path):
     write_run(tmp_path / "good")
-    for name in ("torn", "half", "mixed", "foreign", "header", "gone", "running", "stray"):
+    for name in ("torn", "half", "mixed", "zero", "foreign", "header", "gone", "running", "stray"):
         write_run(tmp_path / name)
     shutil.copytree(tmp_path / "good", tmp_path / "the same")
     (tmp_path / "stray" / RUN_FILE).unlink()
+    line = (tmp_path / "good" / THROUGHPUT_FILE).read_text().splitlines()[-1]
+    zero = line.replace("good", "zero").replace(",0.5,", ",0.0,")
     alien = (tmp_path / "running" / THROUGHPUT_FILE).read_text().splitlines()[-1]
-    for name, line in (("half", "x,1"), ("mixed", alien)):
+    for name, line in (("half", "x,1"), ("mixed", alien), ("zero", zero)):
         with open(tmp_path / name / THROUGHPUT_FILE, "a") as file:
             file.write(line + "\n")
     with open(tmp_path / "torn" / THROUGHPUT_FILE, "a") as file:
@@ -155,6 +157,7 @@ def test_bad_files_are_named_and_left_out(tmp_path):
         ("torn", "ends within a line"),
         ("half", "NA values in column"),
         ("mixed", "rows of another run, running"),
+        ("zero", "without time"),
         ("foreign", "not a run.json"),
         ("header", "columns of schema"),
         ("gone", "No such file"),

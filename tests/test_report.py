@@ -24,7 +24,8 @@ def fail(folder: Path, model: str, devices: int) -> None:
     folder.mkdir()
     config = {
         "model": model, "dataset": "mnist", "strategy": "horovod", "scaling": "weak",
-        "devices": devices, "precision": "float32", "input": "resident",
+        "devices": devices, "precision": "float32", "input": "resident", "xla": False,
+        "exchange": "flat",
     }  # fmt: skip
     document = {
         "schema_version": 1, "run_id": folder.name, "sweep": "s", "status": "failed",

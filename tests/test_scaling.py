@@ -231,7 +231,7 @@ def test_the_largest_count_that_is_worth_it():
         ((rows(2, [100] * 6),), "no run on one device"),
         ((rows(1, [100.1, 100, 100.2, 99.9, 100, 70]),), "far from the others.*-30%"),
         ((rows(1, np.linspace(100, 110, 12)), rows(2, np.linspace(200, 220, 12))),
-         "drifted: the last repeats are .* faster"),
+         "rates drifted: the last repeats are .* faster"),
         ((rows(1, [100] * 6), rows(2, [180] * 6), rows(1, [100] * 6, strategy="mirrored"),
           rows(2, [179, 180, 181, 180, 180, 180], strategy="mirrored")),
          "no difference in throughput is claimed: horovod and mirrored fc-64 at 2"),
@@ -249,10 +249,10 @@ def test_a_sound_sweep_raises_no_doubt():
     assert cautions(scaling_table(runs), runs) == []
 
 
-def epochs_of(devices, finals, seconds=10.0):
-    """Runs of two epochs: half the final accuracy, then all of it."""
+def epochs_of(devices, finals, seconds=10.0, metric="accuracy"):
+    """Runs of two epochs: half the final metric, then all of it."""
     base = asdict(IDENTITY) | {"devices": devices, "batch": 128, "placement": "packed",
-                               "software": "", "training": ""}  # fmt: skip
+                               "software": "", "training": "", "metric": metric}  # fmt: skip
     return [
         base | {"run_id": f"{devices}-{repeat}", "epoch": epoch, "test_metric": final * epoch / 2,
                 "elapsed_seconds": seconds * epoch}
@@ -271,6 +271,18 @@ def test_devices_that_cost_accuracy_are_told():
     few = accuracy_table(pd.DataFrame([*epochs_of(1, good[:2]), *epochs_of(2, worse[:2])]))
     assert few["verdict"].tolist() == ["base", "too few runs to tell"]
     assert (few["target"] <= 0.95).all(), "all points reach the target that was not asked for"
+
+
+def test_of_errors_less_is_better():
+    low = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0]
+    high = [value + 1 for value in low]
+    rows_of = [*epochs_of(1, low, metric="mean_absolute_error"),
+               *epochs_of(2, high, metric="mean_absolute_error")]  # fmt: skip
+    table = accuracy_table(pd.DataFrame(rows_of)).set_index("devices")
+    assert table["verdict"].to_dict() == {1: "base", 2: "worse"}
+    assert table["target"].tolist() == [3.0, 3.0]
+    assert table["epochs_to_target"].to_dict() == {1: 1.0, 2: 1.0}
+    assert accuracy_table(pd.DataFrame(rows_of), asked=0.9)["reached"].tolist() == [0, 0]
 
 
 def sweep_of(generator, points, speed=1.0):

@@ -55,7 +55,8 @@ class DatasetSpec:
     is where a distribution's package puts it. ``task`` names the objective, ``kind`` what it
     is made of: images, tables or texts. ``outputs`` is how many numbers a model gives for a
     sample, ``words`` how many different numbers stand for words. ``count`` says how many training
-    samples files hold that may hold fewer than the published ones.
+    samples files hold that may hold fewer than the published ones; ``describe`` fills in shape and
+    counts of a user's own data, and a ``title`` that tells it from other folders.
     """
 
     name: str
@@ -70,6 +71,8 @@ class DatasetSpec:
     kind: str = "images"
     words: int = 0
     count: Callable[[list[Path]], int] | None = None
+    title: str = ""
+    describe: "Callable[[DatasetSpec, list[Path]], DatasetSpec] | None" = None
     system_folder: Path | None = None
     downloads: tuple[Download, ...] = ()
 

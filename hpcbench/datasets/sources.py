@@ -49,7 +49,7 @@ def find(spec: DatasetSpec, data_dir: Path | None) -> Source | None:
     for folder in folders(spec, data_dir):
         files = spec.find(folder)
         if files:
-            return Source(spec, files)
+            return Source(spec.describe(spec, files) if spec.describe else spec, files)
     return None
 
 

@@ -233,11 +233,12 @@ class Session:
         from hpcbench.devices import device_kind
 
         config, plan, output = self._settled, self._checked.plan, self._checked.output
+        spec = self._checked.source.spec
         return Identity(
             run_id=config.run_id,
             sweep=output.sweep,
             model=config.model,
-            dataset="synthetic" if config.input == "synthetic" else self._checked.source.spec.name,
+            dataset="synthetic" if config.input == "synthetic" else spec.title or spec.name,
             framework="tensorflow",
             strategy=config.strategy,
             devices=plan.world_size,

@@ -148,6 +148,8 @@ def _table(text: str, row: type, name: str, ids: set[str]) -> "pd.DataFrame":
         raise ValueError(f"{name}: {str(error).strip()}") from error
     if table.isna().any(axis=None):
         raise ValueError(f"{name} has a line with missing values")
+    if row is ThroughputRow and (table[["seconds", "samples", "steps"]] <= 0).any(axis=None):
+        raise ValueError(f"{name} has an interval without time, samples or steps")
     strangers = set(table["run_id"]) - ids
     if strangers:
         raise ValueError(f"{name} has rows of another run, {sorted(strangers)[0]}")

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hpcbench.config import NAME_PATTERN, RunConfig, parse, schedule
-from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import locate_for
 from hpcbench.errors import ConfigError
 from hpcbench.models import MODELS
@@ -70,6 +69,8 @@ class PlannedRun:
 
     config: RunConfig
     folder: Path
+    # Of the data found here; 0 where it was not looked for.
+    train_samples: int = 0
 
     def __str__(self) -> str:
         config = self.config
@@ -138,7 +139,8 @@ def plan(
             source = find(config.model, config.dataset)
             config = config.model_copy(update={"dataset": source.spec.name})
             schedule(config, count, source.train_samples)
-            block.append(PlannedRun(config, results / sweep.name / config.run_id))
+            folder = results / sweep.name / config.run_id
+            block.append(PlannedRun(config, folder, source.train_samples))
         random.Random(repeat).shuffle(block)
         runs |= {run.config.run_id: run for run in block}
     return Plan(list(runs.values()), list(left_out))
@@ -164,7 +166,6 @@ def estimated_seconds(run: PlannedRun) -> float:
     Of a model that the workshop did not time, the start-up alone.
     """
     workshop = MODELS[run.config.model].workshop
-    published = DATASETS[run.config.dataset].train_samples
-    planned = schedule(run.config, run.devices, published)
+    planned = schedule(run.config, run.devices, run.train_samples)
     work = planned.epochs * planned.samples * (workshop.microseconds if workshop else 0)
     return STARTUP_SECONDS + work * 1e-6 / run.devices

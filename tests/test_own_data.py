@@ -1,0 +1,105 @@
+"""A user's own images: folders of classes, a CSV of pixels, and what does not fit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import only_run, train
+from PIL import Image
+
+from hpcbench.datasets.sources import locate
+from hpcbench.errors import DataError
+
+
+def write_images(folder, classes, count=12, size=(40, 25)):
+    """Images in one colour for each class."""
+    generator = np.random.default_rng(0)
+    for index, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = generator.integers(0, 60, (*size, 3), np.uint8)
+            pixels[..., index % 3] += 150
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+
+
+def test_a_folder_of_classes(tmp_path):
+    write_images(tmp_path / "pets" / "train", ["cat", "dog", "eel"])
+    write_images(tmp_path / "pets" / "test", ["dog", "eel"], count=3)
+    source = locate("image-folder", tmp_path / "pets")
+    assert (source.spec.outputs, source.train_samples, source.spec.test_samples) == (3, 36, 6)
+    assert source.spec.title == "image-folder pets"
+    data = source.spec.read(source.files)
+    assert data.train_inputs.shape == (36, 32, 32, 3)
+    assert np.bincount(data.train_targets).tolist() == [12, 12, 12]
+    assert data.test_targets.tolist() == [1, 1, 1, 2, 2, 2]
+
+
+def test_without_a_test_folder_every_fifth_image_tests(tmp_path):
+    write_images(tmp_path, ["a", "b"], count=10)
+    source = locate("image-folder", tmp_path)
+    data = source.spec.read(source.files)
+    assert (len(data.train_targets), len(data.test_targets)) == (16, 4)
+    assert source.train_samples == 16
+
+
+def write_csv(path, rows=50, side=6, **columns):
+    generator = np.random.default_rng(0)
+    labels = np.arange(rows) % 3
+    pixels = generator.integers(0, 50, (rows, side * side)) + 60 * labels[:, None]
+    table = pd.DataFrame(pixels, columns=[f"pixel{i}" for i in range(side * side)])
+    table.insert(0, "label", labels)
+    table.assign(**columns).to_csv(path, index=False)
+
+
+def test_a_csv_of_pixels(tmp_path):
+    write_csv(tmp_path / "train.csv")
+    source = locate("pixel-csv", tmp_path)
+    assert source.spec.input_shape == (6, 6, 1)
+    assert (source.spec.outputs, source.train_samples, source.spec.test_samples) == (3, 40, 10)
+    data = source.spec.read(source.files)
+    assert data.train_inputs.shape == (40, 6, 6, 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"pixel0": 256}, "outside of 0 to 255"),
+        ({"pixel0": 0.5}, "no whole numbers"),
+        ({"more": 1}, "37 pixels a row, which is no square"),
+        ({"label": -1}, "outside of 0"),
+    ],
+)
+def test_a_csv_that_does_not_fit(tmp_path, columns, says):
+    write_csv(tmp_path / "train.csv", **columns)
+    with pytest.raises(DataError, match=says):
+        locate("pixel-csv", tmp_path)
+
+
+def test_folders_that_do_not_fit(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no download"):
+        locate("image-folder", tmp_path / "empty")
+    write_images(tmp_path / "one" / "train", ["only"])
+    with pytest.raises(DataError, match="1 subfolders with images"):
+        locate("image-folder", tmp_path / "one")
+    write_images(tmp_path / "two" / "train", ["a", "b"])
+    write_images(tmp_path / "two" / "test", ["c"])
+    with pytest.raises(DataError, match="c is a class that"):
+        locate("image-folder", tmp_path / "two")
+    write_images(tmp_path / "bad", ["a", "b"])
+    (tmp_path / "bad" / "a" / "0.png").write_bytes(b"no image")
+    source = locate("image-folder", tmp_path / "bad")
+    with pytest.raises(DataError, match=r"a/0\.png cannot be read"):
+        source.spec.read(source.files)
+
+
+def test_training_on_ones_own_images(results, tmp_path):
+    write_images(tmp_path / "own" / "train", ["red", "green", "blue"], count=40)
+    write_images(tmp_path / "own" / "test", ["red", "green", "blue"], count=5)
+    done = train(
+        results, "--model=cnn-cifar", "--dataset=image-folder", f"--data-dir={tmp_path / 'own'}",
+        "--epochs=6", "--batch=16", "--seed=0", strategy="mirrored", devices=2,
+    )  # fmt: skip
+    assert done.status == 0, done.errors
+    rows = pd.read_csv(only_run(results)[0] / "accuracy.csv")
+    assert rows["test_metric"].iloc[-1] > 0.9
+    assert (rows["dataset"] == "image-folder own").all()
