@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,12 @@ ALWAYS_NAMED = "strategy"
 MOST_IN_OVERVIEW = 4
 TITLE_LENGTH = 24
 SHIFT = 1.04
-MOST_TICKS = 7
+TICK_LENGTH = 18
+# Beyond this factor a linear axis would press small counts into a corner.
+WIDE_RANGE = 16
+MOST_BARS = 24
+# Characters of a bar's label in a line.
+BAR_LABEL = 30
 
 Key = tuple[Any, ...]
 
@@ -114,8 +119,11 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
 
 def _device_axis(axes: Axes, devices: list[int], farthest: float | None = None) -> None:
     axes.set_xscale("log", base=2)
-    # More labels than this would run into each other.
-    axes.xaxis.set_major_locator(FixedLocator(devices[:: -(-len(devices) // MOST_TICKS)]))
+    every = 1
+    # Labels that are too long together would run into each other.
+    while sum(len(f"{n:g} ") for n in devices[::every]) > TICK_LENGTH:
+        every += 1
+    axes.xaxis.set_major_locator(FixedLocator(devices[::every]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlim(devices[0] / 1.25, (farthest or devices[-1]) * 1.25)
@@ -147,11 +155,22 @@ def _scaling_panel(
     for key, series in _series(rows):
         _points(axes, series, value, looks_of[key], scale, "-")
     _ideal(axes, rows, value, looks_of)
-    _device_axis(axes, sorted(rows["devices"].unique()))
+    devices = sorted(rows["devices"].unique())
+    _device_axis(axes, devices)
+    if value != "efficiency" and devices[-1] > WIDE_RANGE * devices[0]:
+        _log_axis(axes)
+        return
     axes.set_ylim(bottom=0)
-    if value == "samples_per_second":
-        axes.yaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.yaxis.set_major_formatter(FuncFormatter(thousands))
     axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _log_axis(axes: Axes) -> None:
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _ideal(axes: Axes, rows: pd.DataFrame, value: str, looks_of: dict[Key, Look]) -> None:
@@ -183,9 +202,18 @@ def _ideal_handle() -> Line2D:
 
 
 def _legend(figure: Figure, handles: list[Line2D | Patch]) -> None:
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    fitting = 4 if longest < 12 else 2 if longest < 26 else 1
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), fitting))
+    """All labels above the panels, for which the figure grows."""
+    labels = [
+        fill(str(handle.get_label()), style.LABEL_LENGTH, break_on_hyphens=False)
+        for handle in handles
+    ]
+    longest = max(map(len, labels))
+    columns = min(len(handles), 4 if longest < 12 else 2 if longest < 26 else 1)
+    # Matplotlib fills columns from top to bottom.
+    lines = -(-len(labels) // columns) * (1 + max(label.count("\n") for label in labels))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + (lines - 1) * style.FONT * 1.5 / 72)
+    figure.legend(handles=handles, labels=labels, loc="outside upper center", ncols=columns)
 
 
 def _caption(table: pd.DataFrame) -> str:
@@ -267,9 +295,16 @@ def step_figure(table: pd.DataFrame) -> Figure:
     """A bar a point: what a step's time is spent on."""
     parts = step_parts(table)
     looks_of = looks(table)
+    shortened = len(parts) > MOST_BARS
+    if shortened:
+        parts = parts.loc[parts.groupby(SERIES)["devices"].idxmax()]
     groups = list(panels(parts))
     bars = [len(rows) for _, rows in groups]
-    figure = Figure(figsize=(style.WIDTH, 0.17 * sum(bars) + 0.35 * len(bars) + style.MARGIN))
+    labels = [fill(f"{look.label} × 0000", BAR_LABEL) for look in looks_of.values()]
+    lines = 1 + max(label.count("\n") for label in labels)
+    figure = Figure(
+        figsize=(style.WIDTH, 0.19 * lines * sum(bars) + 0.35 * len(bars) + style.MARGIN)
+    )
     grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[n + 1 for n in bars])
     for axes, (title, rows) in zip(grid[:, 0], groups, strict=True):
         ordered = rows.sort_values(["strategy", "devices"], ascending=False)
@@ -281,11 +316,11 @@ def step_figure(table: pd.DataFrame) -> Figure:
                 hatch=style.HATCHES[index], edgecolor="white", linewidth=0.4,
             )  # fmt: skip
             left += ordered[part].to_numpy()
-        names = [
-            f"{looks_of[tuple(row[name] for name in WITHIN)].label} × {row['devices']}"
+        ticks = [
+            fill(f"{looks_of[tuple(row[n] for n in WITHIN)].label} × {row['devices']}", BAR_LABEL)
             for row in ordered.to_dict("records")
         ]
-        axes.set_yticks(places, names)
+        axes.set_yticks(places, ticks)
         axes.set_title(title, loc="left")
         axes.grid(False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -295,6 +330,8 @@ def step_figure(table: pd.DataFrame) -> Figure:
         for i, label in enumerate(PARTS.values())
     ]
     _legend(figure, patches)
+    if shortened:
+        _note(figure, "each strategy at its largest count alone")
     return figure
 
 
@@ -320,10 +357,7 @@ def laws_figure(table: pd.DataFrame, fits: dict[Key, Fit], farthest: float) -> F
         last = measured[-1] * farthest
         extra = [n for n in (measured[-1] * 2**k for k in range(1, 30)) if n <= last]
         _device_axis(axes, [*measured, *extra], last)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(thousands))
-        axes.yaxis.set_minor_locator(NullLocator())
+        _log_axis(axes)
         axes.set_title(title)
     _label(grid, "devices", "throughput, samples/s")
     _legend(
@@ -347,7 +381,8 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
     counts = sorted(curves["devices"].unique())
     # Series often lie on each other (that is their point): hollow marks of several sizes show it.
     labels = sorted({look.label for look in looks_of.values()})
-    sizes = {label: 2.8 + 1.6 * place for place, label in enumerate(reversed(labels))}
+    growth = min(1.6, 5 / len(labels))
+    sizes = {label: 2.8 + growth * place for place, label in enumerate(reversed(labels))}
     for axes, (title, rows) in zip(grid, parts, strict=True):
         metric = str(rows["metric"].iloc[0])
         scale = 100 if metric == ACCURACY else 1

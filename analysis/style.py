@@ -23,6 +23,8 @@ COLUMNS = 2
 FONT, SMALL = 7.0, 6.0
 # Characters of the small font in a line.
 NOTE_LENGTH = 72
+# And of the large one, beside its mark.
+LABEL_LENGTH = 48
 
 
 def save(draw: Callable[[], Figure], path: Path) -> None:
