@@ -1,0 +1,212 @@
+"""python analysis/plot_training.py RUN [--output DIR]: what one run learned, as pictures.
+
+RUN is a run's folder. Draws its curves of loss and metric; and, where the run kept its model
+(--checkpoint) and learned to classify images: test samples with labels and guesses, the filters of
+the first layer, and the confusion matrix.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import style
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.records.reader import read_document
+from hpcbench.records.schema import ACCURACY, ACCURACY_FILE
+
+MODEL_FILE = "model.keras"
+# Samples and filters in a picture: rows and columns of small images.
+ROWS, COLUMNS = 4, 6
+# Larger matrices have no room for numbers in their cells.
+MOST_NUMBERED = 12
+
+
+def curves_figure(epochs: pd.DataFrame) -> Figure:
+    """Loss and metric after each epoch, of training and test data."""
+    figure = Figure(figsize=(style.WIDTH, style.PANEL_HEIGHT + style.MARGIN))
+    metric = str(epochs["metric"].iloc[0])
+    scale, name = (100, "accuracy, %") if metric == ACCURACY else (1, metric.replace("_", " "))
+    grid = figure.subplots(1, 2)
+    for axes, column, factor, label in (
+        (grid[0], "loss", 1, "loss"),
+        (grid[1], "metric", scale, name),
+    ):
+        for index, part in enumerate(("train", "test")):
+            axes.plot(
+                epochs["epoch"], factor * epochs[f"{part}_{column}"], color=style.COLOURS[index],
+                marker=style.MARKERS[index], linestyle=style.DASHES[index], label=part,
+            )  # fmt: skip
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return figure
+
+
+def confusion(targets: NDArray[np.int32], guesses: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many samples of each class (rows) were taken for each class (columns)."""
+    classes = int(max(targets.max(), guesses.max())) + 1
+    flat = np.bincount(targets * classes + guesses, minlength=classes**2)
+    return flat.reshape(classes, classes)
+
+
+def confusion_figure(matrix: NDArray[np.int64]) -> Figure:
+    """Shares of each class' samples; numbers where there is room."""
+    figure = Figure(figsize=(style.WIDTH, style.WIDTH * 0.95))
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    # The diagonal would outshine the mistakes, so what is right is left white.
+    mistakes = np.where(np.eye(len(matrix), dtype=bool), np.nan, 100 * shares)
+    image = axes.imshow(mistakes, cmap="Oranges", vmin=0)
+    figure.colorbar(image, ax=axes, label="mistakes, % of the class", shrink=0.8)
+    if len(matrix) <= MOST_NUMBERED:
+        for row, column in np.ndindex(*matrix.shape):
+            dark = mistakes[row, column] > 0.6 * np.nanmax(mistakes)
+            axes.text(
+                column, row, str(matrix[row, column]), ha="center", va="center", fontsize=5,
+                color="white" if dark else "black",
+            )  # fmt: skip
+    axes.set_xlabel("guess")
+    axes.set_ylabel("label")
+    axes.grid(False)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(12, integer=True))
+    return figure
+
+
+def _small_images(draw: Callable[[Axes, int], None], count: int, title: str) -> Figure:
+    rows = min(ROWS, -(-count // COLUMNS))
+    figure = Figure(figsize=(style.WIDTH, 0.68 * rows + 0.25))
+    for index, axes in enumerate(figure.subplots(rows, COLUMNS, squeeze=False).flatten()):
+        axes.axis("off")
+        if index < count:
+            draw(axes, index)
+    figure.suptitle(title, fontsize=style.FONT)
+    return figure
+
+
+def samples_figure(
+    images: NDArray[np.uint8], targets: NDArray[np.int32], guesses: NDArray[np.int64]
+) -> Figure:
+    """Samples from all over the test set, then mistakes, which stand in colour with a cross."""
+    wrong = np.flatnonzero(targets != guesses)[:COLUMNS]
+    most = min(ROWS * COLUMNS, len(images)) - len(wrong)
+    chosen = [*np.linspace(0, len(images) - 1, most).astype(int), *wrong]
+
+    def draw(axes: Axes, place: int) -> None:
+        index = chosen[place]
+        axes.imshow(images[index].squeeze(), cmap="gray")
+        right = targets[index] == guesses[index]
+        axes.set_title(
+            f"{targets[index]}" if right else f"{targets[index]}, not {guesses[index]} ✗",
+            color="black" if right else style.COLOURS[1], fontsize=style.SMALL, pad=1,
+        )  # fmt: skip
+
+    return _small_images(draw, len(chosen), "test samples with their labels, and mistakes")
+
+
+def filters_figure(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> Figure:
+    """Weights from the image to the first outputs of the first layer; grey is zero."""
+    if kernel.ndim == 2:
+        kernel = kernel.reshape(*shape, -1)
+    reach = float(np.abs(kernel).max())
+
+    def draw(axes: Axes, index: int) -> None:
+        weights = kernel[..., index] / (2 * reach) + 0.5
+        axes.imshow(weights.squeeze(), cmap="gray", vmin=0, vmax=1)
+
+    count = min(kernel.shape[-1], ROWS * COLUMNS)
+    return _small_images(draw, count, f"first layer: {count} of {kernel.shape[-1]} filters")
+
+
+def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> dict[str, Any]:
+    """What of the model and its test data there is to draw, by figure name."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    from hpcbench.datasets.sources import locate_for
+    from hpcbench.models import MODELS, BuildContext
+    from hpcbench.models.normalization import batch_normalization
+
+    config = document["config"]
+    spec = MODELS[config["model"]]
+    source = locate_for(spec, config["dataset"], data_dir)
+    if source.spec.kind != "images":
+        return {}
+    context = BuildContext(
+        source.spec.input_shape, source.spec.outputs, 0, "float32",
+        batch_normalization(config["batchnorm"], list), source.spec.words,
+    )  # fmt: skip
+    model = spec.build(context)
+    model.load_weights(folder / MODEL_FILE)
+    data = source.spec.read(source.files)
+    images = data.test_inputs
+    guesses = model.predict(images.astype("float32") / 255, batch_size=500, verbose=0).argmax(1)
+    kernel = next(layer.kernel for layer in model.layers if hasattr(layer, "kernel")).numpy()
+    return {
+        "samples": lambda: samples_figure(images, data.test_targets, guesses),
+        "filters": lambda: filters_figure(kernel, source.spec.input_shape),
+        "confusion": lambda: confusion_figure(confusion(data.test_targets, guesses)),
+    }
+
+
+def draw(given: argparse.Namespace) -> list[Path]:
+    """Write the figures; raises HpcbenchError."""
+    try:
+        document = read_document(given.run)
+        epochs = pd.read_csv(given.run / ACCURACY_FILE)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{given.run} is not a run's folder: {error}") from error
+    if epochs.empty:
+        raise EnvironmentLacks(f"{given.run} has no epoch to draw")
+    figures: dict[str, Callable[[], Figure]] = {"curves": lambda: curves_figure(epochs)}
+    if (given.run / MODEL_FILE).exists():
+        figures |= learned(given.run, document, given.data_dir)
+    else:
+        print(f"only curves: {given.run} kept no model; train with --checkpoint", file=sys.stderr)
+    written = []
+    try:
+        given.output.mkdir(parents=True, exist_ok=True)
+        for name, figure in figures.items():
+            path = given.output / f"{name}.svg"
+            style.save(figure, path)
+            written += [path.with_suffix(".png"), path]
+    except OSError as error:
+        raise EnvironmentLacks(f"{given.output} cannot be written: {error}") from error
+    return written
+
+
+def main() -> int:
+    """Exit status 0 done, 2 not a run, 3 data are missing or the output cannot be written."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="a run's folder, results/<sweep>/<run id>")
+    parser.add_argument("--output", type=Path, help="folder; default: figures in the run's folder")
+    parser.add_argument("--data-dir", type=Path, help="folder that holds the data set")
+    given = parser.parse_args()
+    given.output = given.output or given.run / "figures"
+    style.use()
+    try:
+        for path in draw(given):
+            print(path)
+    except HpcbenchError as error:
+        print(f"plot_training: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Pictures of what one run learned."""
+
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, only_run, run, train
+
+sys.path.insert(0, str(ROOT / "analysis"))
+
+from plot_training import confusion
+
+PLOT = ["python", "analysis/plot_training.py"]
+
+
+def test_confusion_counts_labels_by_rows_and_guesses_by_columns():
+    matrix = confusion(np.array([0, 1, 1, 2], np.int32), np.array([0, 1, 2, 2]))
+    assert matrix.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("mode", ["local", "sync"])
+def test_a_run_with_its_model_is_drawn(results, tmp_path, mode):
+    done = train(
+        results, "--model=cnn-batchnorm", "--dataset=mnist-5k", "--train-samples=960",
+        "--epochs=1", "--checkpoint", f"--batchnorm={mode}",
+    )  # fmt: skip
+    assert done.status == 0, done.errors
+    folder, _ = only_run(results)
+    plot = run([*PLOT, folder, "--output", tmp_path / "f"])
+    assert plot.status == 0, plot.errors
+    names = {path.name for path in (tmp_path / "f").iterdir()}
+    assert names == {f"{name}.{suffix}" for name in ("curves", "samples", "filters", "confusion")
+                     for suffix in ("png", "svg")}  # fmt: skip
+
+
+def test_a_run_without_a_model_has_curves_and_no_run_is_one_sentence(results, tmp_path):
+    done = train(results, "--dataset=mnist-5k", "--epochs=2")
+    assert done.status == 0, done.errors
+    plot = run([*PLOT, only_run(results)[0]])
+    assert plot.status == 0
+    assert "train with --checkpoint" in plot.errors
+    assert (only_run(results)[0] / "figures" / "curves.png").exists()
+    missing = run([*PLOT, tmp_path])
+    assert missing.status == 2
+    assert "is not a run's folder" in missing.errors
