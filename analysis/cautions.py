@@ -9,7 +9,7 @@ from scipy import stats
 
 from observations import SERIES, Row
 from quality import SIGNIFICANT
-from scaling import ENOUGH_RUNS, subject
+from scaling import ENOUGH_RUNS, PLAUSIBLE, subject
 
 # An interval that reaches farther than this to either side of its median hides small differences.
 WIDE = 0.05
@@ -26,7 +26,7 @@ def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     well."""
     return [
         *_few(table), *_wide(table), *_alike(table), *_outliers(runs), *_drift(runs),
-        *_superlinear(table), *_bases(table), *_load(runs),
+        *_superlinear(table), *_split(table), *_bases(table), *_load(runs),
     ]  # fmt: skip
 
 
@@ -117,6 +117,15 @@ def _superlinear(table: pd.DataFrame) -> Iterator[str]:
     if len(above):
         names = [f"{_point(row)} ({row['efficiency']:.0%})" for row in above.to_dict("records")]
         yield f"more than ideal speedup, so doubt the base: {_names(names)}"
+
+
+def _split(table: pd.DataFrame) -> Iterator[str]:
+    odd = table[table["communication_efficiency"] > PLAUSIBLE]
+    if len(odd):
+        yield (
+            f"steps without exchange were slower than those with it, so where the time goes is not "
+            f"known: {_names(_points(odd))}"
+        )
 
 
 def _bases(table: pd.DataFrame) -> Iterator[str]:

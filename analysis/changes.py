@@ -7,20 +7,27 @@ Intervals are simultaneous over all points compared (Bonferroni), so that a swee
 raises a false alarm in at most 5 % of comparisons.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from hpcbench.errors import ConfigError
 from observations import SERIES
 from scaling import subject
 
 # The software is what usually changed between two sweeps; it is said, and does not keep them apart.
-POINT = [*(name for name in SERIES if name != "software"), "devices"]
+# How full the nodes were is relative to a folder; their number is not.
+POINT = [*(name for name in SERIES if name not in ("software", "placement")), "devices", "nodes"]
 FALSE_ALARMS = 0.05
+# Beyond so many runs of both sides together the normal approximation serves.
+EXACT = 100
 
 Values = NDArray[np.float64]
 
@@ -45,14 +52,30 @@ def ratio_interval(old: Values, new: Values, error: float) -> tuple[float, float
     The interval is (0, inf) where no order of so few runs is that unlikely.
     """
     ratios = np.sort(np.exp(np.subtract.outer(np.log(new), np.log(old)).ravel()))
-    counts = _counts(len(new), len(old))
-    tail = np.cumsum(counts) / sum(counts)
-    # The largest number of ratios that may be left out at each end.
-    out = int(np.searchsorted(tail, error / 2, side="right"))
+    out = _left_out(len(new), len(old), error)
     estimate = float(np.median(ratios))
     if out == 0:
         return estimate, 0.0, np.inf
     return estimate, float(ratios[out - 1]), float(ratios[-out])
+
+
+def _left_out(first: int, second: int, error: float) -> int:
+    """How many ratios the interval may leave out at each end."""
+    if first + second > EXACT:
+        spread = np.sqrt(first * second * (first + second + 1) / 12)
+        return max(0, int(first * second / 2 + stats.norm.ppf(error / 2) * spread))
+    counts = _counts(first, second)
+    # In Python's whole numbers: they outgrow 64 bits at 34 runs against 34.
+    tail = [part / sum(counts) for part in accumulate(counts)]
+    return bisect_right(tail, error / 2)
+
+
+def runs_needed(points: int) -> int:
+    """Runs a point and side without which no change can be told over so many points."""
+    runs = 2
+    while not _left_out(runs, runs, FALSE_ALARMS / points):
+        runs += 1
+    return runs
 
 
 def across(runs: pd.DataFrame, columns: Sequence[str], name: str) -> pd.DataFrame:
@@ -97,6 +120,15 @@ def changes(old: pd.DataFrame, new: pd.DataFrame, threshold: float) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
+def missing(old: pd.DataFrame, new: pd.DataFrame) -> int:
+    """How many points of ``old`` are not in ``new``."""
+    return len(_points(old) - _points(new))
+
+
+def _points(runs: pd.DataFrame) -> set[tuple[Any, ...]]:
+    return {tuple(key) for key, _ in runs.groupby(POINT)}
+
+
 def in_words(table: pd.DataFrame, old: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
     """A line a point, slowest first, and what could not be compared."""
     for row in table.sort_values("change").to_dict("records"):
@@ -115,10 +147,17 @@ def in_words(table: pd.DataFrame, old: pd.DataFrame, new: pd.DataFrame) -> Itera
     if versions[0] != versions[1]:
         yield f"software: {versions[0]} in OLD, {versions[1]} in NEW"
     for name, runs, other in (("OLD", old, new), ("NEW", new, old)):
-        there = set(other.groupby(POINT).groups)
-        alone = sum(key not in there for key in runs.groupby(POINT).groups)
+        alone = sorted(_points(runs) - _points(other), key=str)
         if alone:
-            yield f"only in {name}: {alone} points"
+            names = (dict(zip(POINT, key, strict=True)) for key in alone)
+            points = "; ".join(f"{subject(row)} at {row['devices']}" for row in names)
+            yield f"only in {name}: {points}"
+    unknown = ~np.isfinite(table["high"])
+    if unknown.any():
+        yield (
+            f"{unknown.sum()} points have too few runs to tell anything: with {len(table)} points, "
+            f"{runs_needed(len(table))} runs of each are needed in OLD and NEW"
+        )
     counts = table["verdict"].value_counts()
     yield (
         f"{len(table)} points: {counts.get('faster', 0)} faster, {counts.get('slower', 0)} slower "

@@ -17,10 +17,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 import style
 from hpcbench.records.schema import ACCURACY
 from laws import Fit
-from observations import MIXED, SERIES
+from observations import MIXED, PANEL, SERIES, SHARED
+from scaling import PLAUSIBLE
 
-# Points of different panels are never compared: weak beside strong, or one machine beside another.
-PANEL = ["model", "dataset", "scaling", "device_kind"]
 WITHIN = [name for name in SERIES if name not in PANEL]
 # One of a strategy's settings; named in a legend only where it differs.
 ALWAYS_NAMED = "strategy"
@@ -32,6 +31,8 @@ TICK_LENGTH = 18
 # Beyond this factor a linear axis would press small counts into a corner.
 WIDE_RANGE = 16
 MOST_BARS = 24
+# How many columns a legend has, up to which length of its labels.
+LEGEND = ((4, 9), (3, 13), (2, 26), (1, 1000))
 # Characters of a bar's label in a line.
 BAR_LABEL = 30
 
@@ -65,7 +66,8 @@ def looks(table: pd.DataFrame) -> dict[Key, Look]:
         name for name in WITHIN
         if name != ALWAYS_NAMED
         # The batch and the exchange follow from model and strategy unless they were varied.
-        and table.groupby([*PANEL, ALWAYS_NAMED])[name].nunique().max() > 1
+        and table.groupby(PANEL if name in SHARED else [*PANEL, ALWAYS_NAMED])[name].nunique().max()
+        > 1
     ]  # fmt: skip
     labels: dict[Key, str] = {}
     for kind in kinds.to_dict("records"):
@@ -99,7 +101,8 @@ def panels(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for key, rows in table.groupby(PANEL, sort=True):
         facts = dict(zip(PANEL, key, strict=True))
         named = [name for name in PANEL[1:] if name in varying or _joined(facts[name])]
-        yield "\n".join(str(facts[name])[:TITLE_LENGTH] for name in ["model", *named]), rows
+        title = [fill(str(facts[name]), TITLE_LENGTH) for name in ["model", *named]]
+        yield "\n".join(title), rows
 
 
 def _series(rows: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
@@ -208,7 +211,9 @@ def _legend(figure: Figure, handles: list[Line2D | Patch]) -> None:
         for handle in handles
     ]
     longest = max(map(len, labels))
-    columns = min(len(handles), 4 if longest < 12 else 2 if longest < 26 else 1)
+    columns = min(
+        len(handles), 4 if longest < 9 else 3 if longest < 13 else 2 if longest < 26 else 1
+    )
     # Matplotlib fills columns from top to bottom.
     lines = -(-len(labels) // columns) * (1 + max(label.count("\n") for label in labels))
     width, height = figure.get_size_inches()
@@ -278,7 +283,8 @@ def step_parts(table: pd.DataFrame) -> pd.DataFrame:
 
     The parts of :data:`PARTS` add up to the step, unless compute is faster than on the base.
     """
-    known = table[table["communication_efficiency"].notna()]
+    # Where steps without exchange were slower than with, they split nothing.
+    known = table[table["communication_efficiency"] <= PLAUSIBLE]
     step = known["step_seconds"] * 1e3
     slowest = step * known["communication_efficiency"]
     mean = slowest * known["load_balance"]
@@ -482,7 +488,7 @@ def all_figures(
             lambda: scaling_figure(table, "efficiency", "parallel efficiency, %", 100.0),
         ),
     }
-    if table["communication_efficiency"].notna().any():
+    if (table["communication_efficiency"] <= PLAUSIBLE).any():
         drawings["step_time"] = Drawing(
             "Where a step's time goes",
             "Milliseconds of a step by strategy and devices: compute as on the base, slower "

@@ -32,7 +32,7 @@ from hpcbench.records.schema import (
 HOROVOD, TF_CNN = "Horovod synthetic benchmark", "tf_cnn_benchmarks"
 UNKNOWN = "unknown"
 # mpirun and horovodrun can put the rank before each line.
-RANK = re.compile(r"^\[\d+,\d+\]<std\w+>:\s?", re.MULTILINE)
+RANK = re.compile(r"^\[\d+(?:,\d+)?\]<std\w+>:\s?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def horovod(text: str, batches: int) -> Imported:
     rates = [float(r) for r in re.findall(r"^Iter #\d+: ([\d.]+) img/sec per", text, re.MULTILINE)]
     if "Running warmup" not in text:
         rates = rates[1:]
-    if not rates:
-        raise ValueError("it has no timed line")
+    if not rates or min(rates) <= 0 or batches < 1:
+        raise ValueError("it has no timed line, or one of no images")
     return Imported(
         HOROVOD, _found(r"^Model: (\S+)", text), "horovod", devices,
         int(_found(r"^Batch size: (\d+)", text)), UNKNOWN,

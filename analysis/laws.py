@@ -190,6 +190,6 @@ def law_table(runs: pd.DataFrame, found_laws: dict[tuple[object, ...], Fit]) -> 
 
 
 def _peak(found: Fit) -> float:
-    if found.law.name != "USL" or found.values[2] <= 0:
+    if found.law.name != "USL" or found.lows[2] <= 0:
         return np.nan
     return float(np.sqrt((1 - found.values[1]) / found.values[2]))

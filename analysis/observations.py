@@ -26,6 +26,10 @@ SETTINGS = [
     "device_kind", "batch", "precision", "xla", "input", "exchange", "placement", "software",
 ]  # fmt: skip
 SERIES = [*SUBJECT, *SETTINGS]
+# Points of different panels are never compared: weak beside strong, or one machine beside another.
+PANEL = ["model", "dataset", "scaling", "device_kind"]
+# What strategies have to share, to be compared as strategies.
+SHARED = ["batch", "precision", "xla", "input", "software"]
 RUN = ["sweep", "run_id"]
 # Stands between values that were allowed to mix.
 MIXED = " + "
@@ -118,10 +122,14 @@ def run_table(throughput: pd.DataFrame) -> pd.DataFrame:
 
 
 def _placement(runs: pd.DataFrame) -> pd.Series:
-    """Packed on as few nodes as any run of that many devices took, or spread over more."""
-    fewest = runs.groupby([*SUBJECT, "device_kind", "devices"])["nodes"].transform("min")
-    spread = runs["nodes"].astype(str) + " nodes"
-    return spread.where(runs["nodes"] > fewest, "packed")
+    """Packed on full nodes, or so many devices a node; either stays the same along a line.
+
+    How many devices a node has is the most that any run on that kind of device had of one.
+    """
+    a_node = runs["devices"] / runs["nodes"]
+    full = a_node.groupby(runs["device_kind"]).transform("max")
+    spread = a_node.map("{:g} a node".format)
+    return spread.where(runs["nodes"] > np.ceil(runs["devices"] / full), "packed")
 
 
 def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -183,3 +191,8 @@ def kept_apart(runs: pd.DataFrame) -> Iterable[str]:
                 f"{strategy} {model} on {dataset}, {scaling} scaling, is not one line: runs differ "
                 f"in {columns}"
             )
+    for panel, group in runs.groupby(PANEL):
+        differing = {name: sorted(map(str, group[name].unique())) for name in SHARED}
+        columns = "; ".join(f"{n} ({' | '.join(v)})" for n, v in differing.items() if len(v) > 1)
+        if columns and group["strategy"].nunique() > 1:
+            yield f"the strategies of {panel[0]} differ in more than the strategy: {columns}"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from answers import Answers
 
 FORMATS = ("html", "md", "json")
+MOST_TIMES = 10_000
 
 
 def arguments() -> argparse.Namespace:
@@ -57,8 +58,10 @@ def main() -> int:
         style.use()
         from answers import answer
 
-        if given.extrapolate is not None and given.extrapolate < 1:
-            raise ConfigError(f"--extrapolate {given.extrapolate}: at least 1, the measured counts")
+        if given.extrapolate is not None and not 1 <= given.extrapolate <= MOST_TIMES:
+            raise ConfigError(
+                f"--extrapolate {given.extrapolate}: 1 to {MOST_TIMES}, in largest counts"
+            )
         answers = answer(results, given.allow_mixed, given.target)
         for sentence in answers.doubts:
             print(f"warning: {sentence}", file=sys.stderr)
@@ -101,7 +104,7 @@ def write(answers: "Answers", given: argparse.Namespace) -> list[Path]:
     except OSError as error:
         raise EnvironmentLacks(f"{given.output} cannot be written: {error}") from error
     print(f"{len(answers.results.runs)} runs, {len(answers.points)} points")
-    for sentence in report.summary:
+    for sentence in [*report.summary, *reporting.predictions(answers.laws)]:
         print(sentence)
     return written
 

@@ -17,8 +17,8 @@ from answers import Answers
 from figures import WITHIN, looks
 from hpcbench import __version__
 from hpcbench.records.schema import ACCURACY
-from observations import RUN, SERIES, SETTINGS, SUBJECT, Row
-from scaling import CONFIDENCE, EFFICIENT
+from observations import PANEL, RUN, SERIES, SETTINGS, SHARED, SUBJECT, Row
+from scaling import CONFIDENCE, EFFICIENT, subject
 
 TEMPLATES = Path(__file__).parent / "templates"
 # A sentence a model is what a reader can take in; the rest is in the tables.
@@ -138,7 +138,10 @@ def _kept(row: Row) -> str:
 def varying_settings(table: pd.DataFrame) -> list[str]:
     """The settings that have to be shown, since they are not the same for a model and strategy."""
     text = table[table["runs"] > 0].astype(dict.fromkeys(SETTINGS, str))
-    return [name for name in SETTINGS if text.groupby(SUBJECT)[name].nunique().max() > 1]
+    return [
+        name for name in SETTINGS
+        if text.groupby(PANEL if name in SHARED else SUBJECT)[name].nunique().max() > 1
+    ]  # fmt: skip
 
 
 def points_table(table: pd.DataFrame, price: float | None) -> Table:
@@ -279,6 +282,16 @@ def laws_table(laws: pd.DataFrame) -> Table:
          "fastest at about", "largest count", "predicted there", "measured there"],
         rows,
     )  # fmt: skip
+
+
+def predictions(laws: pd.DataFrame) -> list[str]:
+    """How well each law foretells its largest count from the others."""
+    return [
+        f"{row['law']} for {subject(row)}: without the runs at {row['largest']} it expects "
+        f"{between(row, 'predicted').text} samples/s there, measured {number(row['measured'])}."
+        for row in laws.to_dict("records")
+        if not math.isnan(row["predicted"])
+    ]
 
 
 def failed_table(failed: Iterable[Mapping[str, Any]]) -> Table:

@@ -20,6 +20,8 @@ RESAMPLES = 2000
 # Belli, SC'15, rule 8), so no 95 % interval without a distribution's shape comes from fewer.
 ENOUGH_RUNS = 6
 EFFICIENT = 0.8
+# Communication efficiency above one by more than this is no noise.
+PLAUSIBLE = 1.02
 SECONDS_AN_HOUR = 3600
 
 Values = NDArray[np.float64]
@@ -101,6 +103,9 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
         base = min(by_devices)
         base_rate = _estimate(by_devices[base], "samples_per_second", base)
         base_step = _estimate(by_devices[base], "step_seconds", base).median
+        alone = float(by_devices[base]["mean_compute_seconds"].median())
+        # A base of several devices exchanges too; its compute is what the others' is held against.
+        base_compute = alone if base > 1 and np.isfinite(alone) else base_step
         best_serial = serial.get(_serial_key(facts))
         for devices, group in sorted(by_devices.items()):
             ratio = devices / base
@@ -128,7 +133,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                     "serial_fraction": serial_fraction(speedup.median, ratio, facts["scaling"]),
                     "load_balance": float(balance.median()),
                     "communication_efficiency": float(communication.median()),
-                    "computation_efficiency": base_step * work / mean_compute,
+                    "computation_efficiency": base_compute * work / mean_compute,
                     "device_hours_per_million_samples": devices * 1e6
                     / (rate.median * SECONDS_AN_HOUR),
                 }
@@ -154,7 +159,7 @@ def _serial_rates(runs: pd.DataFrame) -> dict[tuple[object, ...], Estimate]:
     """The rate of ``single`` on one device, by the settings it shares with the others."""
     alone = runs[(runs["strategy"] == "single") & (runs["devices"] == 1)]
     return {
-        tuple(key): _estimate(group, "samples_per_second", 0)
+        tuple(key): _estimate(group, "samples_per_second", 1)
         for key, group in alone.groupby(_SERIAL, sort=False)
     }
 

@@ -76,6 +76,8 @@ def use() -> None:
             "figure.constrained_layout.h_pad": 0.03,
             "savefig.dpi": 300,
             "svg.fonttype": "none",
+            # Names come from files; a dollar in one is a dollar.
+            "text.parse_math": False,
             "svg.hashsalt": "hpcbench",
             "font.family": "sans-serif",
             "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],

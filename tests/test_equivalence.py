@@ -39,9 +39,13 @@ def distance(a, b) -> float:
         (["--model=fc-64", "--precision=float64"], STEPS * BATCH + 37, 1e-6),
         # Rounding decides which side of ReLU's bend the many equal background pixels fall on, so
         # a CNN's float32 paths part after a few steps; in float64 they stay together.
-        (["--model=cnn-batchnorm", "--batchnorm=sync", "--precision=float64"], STEPS * BATCH, 1e-6),
+        (
+            ["--model=cnn-strided-bn", "--batchnorm=sync", "--precision=float64"],
+            STEPS * BATCH,
+            1e-6,
+        ),
     ],
-    ids=["fc-64 sgd float32", "fc-64 adam", "cnn-batchnorm"],
+    ids=["fc-64 sgd float32", "fc-64 adam", "cnn-strided-bn"],
 )
 def test_one_device_with_128_is_two_with_64(results, flags, samples, tolerance):
     alone = weights(results, "single", 1, samples, *flags)

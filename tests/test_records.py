@@ -156,7 +156,7 @@ def test_bad_files_are_named_and_left_out(tmp_path):
     for name, reason in (
         ("torn", "ends within a line"),
         ("half", "NA values in column"),
-        ("mixed", "rows of another run, running"),
+        ("mixed", "rows of another run, t running"),
         ("zero", "without time"),
         ("foreign", "not a run.json"),
         ("header", "columns of schema"),

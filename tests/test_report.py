@@ -153,6 +153,8 @@ def test_links_lead_somewhere_and_a_point_opens_its_provenance(page):
         assert page.locator(f"[id='{target[1:]}']").count() == 1, target
     page.locator("#points tbody a").first.click()
     details = page.locator("details[open]")
+    # The event that opens it comes after the click.
+    details.first.wait_for()
     assert details.count() == 1
     assert "TensorFlow" in details.inner_text() or "tensorflow" in details.inner_text()
 
@@ -213,6 +215,16 @@ def test_comparing_two_sweeps(tmp_path):
     assert compare(tmp_path / "old", tmp_path / "slow", "--threshold", "30").status == 0
     assert compare(tmp_path / "slow", tmp_path / "old").status == 0
     assert compare(tmp_path / "old", tmp_path / "none").status == 2
+    write_sweep(tmp_path / "one", (1,), intervals=3, seed=4)
+    less = compare(tmp_path / "old", tmp_path / "one")
+    assert less.status == 3, "points that vanished are no success"
+    assert "only in OLD: horovod cnn-2 at 2" in less.output
+    assert compare(tmp_path / "old", tmp_path / "one", "--allow-missing").status == 0
+    write_sweep(tmp_path / "few", (1, 2), repeats=2, intervals=3)
+    few = compare(tmp_path / "few", tmp_path / "few")
+    assert few.status == 3
+    assert "no point has runs enough for a verdict" in few.errors
+    assert "6 runs of each are needed" in few.output
     assert compare(tmp_path / "old", tmp_path / "same", "--across", "model").status == 2
 
 

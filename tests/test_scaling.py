@@ -16,9 +16,10 @@ sys.path.insert(0, str(ROOT / "analysis"))
 
 import laws
 from cautions import cautions
-from changes import POINT, changes, ratio_interval
+from changes import POINT, changes, ratio_interval, runs_needed
 from observations import kept_apart, mixed, run_table
 from quality import accuracy_table
+from report import predictions
 from scaling import Estimate, largest_efficient, scaling_table, serial_fraction
 
 # DLPerf (Oneflow-Inc/DLPerf): ResNet-50 in float32, batch 128 a device, on V100-16GB.
@@ -100,7 +101,7 @@ def test_what_is_not_comparable_is_one_line_only_if_allowed():
 def test_more_nodes_for_the_same_devices_are_another_line():
     spread = [row | {"run_id": "spread"} for row in rows(2, [120], nodes=2)]
     runs = runs_of(rows(2, [190], nodes=1), spread)
-    assert sorted(runs["placement"]) == ["2 nodes", "packed"]
+    assert sorted(runs["placement"]) == ["1 a node", "packed"]
 
 
 def test_intervals_hold_the_median_and_narrow_with_the_spread():
@@ -193,7 +194,10 @@ def test_laws_come_back_from_data_made_with_them(law, scaling, values):
     np.testing.assert_allclose(found.values, values, rtol=0.15)
     assert (found.lows <= values).all()
     assert (values <= found.highs).all()
-    row = laws.law_table(runs, fitted).iloc[0]
+    table = laws.law_table(runs, fitted)
+    (sentence,) = predictions(table)
+    assert "horovod fc-64: without the runs at 16 it expects" in sentence
+    row = table.iloc[0]
     assert row["predicted"] == pytest.approx(law(16.0, *values), rel=0.05)
     assert row["predicted_low"] < row["predicted"] < row["predicted_high"]
     assert row["measured"] == pytest.approx(law(16.0, *values), rel=0.02)
@@ -307,6 +311,44 @@ def test_equal_sweeps_raise_few_false_alarms_and_slow_ones_are_found():
     assert slow["too_slow"].all()
     assert (slow["low"] < slow["change"]).all()
     assert (slow["change"] < slow["high"]).all()
+
+
+@pytest.mark.parametrize("runs", [6, 33, 34, 37, 60])
+def test_an_interval_of_many_runs_holds_the_ratio(runs):
+    """34 against 34 is where the number of orders outgrows 64 bits; 60 is beyond the exact test."""
+    generator = np.random.default_rng(runs)
+    old, new = (np.exp(0.05 * generator.standard_normal(runs)) for _ in range(2))
+    ratio, low, high = ratio_interval(old, 1.2 * new, 0.05)
+    assert low < ratio < high
+    assert low < 1.2 < high < 1.4
+
+
+def test_how_many_runs_a_verdict_needs():
+    assert runs_needed(1) == 4
+    assert runs_needed(30) == 7
+
+
+def test_two_sweeps_with_the_same_configurations_keep_their_own_accuracies():
+    """A run id is the hash of a configuration, and does not tell machines apart."""
+    one = [row | {"sweep": "a", "device_kind": "a"} for row in epochs_of(1, [0.9] * 6)]
+    two = [row | {"sweep": "b", "device_kind": "b"} for row in epochs_of(1, [0.8] * 6)]
+    table = accuracy_table(pd.DataFrame(one + two)).set_index("device_kind")
+    assert table["runs"].to_dict() == {"a": 6, "b": 6}
+    assert table["final_accuracy"].to_dict() == {"a": 0.9, "b": 0.8}
+
+
+def test_a_loss_that_so_few_runs_could_not_show_is_not_denied():
+    """Of 20 comparisons, four runs against four cannot be significant, whatever their order."""
+    rows_of = [row for n in range(1, 21) for row in epochs_of(n, [0.97, 0.971, 0.972, 0.969])]
+    rows_of += epochs_of(32, [0.4, 0.41, 0.42, 0.43])
+    table = accuracy_table(pd.DataFrame(rows_of)).set_index("devices")
+    assert set(table["verdict"].iloc[1:]) == {"too few runs to tell"}
+
+
+def test_strategies_that_differ_in_more_than_the_strategy_are_told():
+    runs = runs_of(rows(1, [100]), rows(1, [80], strategy="mirrored", precision="mixed_bfloat16"))
+    (sentence,) = kept_apart(runs)
+    assert "differ in more than the strategy: precision" in sentence
 
 
 @given(st.integers(1, 12), st.integers(1, 12))

@@ -128,14 +128,14 @@ def _text(path: Path, row: type) -> str:
 
 def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """All runs' rows; raises ValueError if any of them does not fit."""
-    ids = {run.document["run_id"] for run in runs}
+    ids = {(str(run.document["sweep"]), str(run.document["run_id"])) for run in runs}
     return (
         _table("".join(run.throughput for run in runs), ThroughputRow, THROUGHPUT_FILE, ids),
         _table("".join(run.accuracy for run in runs), AccuracyRow, ACCURACY_FILE, ids),
     )
 
 
-def _table(text: str, row: type, name: str, ids: set[str]) -> "pd.DataFrame":
+def _table(text: str, row: type, name: str, ids: set[tuple[str, str]]) -> "pd.DataFrame":
     import pandas as pd
 
     kinds = {field: kind for field, kind in types(row).items() if kind is not bool}
@@ -148,11 +148,13 @@ def _table(text: str, row: type, name: str, ids: set[str]) -> "pd.DataFrame":
         raise ValueError(f"{name}: {str(error).strip()}") from error
     if table.isna().any(axis=None):
         raise ValueError(f"{name} has a line with missing values")
-    if row is ThroughputRow and (table[["seconds", "samples", "steps"]] <= 0).any(axis=None):
-        raise ValueError(f"{name} has an interval without time, samples or steps")
-    strangers = set(table["run_id"]) - ids
+    if row is ThroughputRow:
+        counts = table[["seconds", "samples", "steps"]]
+        if not ((counts > 0) & (counts < float("inf"))).all(axis=None):
+            raise ValueError(f"{name} has an interval without time, samples or steps")
+    strangers = set(zip(table["sweep"], table["run_id"], strict=True)) - ids
     if strangers:
-        raise ValueError(f"{name} has rows of another run, {sorted(strangers)[0]}")
+        raise ValueError(f"{name} has rows of another run, {' '.join(sorted(strangers)[0])}")
     return table
 
 
