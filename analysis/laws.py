@@ -75,9 +75,15 @@ class Fit:
     freedom: int
     criterion: float
     largest: int
+    # Of one run about the curve, in logarithms.
+    variance: float
 
-    def rates(self, devices: Values) -> tuple[Values, Values, Values]:
-        """Samples a second at ``devices``, and the 95 % band of the curve (delta method)."""
+    def rates(self, devices: Values, runs: int | None = None) -> tuple[Values, Values, Values]:
+        """Samples a second at ``devices``, and the 95 % band of the curve (delta method).
+
+        With ``runs``, the band in which the median of so many new runs is expected: a median varies
+        pi / 2 times as much as a mean.
+        """
         rates = self.law.rate_of(devices, *self.values)
         gradients = np.array(
             [
@@ -90,6 +96,8 @@ class Fit:
             ]
         )
         variances = np.einsum("ij,jk,ik->i", gradients, self.covariance, gradients)
+        if runs:
+            variances = variances + np.pi / 2 * self.variance / runs
         spread = np.exp(_quantile(self.freedom) * np.sqrt(np.maximum(variances, 0)))
         return rates, rates / spread, rates * spread
 
@@ -121,7 +129,7 @@ def fit(law: Law, devices: Values, rates: Values) -> Fit | None:
         law, values, np.maximum(values - reach, 0), values + reach, covariance, freedom,
         runs * np.log(max(residual / runs, _EXACT)) + 2 * unknowns
         + 2 * unknowns * (unknowns + 1) / (runs - unknowns - 1),
-        int(devices.max()),
+        int(devices.max()), residual / freedom,
     )  # fmt: skip
 
 
@@ -152,9 +160,10 @@ def _points(series: pd.DataFrame) -> tuple[Values, Values]:
 def law_table(runs: pd.DataFrame, found_laws: dict[tuple[object, ...], Fit]) -> pd.DataFrame:
     """One row a series of ``fits``: its parameters, and its largest count predicted from the rest.
 
-    ``predicted`` (with its band) and ``measured`` are samples a second at ``largest``; predicted is
-    missing where the law cannot be fitted without that point. ``most_useful`` is the device count
-    beyond which the USL expects the rate to fall, sqrt((1 - contention) / coherency).
+    ``predicted``, with the band in which the median of its runs is expected, and ``measured`` are
+    samples a second at ``largest``; predicted is missing where the law cannot be fitted without
+    that point. ``most_useful`` is the device count beyond which the USL expects the rate to fall,
+    sqrt((1 - contention) / coherency), where coherency is surely above zero.
     """
     rows = []
     for key, found in found_laws.items():
@@ -163,7 +172,10 @@ def law_table(runs: pd.DataFrame, found_laws: dict[tuple[object, ...], Fit]) -> 
         smaller = devices < found.largest
         without = fit(found.law, devices[smaller], rates[smaller])
         predicted = (
-            [float(value[0]) for value in without.rates(np.array([float(found.largest)]))]
+            [
+                float(value[0])
+                for value in without.rates(np.array([float(found.largest)]), int((~smaller).sum()))
+            ]
             if without
             else [np.nan] * 3
         )

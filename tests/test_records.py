@@ -150,6 +150,7 @@ def test_bad_files_are_named_and_left_out(tmp_path):
     (tmp_path / "gone" / ACCURACY_FILE).unlink()
     document = json.loads((tmp_path / "running" / RUN_FILE).read_text())
     (tmp_path / "running" / RUN_FILE).write_text(json.dumps(document | {"status": "running"}))
+    (tmp_path / "good" / "loop").symlink_to(tmp_path)
     results = read_results(tmp_path)
     assert len(results.throughput) == 3
     skipped = "\n".join(results.skipped)
@@ -166,6 +167,13 @@ def test_bad_files_are_named_and_left_out(tmp_path):
         ("stray/throughput.csv", "no run.json beside it"),
     ):
         assert re.search(f"/{name}: .*{reason}", skipped), skipped
+
+
+def test_a_sweep_that_is_a_link_is_read(tmp_path):
+    write_run(tmp_path / "scratch" / "run")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "sweep").symlink_to(tmp_path / "scratch")
+    assert len(read_results(tmp_path / "results").runs) == 1
 
 
 def test_repeats_are_claimed_once(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +69,15 @@ class _Found:
 def read_results(root: Path) -> Results:
     """Read every complete run below ``root``, whatever the folders' names."""
     failed: list[dict[str, Any]] = []
-    skipped = [f"{path}: there is no {RUN_FILE} beside it" for path in _strays(root)]
-    found = list(_complete_runs(root, failed, skipped))
+    skipped: list[str] = []
+    folders = []
+    for folder, files in _walk(root):
+        if RUN_FILE in files:
+            folders.append(folder)
+        else:
+            strays = sorted({THROUGHPUT_FILE, ACCURACY_FILE} & files)
+            skipped += [f"{folder / name}: there is no {RUN_FILE} beside it" for name in strays]
+    found = list(_complete_runs(folders, failed, skipped))
     try:
         # One parse for all files is several times as fast as one for each.
         tables = _parse(found)
@@ -79,18 +87,25 @@ def read_results(root: Path) -> Results:
     return Results(*tables, [run.document for run in found], failed, sorted(skipped))
 
 
-def _strays(root: Path) -> Iterator[Path]:
-    for name in (THROUGHPUT_FILE, ACCURACY_FILE):
-        yield from (p for p in root.rglob(name) if not (p.parent / RUN_FILE).exists())
+def _walk(root: Path) -> Iterator[tuple[Path, set[str]]]:
+    """Each folder below ``root`` once, through links too, and the names of its files."""
+    seen = set()
+    for place, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield Path(place), set(files)
 
 
 def _complete_runs(
-    root: Path, failed: list[dict[str, Any]], skipped: list[str]
+    folders: list[Path], failed: list[dict[str, Any]], skipped: list[str]
 ) -> Iterator[_Found]:
     """The runs that ended well; others go to ``failed`` or ``skipped``."""
     seen: dict[tuple[str, str], Path] = {}
-    for path in sorted(root.rglob(RUN_FILE)):
-        folder = path.parent
+    for folder in sorted(folders):
         try:
             document = read_document(folder)
             if document.get("status") != STATUS_COMPLETE:
