@@ -45,6 +45,7 @@ def measure(model_name: str, rounds: int, pair: str) -> None:
     from hpcbench.binding import bind_cores
     from hpcbench.config import RunConfig, schedule
     from hpcbench.datasets import DATASETS, synthetic
+    from hpcbench.frameworks import FRAMEWORKS
     from hpcbench.launch import detect
     from hpcbench.strategies import STRATEGIES, Strategy
 
@@ -55,12 +56,13 @@ def measure(model_name: str, rounds: int, pair: str) -> None:
     plan = schedule(config, launch.size, spec.train_samples)
     data = synthetic.arrays(spec, seed=0).first(6400)
     kind = STRATEGIES["mpi" if pair == "mpi4py" else "horovod"]
+    FRAMEWORKS["tensorflow"].prepare(1, 1, launch.local_rank)
     before = {thread.id for thread in psutil.Process().threads()}
     strategies: dict[str, Strategy] = {
-        f"{pair}, {exchange}": kind(launch, RANKS, 1, exchange) for exchange in kind.exchanges
+        f"{pair}, {exchange}": kind(launch, RANKS, exchange) for exchange in kind.exchanges
     }
     started = {thread.id for thread in psutil.Process().threads()} - before
-    alone = kind(launch, RANKS, 1, kind.exchanges[0])
+    alone = kind(launch, RANKS, kind.exchanges[0])
     alone.mean = list  # type: ignore[assignment, method-assign]
     strategies[f"{pair}, {ALONE}"] = alone
     turns: dict[str, Callable[[int], None]] = {

@@ -94,13 +94,13 @@ def harness(model_name: str, samples: int, precision: str) -> Iterator[float]:
 def measure(model_name: str, side: str) -> None:
     """One side's process: an epoch for each line on standard input, its us a sample printed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from hpcbench.devices import configure
+    from hpcbench.frameworks import FRAMEWORKS
 
     samples = SAMPLES[model_name.split("-", maxsplit=1)[0]]
     if side == FIT:
         epochs = keras_fit(model_name, samples)
     else:
-        configure(len(available_cores()))
+        FRAMEWORKS["tensorflow"].prepare(len(available_cores()), 1, 0)
         precision = "float32" if side == OURS else "mixed_bfloat16"
         epochs = harness(model_name, samples, precision)
     # What both sides show of their progress costs them time, but goes nowhere.

@@ -16,6 +16,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 AUGMENTATIONS = frozenset({"rotate", "scale", "shift", "noise"})
 
+DEFAULT_FRAMEWORK = "tensorflow"
 SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
 
@@ -26,6 +27,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     model: str = Field(SHORT_BENCHMARK_MODEL, description="model to train")
+    framework: str = Field(DEFAULT_FRAMEWORK, description="what trains it")
     dataset: str = Field("auto", description="data set; auto: MNIST, Fashion-MNIST or 5,000 digits")
     strategy: str = Field("auto", description="how devices exchange gradients")
     devices: int | None = Field(
@@ -50,6 +52,12 @@ class RunConfig(BaseModel):
     lr_scaling: Literal["none", "linear", "sqrt"] = Field(
         "none", description="learning rate times 1, the world size, or its square root"
     )
+    lr_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="learning rate times this after each epoch; default: the model's",
+    )
     warmup_epochs: float = Field(
         0.0, ge=0, description="epochs over which a scaled learning rate rises from the unscaled"
     )
@@ -68,7 +76,7 @@ class RunConfig(BaseModel):
         description="change training images at random: any of rotate, scale, shift and noise, "
         "joined by +",
     )
-    exchange: Literal["per-tensor", "grouped", "flat"] | None = Field(
+    exchange: Literal["per-tensor", "grouped", "flat", "buckets"] | None = Field(
         None, description="how gradients travel; default: the strategy's"
     )
     seed: int | None = Field(
@@ -165,6 +173,7 @@ class Schedule(BaseModel):
     learning_rate: float
     scaled_learning_rate: float
     momentum: float
+    lr_decay: float
     full_steps: int
     remainder: int
     interval_steps: int
@@ -215,6 +224,7 @@ def schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
         learning_rate=rate,
         scaled_learning_rate=rate * factor[config.lr_scaling],
         momentum=spec.momentum if config.momentum is None else config.momentum,
+        lr_decay=spec.lr_decay if config.lr_decay is None else config.lr_decay,
         full_steps=full_steps,
         remainder=remainder,
         interval_steps=min(config.interval_steps or math.ceil(full_steps / 10), full_steps),

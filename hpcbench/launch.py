@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,22 @@ class Launch:
 # Launcher, then its variables for rank, size, local rank and local size (None: not set by it).
 # horovodrun over MPI is seen as mpirun, which it calls; over Gloo it sets its own.
 LAUNCHERS = (
+    ("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     ("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
      "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
     ("horovodrun", "HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE"),
     ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", None),
     ("mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
 )  # fmt: skip
+# Below the ports that Linux hands out by itself.
+FIRST_PORT, PORTS = 20_000, 10_000
+# What all ranks of one launch have in common, and those of another have not.
+LAUNCH_NAMES = (
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "OMPI_MCA_ess_base_jobid",
+    "HOROVOD_GLOO_RENDEZVOUS_PORT",
+)
 
 
 def detect(environment: Mapping[str, str]) -> Launch:
@@ -38,6 +49,9 @@ def detect(environment: Mapping[str, str]) -> Launch:
     Raises ConfigError where a launcher's variables are set but are not numbers.
     """
     for launcher, rank, size, local_rank, local_size in LAUNCHERS:
+        # Scripts export RANK and WORLD_SIZE too; torchrun alone names its run.
+        if launcher == "torchrun" and "TORCHELASTIC_RUN_ID" not in environment:
+            continue
         if rank in environment and size in environment:
             try:
                 world = int(environment[size])
@@ -100,6 +114,12 @@ def rank_hosts(launch: Launch, environment: Mapping[str, str]) -> list[str]:
     if len(hosts) < launch.size:
         raise ConfigError(f"{launch.size} ranks were started, but only {len(hosts)} have a host")
     return hosts[: launch.size]
+
+
+def rendezvous_port(launch: Launch, environment: Mapping[str, str]) -> int:
+    """The first of ``launch.size`` ports: the same for all ranks, another for another launch."""
+    mark = "/".join(environment.get(name, "") for name in LAUNCH_NAMES).encode()
+    return FIRST_PORT + zlib.crc32(mark) % (PORTS - launch.size)
 
 
 def visible_gpus(environment: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy")
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "torch", "horovod", "mpi4py", "numpy")
 # Prefixes; "TF_" alone would take in another tool's variables, "OMPI_MCA_" the launcher's own.
 SETTINGS = (
     "HOROVOD_", "NCCL_", "OMP_", "KMP_", "UCX_", "XLA_", "CUDA_VISIBLE_DEVICES",
@@ -76,3 +76,14 @@ def cpu_name() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return os.uname().machine
+
+
+def cpu_share(cores_per_device: int, processes_per_core: int) -> str:
+    """The name of a CPU device of this process, as it stands in every row.
+
+    It says the share's size, since rates of shares of another size are not comparable.
+    """
+    share = f"{cores_per_device} core{'s' * (cores_per_device > 1)}"
+    if processes_per_core > 1:
+        share = f"1/{processes_per_core} core"
+    return f"{cpu_name()} ({share})"

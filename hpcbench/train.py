@@ -21,6 +21,7 @@ from hpcbench.config import (
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import Source, locate_for
 from hpcbench.errors import ConfigError, HpcbenchError
+from hpcbench.frameworks import FRAMEWORKS, check_framework
 from hpcbench.models import MODELS
 from hpcbench.records.writer import ensure_writable
 from hpcbench.strategies import STRATEGIES, Strategy, choose
@@ -28,7 +29,7 @@ from hpcbench.strategies import STRATEGIES, Strategy, choose
 
 @dataclass(frozen=True)
 class Checked:
-    """All that is known before TensorFlow loads."""
+    """All that is known before the framework loads."""
 
     config: RunConfig
     output: OutputConfig
@@ -48,6 +49,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[RunConfig, OutputC
     add_flags(
         parser, RunConfig,
         model="|".join(MODELS.names()),
+        framework="|".join(FRAMEWORKS.names()),
         dataset="auto|" + "|".join(DATASETS.names()),
         strategy="auto|" + "|".join(STRATEGIES.names()),
     )  # fmt: skip
@@ -60,8 +62,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[RunConfig, OutputC
 
 
 def check(config: RunConfig, output: OutputConfig) -> Checked:
-    """Everything that can be checked before TensorFlow loads; raises HpcbenchError."""
+    """Everything that can be checked before the framework loads; raises HpcbenchError."""
     model = MODELS[config.model]
+    check_framework(config).check(config, output)
     launch = launching.detect(os.environ)
     gpus = launching.visible_gpus(os.environ)
     strategy = choose(config, launch, gpus)
@@ -92,9 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"hpcbench: {error}", file=sys.stderr)
         return error.exit_status
     try:
-        # TensorFlow reads these as it loads, and its threads inherit the binding.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        os.environ["KERAS_BACKEND"] = "tensorflow"
+        # The framework's threads inherit the binding.
         cores = bind_cores(checked.launch, checked.config, checked.strategy.needs_launcher)
         from hpcbench.engine.session import run
 

@@ -49,7 +49,7 @@ def run(command: Sequence[str], **options: Any) -> Finished:
 
 def launcher(strategy: str, devices: int) -> list[str]:
     """What starts ``devices`` ranks here; a machine without MPI has Horovod's Gloo alone."""
-    if strategy not in ("horovod", "mpi", "multiworker"):
+    if strategy not in ("horovod", "mpi", "multiworker", "ddp"):
         return []
     if shutil.which("mpirun"):
         return ["mpirun", "-np", str(devices), "--bind-to", "none", "--oversubscribe"]

@@ -12,6 +12,7 @@ from hpcbench.config import RunConfig, schedule
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.engine.checkpoint import Progress
 from hpcbench.engine.training import Training
+from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.launch import detect
 from hpcbench.models import MODELS
 from hpcbench.records.schema import AccuracyRow
@@ -39,7 +40,9 @@ def learnable(spec: DatasetSpec) -> Arrays:
 
 name, devices = sys.argv[1], int(sys.argv[2])
 launch = detect(os.environ)
-strategy = STRATEGIES[name](launch, devices, 1, STRATEGIES[name].default_exchange() or "none")
+kind = STRATEGIES[name]
+FRAMEWORKS["tensorflow"].prepare(1, kind.replicas_of(devices), launch.local_rank)
+strategy = kind(launch, devices, kind.default_exchange() or "none")
 for model in MODELS:
     spec = DATASETS[model.datasets[0]]
     config = RunConfig(model=model.name, strategy=name, epochs=3, train_samples=TRAIN, batch=BATCH)

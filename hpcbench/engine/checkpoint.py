@@ -8,8 +8,9 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import tensorflow as tf
+from numpy.typing import NDArray
 
+from hpcbench.engine.backend import Backend
 from hpcbench.errors import DataError
 from hpcbench.records.writer import write_atomically
 
@@ -48,10 +49,10 @@ class Progress:
 _SCALARS = [field.name for field in fields(Progress) if field.name != "sums"]
 
 
-def save(path: Path, variables: Sequence[tf.Variable], progress: Progress) -> None:
-    """Write values and progress, whole or not at all; EnvironmentLacks on a full disk."""
+def save(path: Path, state: Sequence[NDArray[Any]], progress: Progress) -> None:
+    """Write state and progress, whole or not at all; EnvironmentLacks on a full disk."""
     content = io.BytesIO()
-    arrays = {f"variable_{i}": variable.numpy() for i, variable in enumerate(variables)}
+    arrays = {f"variable_{i}": value for i, value in enumerate(state)}
     np.savez(content, progress=np.array(progress.numbers()), **arrays)
     write_atomically(path, content.getvalue())
 
@@ -67,11 +68,11 @@ def read_progress(path: Path) -> Progress:
         ) from error
 
 
-def load(path: Path, variables: Sequence[tf.Variable]) -> None:
-    """Put the saved values into ``variables``; DataError if they do not fit."""
+def load(path: Path, backend: Backend) -> None:
+    """Put the saved state into ``backend``; DataError if it does not fit."""
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            for i, variable in enumerate(variables):
-                variable.assign(file[f"variable_{i}"])
+            names = [name for name in file.files if name.startswith("variable_")]
+            backend.restore([file[f"variable_{i}"] for i in range(len(names))])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(f"checkpoint {path} does not fit this run: {error}") from error

@@ -12,6 +12,7 @@ import psutil
 
 from hpcbench.binding import Cores
 from hpcbench.config import RunConfig
+from hpcbench.engine.backend import Backend
 from hpcbench.engine.checkpoint import CHECKPOINT_FILE, Progress, load, read_progress, save
 from hpcbench.engine.stop import StopSignal, gone
 from hpcbench.errors import (
@@ -23,7 +24,8 @@ from hpcbench.errors import (
     Preempted,
     Superseded,
 )
-from hpcbench.provenance import collect
+from hpcbench.frameworks import FRAMEWORKS, Framework
+from hpcbench.provenance import collect, cpu_share
 from hpcbench.records.ownership import OWNER_FILE, Owner, Ownership
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import AccuracyRow, Identity, ThroughputRow
@@ -44,7 +46,7 @@ def run(checked: "Checked", cores: Cores) -> None:
     try:
         session.train()
     except BaseException as error:
-        raised = translate(error)
+        raised = translate(error, session.framework)
         session.failed(raised)
         if raised is error:
             raise
@@ -65,9 +67,10 @@ class Session:
         self._board: Any = None
         self._peers: dict[int, int] = {}
         self._stop = StopSignal(self._terminated)
-        self._strategy: Strategy = checked.strategy(
-            checked.launch, checked.plan.world_size, cores.count, checked.config.exchange or "none"
-        )
+        devices, kind = checked.plan.world_size, checked.strategy
+        self.framework = FRAMEWORKS[checked.config.framework]
+        self.framework.prepare(cores.count, kind.replicas_of(devices), checked.launch.local_rank)
+        self._strategy: Strategy = kind(checked.launch, devices, checked.config.exchange or "none")
 
     @property
     def _folder(self) -> Path:
@@ -117,7 +120,7 @@ class Session:
             )  # fmt: skip
         rows = self._record(training, progress)
         if self._writer:
-            self._keep_model(training.model)
+            self._keep_model(training.backend)
         self._measure_beside(training)
         if self._writer:
             self._writer.complete()
@@ -149,7 +152,7 @@ class Session:
                     self._writer.accuracy(row)
                     bar.epoch(row)
                     if self._board:
-                        self._board.epoch(row, training.named_weights())
+                        self._board.epoch(row, training.backend.named_weights())
                     if self._settled.checkpoint:
                         self._save(training, now)
         except Preempted:
@@ -173,7 +176,7 @@ class Session:
 
         board = Board(self._folder)
         board.settings(self._settled.model_dump(mode="json"), self._settled.run_id)
-        board.graph(training.graph)
+        board.graph(training.backend.graph)
         return board
 
     def _profile(self, training: Any) -> None:
@@ -187,12 +190,12 @@ class Session:
     def _save(self, training: Any, progress: Progress) -> None:
         if self._ownership:
             with self._ownership.guard():
-                save(self._folder / CHECKPOINT_FILE, training.variables, progress)
+                save(self._folder / CHECKPOINT_FILE, training.backend.state(), progress)
 
-    def _keep_model(self, model: Any) -> None:
+    def _keep_model(self, backend: Backend) -> None:
         """The trained model where checkpoints were asked for; else not even a stop's checkpoint."""
         if self._settled.checkpoint:
-            model.save(self._folder / "model.keras")
+            backend.save_model(self._folder)
         else:
             (self._folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
@@ -221,17 +224,15 @@ class Session:
             return progress
         if self._strategy.rank == 0 and path.exists():
             progress = read_progress(path)
-            load(path, training.variables)
+            load(path, training.backend)
         row = progress.numbers()
         # All ranks tell as many numbers, whether they read the checkpoint or not.
         row += [0.0] * (training.progress_numbers - len(row))
         told = self._strategy.gather(row)[0].tolist()
-        training.share_state()
+        training.backend.share_state()
         return Progress.of(told)
 
     def _identity(self, seed: int, nodes: int) -> Identity:
-        from hpcbench.devices import device_kind
-
         config, plan, output = self._settled, self._checked.plan, self._checked.output
         spec = self._checked.source.spec
         return Identity(
@@ -239,11 +240,12 @@ class Session:
             sweep=output.sweep,
             model=config.model,
             dataset="synthetic" if config.input == "synthetic" else spec.title or spec.name,
-            framework="tensorflow",
+            framework=config.framework,
             strategy=config.strategy,
             devices=plan.world_size,
             nodes=nodes,
-            device_kind=device_kind(
+            device_kind=self.framework.gpu_name()
+            or cpu_share(
                 self._cores.count // self._strategy.replicas, self._cores.processes_per_core
             ),
             scaling=config.scaling,
@@ -258,20 +260,16 @@ class Session:
         )
 
     def _document(self, identity: Identity, training: Any, hosts: Sequence[str]) -> dict[str, Any]:
-        from hpcbench.engine.flops import training_flops
-
-        model = training.model
+        backend = training.backend
         return {
             "run_id": identity.run_id,
             "sweep": identity.sweep,
             "config": self._settled.model_dump(mode="json"),
             "schedule": self._checked.plan.model_dump(mode="json"),
             "data_files": [str(path) for path in self._checked.source.files],
-            "parameters": model.count_params(),
-            "trainable_parameters": sum(
-                w.value.shape.num_elements() for w in model.trainable_variables
-            ),
-            "flops_per_sample": training_flops(model),
+            "parameters": backend.parameters,
+            "trainable_parameters": backend.trainable_parameters,
+            "flops_per_sample": backend.flops_per_sample(),
             "hosts": list(hosts),
             "provenance": collect(),
         }
@@ -315,17 +313,18 @@ class Session:
             self._ownership.release()
 
 
-def translate(error: BaseException) -> BaseException:
-    """The harness' own error for what TensorFlow, Horovod or MPI raise."""
-    import tensorflow as tf
-
+def translate(error: BaseException, framework: Framework) -> BaseException:
+    """The harness' own error for what a framework, Horovod or MPI raise."""
+    if isinstance(error, HpcbenchError):
+        return error
+    known = framework.translate(error)
+    if known:
+        return known
     text = str(error).split("\n")[0][:300]
-    lost = tf.errors.UnavailableError | tf.errors.AbortedError | tf.errors.CancelledError
-    if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
+    if isinstance(error, MemoryError):
         return OutOfMemory(f"out of memory: {text}; lower --batch")
     marks = ("HorovodInternalError", "Horovod", "MPI_ERR", "NCCL", "Connection closed by peer")
-    by_text = not isinstance(error, HpcbenchError) and any(mark in repr(error) for mark in marks)
-    if by_text or isinstance(error, lost):
+    if any(mark in repr(error) for mark in marks):
         return CommunicationFailed(f"the exchange between ranks failed: {text}")
     return error
 

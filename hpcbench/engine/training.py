@@ -6,25 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
-from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.config import RunConfig, Schedule
 from hpcbench.datasets import Arrays, DatasetSpec
 from hpcbench.datasets.sharding import contiguous_share, epoch_order, full_steps, remainder_step
-from hpcbench.engine import optimizers
-from hpcbench.engine.augmentation import augmentation
 from hpcbench.engine.checkpoint import Progress
 from hpcbench.engine.clock import Clock, Timing
 from hpcbench.engine.learning_rate import rates
-from hpcbench.engine.loop import TrainingLoop
-from hpcbench.engine.objectives import OBJECTIVES
 from hpcbench.errors import Diverged, Preempted
-from hpcbench.models import MODELS, BuildContext
-from hpcbench.models.normalization import batch_normalization
+from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.records.schema import (
     PHASE_NO_EXCHANGE,
     PHASE_TRAIN,
@@ -68,73 +61,37 @@ class Training:
     ) -> None:
         self.config, self.plan, self.seed = config, plan, seed
         self.strategy = strategy
-        self._data = data
+        self._tested = len(data.test_targets)
         self._stop_requested = stop_requested
-        self._objective = OBJECTIVES[spec.task]
         self._clock = Clock(strategy.gather)
-        keras.utils.set_random_seed(seed)
-        keras.config.set_dtype_policy(config.precision)
-        with strategy.scope():
-            self.model = MODELS[config.model].build(
-                BuildContext(
-                    input_shape=spec.input_shape,
-                    outputs=spec.outputs,
-                    words=spec.words,
-                    seed=seed + 1_000_003 * strategy.rank,
-                    logits_dtype="float64" if config.precision == "float64" else "float32",
-                    batch_normalization=batch_normalization(config.batchnorm, strategy.mean),
-                )
-            )
-            weights = [variable.value for variable in self.model.trainable_variables]
-            self._optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
-        tracing = time.perf_counter()
-        self._loop = TrainingLoop(
-            self.model, self._optimizer, strategy, data, self._objective, plan.batch_per_device,
-            config.xla, config.input == "stream",
-            augmentation(config.augmentations) if config.augmentations else None, seed,
-        )  # fmt: skip
-        self._tracing_seconds = time.perf_counter() - tracing
-        slots = [slot for kind in self._optimizer.slots for slot in kind]
-        # The same on all ranks; the states of dropout's generators, (seed, counter), are not.
-        self._shared = [variable.value for variable in self.model.weights] + slots
-        self._generators = [
-            variable.value for variable in self.model.variables if variable.dtype == "uint32"
-        ]
-        # All that a checkpoint has to hold.
-        self.variables = self._shared + self._generators
-        strategy.broadcast(weights)
+        building = time.perf_counter()
+        self.backend = FRAMEWORKS[config.framework].backend(
+            config, plan, seed, spec, data, strategy
+        )
+        self._building_seconds = time.perf_counter() - building
 
     @property
     def progress_numbers(self) -> int:
         """How many numbers a progress in the midst of an epoch has."""
-        return len(Progress().numbers()) + 1 + self._objective.sums
-
-    def share_state(self) -> None:
-        """Take rank 0's state, keeping only this rank's own seeds of dropout."""
-        self.strategy.broadcast(self._shared)
-        for variable in self._generators:
-            seed, counter = variable.numpy()
-            told = self.strategy.gather([float(seed), float(counter)])
-            variable.assign(np.array([seed, told[0, 1]], np.uint32))
+        return len(Progress().numbers()) + 1 + self.backend.metric_sums
 
     def warm_up(self) -> float:
         """Compile and exchange once with every function, then undo what it changed.
 
-        Returns the seconds that tracing and this took.
+        Returns the seconds that building, tracing and this took.
         """
         start = time.perf_counter()
-        before = [variable.numpy() for variable in self.variables]
+        before = self.backend.state()
         order, rest = self._epoch_shares(0)
         rows = np.resize(order, (self.config.warmup_steps, *order.shape[1:]))
-        self._loop.steps(rows, self._scalars(0, len(rows)))
+        self.backend.steps(rows, self._rates(0, len(rows)))
         if rest:
-            self._loop.remainder(rest, self._scalars(0, 1), self.plan.remainder)
-        self._loop.average_batch_norm_state()
+            self.backend.remainder(rest, self._rates(0, 1), self.plan.remainder)
+        self.backend.average_batch_norm_state()
         self._evaluate()
-        for variable, value in zip(self.variables, before, strict=True):
-            variable.assign(value)
+        self.backend.restore(before)
         self.strategy.gather([0.0])
-        return self._tracing_seconds + time.perf_counter() - start
+        return self._building_seconds + time.perf_counter() - start
 
     def run(self, progress: Progress) -> Iterator[tuple[Row, Progress]]:
         """Train what ``progress`` leaves; yields each row as it is measured.
@@ -148,19 +105,18 @@ class Training:
                 yield row, progress
                 if stop:
                     # What rank 0 saves must hold for all.
-                    self._loop.average_batch_norm_state()
+                    self.backend.average_batch_norm_state()
                     raise Preempted(f"stopped by a signal after {progress.steps} steps")
-            self._loop.average_batch_norm_state()
+            self.backend.average_batch_norm_state()
             sums, test_sums = np.array(progress.sums), self._evaluate()
-            tested = len(self._data.test_targets)
             evaluation = AccuracyRow(
                 epoch=progress.epochs + 1,
                 learning_rate=float(self._rates(progress.steps - 1, 1)[0]),
                 train_loss=sums[0] / self.plan.samples,
-                train_metric=self._objective.value(sums[1:], self.plan.samples),
-                test_loss=test_sums[0] / tested,
-                test_metric=self._objective.value(test_sums[1:], tested),
-                metric=self._objective.metric,
+                train_metric=self.backend.metric_value(sums[1:], self.plan.samples),
+                test_loss=test_sums[0] / self._tested,
+                test_metric=self.backend.metric_value(test_sums[1:], self._tested),
+                metric=self.backend.metric,
                 train_seconds=progress.epoch_seconds,
                 elapsed_seconds=progress.elapsed_seconds,
             )
@@ -173,18 +129,10 @@ class Training:
             )
             yield evaluation, progress
 
-    @property
-    def graph(self) -> Any:
-        """The graph of the training loop, for TensorBoard."""
-        return self._loop.graph
-
-    def named_weights(self) -> list[tuple[str, NDArray[Any]]]:
-        return [(weight.path, weight.value.numpy()) for weight in self.model.trainable_variables]
-
     def unmeasured_steps(self) -> None:
         """A few steps more, for a profile; the weights go on, so they are to be kept before."""
         order, _ = self._epoch_shares(0)
-        self._loop.steps(order[:PROFILED_STEPS], self._scalars(0, len(order[:PROFILED_STEPS])))
+        self.backend.steps(order[:PROFILED_STEPS], self._rates(0, len(order[:PROFILED_STEPS])))
 
     def without_exchange(self, count: int) -> Iterator[ThroughputRow]:
         """Time ``count`` intervals of steps in which no gradients are exchanged.
@@ -193,10 +141,10 @@ class Training:
         """
         steps = self.plan.interval_steps
         order, _ = self._epoch_shares(0)
-        rows, scalars = np.resize(order, (steps, *order.shape[1:])), self._scalars(0, steps)
+        rows, rates_of_rows = np.resize(order, (steps, *order.shape[1:])), self._rates(0, steps)
 
         def work() -> list[float]:
-            self._loop.steps_without_exchange(rows, scalars)
+            self.backend.steps_without_exchange(rows, rates_of_rows)
             return []
 
         work()
@@ -239,14 +187,15 @@ class Training:
     def _work(
         self, epoch_shares: "EpochShares", first: int, steps: int, with_rest: bool, step: int
     ) -> list[float]:
-        """One interval: the loop's sums, and whether to stop after it."""
+        """One interval: its sums, and whether to stop after it."""
         # Drawing the epoch's order is part of training, so it is on the first interval's clock.
         order, rest = epoch_shares.get()
-        sums = self._loop.steps(order[first : first + steps], self._scalars(step, steps), step)
+        sums = self.backend.steps(order[first : first + steps], self._rates(step, steps), step)
         if with_rest:
-            scalars = self._scalars(step + steps, 1)
             last = step + steps
-            sums = sums + self._loop.remainder(rest, scalars, self.plan.remainder, last)
+            sums = sums + self.backend.remainder(
+                rest, self._rates(last, 1), self.plan.remainder, last
+            )
         return [*sums, float(self._stop_requested())]
 
     def _epoch_shares(self, epoch: int) -> Shares:
@@ -259,16 +208,16 @@ class Training:
     def _rates(self, first_step: int, steps: int) -> NDArray[np.float64]:
         warmup = self.config.warmup_epochs * self.plan.steps_per_epoch
         plan = self.plan
-        return rates(plan.learning_rate, plan.scaled_learning_rate, warmup, first_step, steps)
-
-    def _scalars(self, first_step: int, steps: int) -> NDArray[np.float32]:
-        return self._optimizer.scalars(first_step, self._rates(first_step, steps))
+        return rates(
+            plan.learning_rate, plan.scaled_learning_rate, warmup, first_step, steps,
+            plan.lr_decay, plan.steps_per_epoch,
+        )  # fmt: skip
 
     def _evaluate(self) -> NDArray[np.float64]:
-        """The loop's sums over all test samples, each once over all processes."""
+        """The sums over all test samples, each once over all processes."""
         strategy = self.strategy
-        share = contiguous_share(len(self._data.test_targets), strategy.processes, strategy.rank)
-        return np.asarray(strategy.gather(self._loop.evaluate(*share).tolist()).sum(axis=0))
+        share = contiguous_share(self._tested, strategy.processes, strategy.rank)
+        return np.asarray(strategy.gather(self.backend.evaluate(*share).tolist()).sum(axis=0))
 
 
 def _row(phase: str, interval: int, steps: int, samples: int, timing: Timing) -> ThroughputRow:

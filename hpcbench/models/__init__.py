@@ -11,6 +11,7 @@ from hpcbench.registry import Registry
 
 if TYPE_CHECKING:
     import keras
+    import torch
 
     from hpcbench.models.normalization import BatchNormalizationFactory
 
@@ -50,7 +51,8 @@ class ModelSpec:
 
     It takes data sets of one ``kind``; ``datasets`` are those that ``auto`` looks for, in this
     order. ``parameters`` and ``trainable_parameters`` are counts for the first of them.
-    ``workshop`` holds what the workshop printed of it, if it did.
+    ``lr_decay`` multiplies the learning rate after each epoch. ``workshop`` holds what the workshop
+    printed of it, if it did; ``build_torch`` makes the same network for PyTorch.
     """
 
     name: str
@@ -65,6 +67,13 @@ class ModelSpec:
     workshop: "Workshop | None" = None
     kind: str = "images"
     datasets: tuple[str, ...] = ("mnist", "fashion-mnist", "mnist-5k")
+    lr_decay: float = 1.0
+    build_torch: "Callable[[tuple[int, ...], int], torch.nn.Module] | None" = None
+
+    @property
+    def frameworks(self) -> tuple[str, ...]:
+        """The frameworks that the model is written for."""
+        return ("tensorflow", "torch") if self.build_torch else ("tensorflow",)
 
 
 MODELS: Registry[ModelSpec] = Registry("model", __name__)

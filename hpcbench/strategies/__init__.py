@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError
+from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.launch import Launch
 from hpcbench.registry import Registry
 
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 class Strategy(ABC):
     """A way to train on several devices at once.
 
-    A strategy is made after the process was bound to its cores and before TensorFlow
-    initializes; making it connects the ranks. ``rank`` and ``processes`` count processes;
+    A strategy is made when the framework has this process' devices but has not used them yet;
+    making it connects the ranks. ``rank`` and ``processes`` count processes;
     ``world_size`` counts devices; this process drives ``replicas`` of them, the first of which
     is device ``first_device``.
     """
 
     name: ClassVar[str]
+    # The frameworks that it can train under.
+    frameworks: ClassVar[tuple[str, ...]] = ("tensorflow",)
     # Ways to exchange gradients, the default first.
     exchanges: ClassVar[tuple[str, ...]] = ()
     # Whether the ranks are processes that a launcher starts.
@@ -44,6 +47,12 @@ class Strategy(ABC):
         Raises ConfigError where launcher and flags contradict each other, EnvironmentLacks
         where there are not devices enough.
         """
+        if config.framework not in cls.frameworks:
+            known = [kind.name for kind in STRATEGIES if config.framework in kind.frameworks]
+            raise ConfigError(
+                f"strategy {cls.name} is not for framework {config.framework}, which has "
+                f"{', '.join(known)}"
+            )
         if config.exchange and config.exchange not in cls.exchanges:
             raise ConfigError(
                 f"strategy {cls.name} has no exchange {config.exchange!r}; "
@@ -72,8 +81,13 @@ class Strategy(ABC):
         return cls.needs_launcher or devices <= devices_per_node
 
     @abstractmethod
-    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
-        """Connect the ranks and configure devices; ``cores`` is CPU cores of this process."""
+    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
+        """Connect the ranks."""
+
+    @classmethod
+    def replicas_of(cls, devices: int) -> int:
+        """How many of ``devices`` one process drives."""
+        return 1 if cls.needs_launcher else devices
 
     @property
     def first_device(self) -> int:
@@ -113,10 +127,12 @@ STRATEGIES: Registry[type[Strategy]] = Registry("strategy", __name__)
 
 
 def choose(config: RunConfig, launch: Launch, gpus: int) -> type[Strategy]:
-    """The strategy asked for; ``auto`` is Horovod where a launcher started several processes,
-    mirrored where one process sees several devices, single otherwise."""
+    """The strategy asked for; ``auto`` is Horovod (or DDP) where a launcher started several
+    processes, mirrored where one process sees several devices, single otherwise."""
     if config.strategy != "auto":
         return STRATEGIES[config.strategy]
+    framework = FRAMEWORKS[config.framework]
     if launch.size > 1:
-        return STRATEGIES["horovod"]
-    return STRATEGIES["mirrored" if gpus > 1 or (config.devices or 1) > 1 else "single"]
+        return STRATEGIES[framework.over_processes]
+    several = gpus > 1 or (config.devices or 1) > 1
+    return STRATEGIES[framework.over_devices if several else "single"]

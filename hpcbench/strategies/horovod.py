@@ -25,9 +25,7 @@ class Horovod(Strategy):
     exchanges = ("flat", "grouped", "per-tensor")
     needs_launcher = True
 
-    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
-        from hpcbench.devices import configure, pin_gpu
-
+    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         try:
             import horovod.tensorflow as hvd
         except ImportError as error:
@@ -35,8 +33,6 @@ class Horovod(Strategy):
                 f"strategy horovod needs Horovod, which does not load here ({error}); "
                 f"run make setup, or choose --strategy mpi"
             ) from error
-        configure(cores)
-        pin_gpu(launch.local_rank)
         hvd.init()
         if hvd.size() != launch.size:
             raise EnvironmentLacks(

@@ -34,12 +34,9 @@ class Mirrored(Strategy):
             )
         return devices
 
-    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
+    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         import tensorflow as tf
 
-        from hpcbench.devices import configure
-
-        configure(cores, replicas=devices)
         self.world_size = self.replicas = devices
         self._flat = exchange == "flat"
         gpus = tf.config.list_physical_devices("GPU")

@@ -24,7 +24,7 @@ class Mpi(Strategy):
     exchanges = ("flat",)
     needs_launcher = True
 
-    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
+    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
@@ -32,10 +32,6 @@ class Mpi(Strategy):
                 f"strategy mpi needs an MPI library, which does not load here ({error}); "
                 f"install one (Debian: apt-get install openmpi-bin libopenmpi-dev)"
             ) from error
-        from hpcbench.devices import configure, pin_gpu
-
-        configure(cores)
-        pin_gpu(launch.local_rank)
         self._comm = MPI.COMM_WORLD
         if self._comm.size != launch.size:
             raise EnvironmentLacks(

@@ -6,7 +6,6 @@ Launched like Horovod, by srun, mpirun or horovodrun. TensorFlow's workers find 
 
 import json
 import os
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -15,22 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.errors import ConfigError
-from hpcbench.launch import Launch, rank_hosts
+from hpcbench.launch import Launch, rank_hosts, rendezvous_port
 from hpcbench.strategies import STRATEGIES, Strategy
 from hpcbench.strategies.buffers import all_reduce_mean
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-# Below the ports that Linux hands out by itself.
-FIRST_PORT, PORTS = 20_000, 10_000
-# What all ranks of one launch have in common, and those of another have not.
-LAUNCH_NAMES = (
-    "SLURM_JOB_ID",
-    "SLURM_STEP_ID",
-    "OMPI_MCA_ess_base_jobid",
-    "HOROVOD_GLOO_RENDEZVOUS_PORT",
-)
 
 
 def tf_config(launch: Launch, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -38,8 +27,7 @@ def tf_config(launch: Launch, environment: Mapping[str, str]) -> dict[str, Any]:
 
     Raises ConfigError where the ranks' hosts cannot be known.
     """
-    mark = "/".join(environment.get(name, "") for name in LAUNCH_NAMES).encode()
-    first = FIRST_PORT + zlib.crc32(mark) % (PORTS - launch.size)
+    first = rendezvous_port(launch, environment)
     hosts = rank_hosts(launch, environment)
     return {
         "cluster": {"worker": [f"{host}:{first + rank}" for rank, host in enumerate(hosts)]},
@@ -53,13 +41,9 @@ class MultiWorker(Strategy):
     exchanges = ("flat", "grouped")
     needs_launcher = True
 
-    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
+    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         import tensorflow as tf
 
-        from hpcbench.devices import configure, pin_gpu
-
-        configure(cores)
-        pin_gpu(launch.local_rank)
         if "TF_CONFIG" not in os.environ:
             os.environ["TF_CONFIG"] = json.dumps(tf_config(launch, os.environ))
         try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @STRATEGIES.register("single")
 class Single(Strategy):
     name = "single"
+    frameworks = ("tensorflow", "torch")
 
     @classmethod
     def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
@@ -32,11 +33,8 @@ class Single(Strategy):
     def fits(cls, devices: int, devices_per_node: int) -> bool:
         return devices == 1
 
-    def __init__(self, launch: Launch, devices: int, cores: int, exchange: str) -> None:
-        from hpcbench.devices import configure, pin_gpu
-
-        configure(cores)
-        pin_gpu(0)
+    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
+        """Nothing to connect."""
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
         return list(tensors)

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hpcbench.config import NAME_PATTERN, RunConfig, parse, schedule
+from hpcbench.config import DEFAULT_FRAMEWORK, NAME_PATTERN, RunConfig, parse, schedule
 from hpcbench.datasets.sources import locate_for
 from hpcbench.errors import ConfigError
+from hpcbench.frameworks import check_framework
 from hpcbench.models import MODELS
 from hpcbench.strategies import STRATEGIES
 
@@ -133,9 +134,14 @@ def plan(
                 continue
             values |= {"repeat": repeat}
             values.setdefault("exchange", kind.default_exchange())
+            framework = values.get("framework", DEFAULT_FRAMEWORK)
+            if framework not in kind.frameworks:
+                left_out[f"{kind.name} with {framework}: it is for {kind.frameworks[0]}"] = None
+                continue
             if machine.cores_per_device:
                 values.setdefault("cores_per_device", machine.cores_per_device)
             config: RunConfig = parse(RunConfig, values)
+            check_framework(config)
             source = find(config.model, config.dataset)
             config = config.model_copy(update={"dataset": source.spec.name})
             schedule(config, count, source.train_samples)

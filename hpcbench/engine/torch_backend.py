@@ -1,0 +1,208 @@
+"""PyTorch's side of training: a module in an ordinary loop, its data resident on the device.
+
+Steps are issued one by one from Python, as PyTorch's users do; the losses stay on the device until
+an interval ends.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.flop_counter import FlopCounterMode
+
+from hpcbench.config import RunConfig, Schedule
+from hpcbench.datasets import Arrays, DatasetSpec
+from hpcbench.engine.backend import Backend, Sums
+from hpcbench.models import MODELS
+from hpcbench.records.schema import ACCURACY
+from hpcbench.strategies import Strategy
+
+EVALUATION_BATCH = 1000
+# Keras' constants where the two frameworks' differ, so that both do the same computation.
+EPSILON, RHO = 1e-7, 0.95
+
+
+class TorchBackend(Backend):
+    """Classification of images, by cross-entropy."""
+
+    metric, metric_sums = ACCURACY, 1
+
+    def __init__(
+        self,
+        config: RunConfig,
+        plan: Schedule,
+        seed: int,
+        spec: DatasetSpec,
+        data: Arrays,
+        strategy: Strategy,
+    ) -> None:
+        build = MODELS[config.model].build_torch
+        if build is None:
+            raise ValueError(f"{config.model} is not written for PyTorch")
+        self._strategy, self._plan, self._seed = strategy, plan, seed
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._dtype = torch.float64 if config.precision == "float64" else torch.float32
+        torch.manual_seed(seed)
+        self.model = build(spec.input_shape, spec.outputs).to(self._device, self._dtype)
+        self._parallel: Any = self.model
+        if strategy.needs_launcher:
+            self._parallel = DistributedDataParallel(self.model)
+        self._data = data
+        self._targets = torch.from_numpy(data.train_targets.astype(np.int64))
+        self._inputs = torch.from_numpy(data.train_inputs)
+        if config.input != "stream":
+            self._targets = self._targets.to(self._device)
+            self._inputs = self._inputs.to(self._device)
+        weights = list(self.model.parameters())
+        self._optimizer = make_optimizer(plan, weights)
+        self.parameters = sum(weight.numel() for weight in weights)
+        self.trainable_parameters = sum(w.numel() for w in weights if w.requires_grad)
+        self._shared = [*self.model.state_dict().values(), *self._slots(weights)]
+        self._input_shape = spec.input_shape
+
+    def _slots(self, weights: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
+        """The optimizer's tensors, made and set to zero, so that they can be kept and shared."""
+        self._set_rate(0.0)
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        self._optimizer.step()
+        slots = [
+            value
+            for weight in weights
+            for _, value in sorted(self._optimizer.state[weight].items())
+            if isinstance(value, torch.Tensor)
+        ]
+        for slot in slots:
+            slot.zero_()
+        return slots
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def metric_value(self, sums: Sums, samples: int) -> float:
+        return float(sums[0] / samples)
+
+    def steps(
+        self, order: NDArray[np.int32], rates: NDArray[np.float64], first_step: int = 0
+    ) -> Sums:
+        self._seed_dropout(first_step)
+        self._parallel.train()
+        batches = torch.from_numpy(order[:, 0].astype(np.int64)).to(self._inputs.device)
+        total = torch.zeros(2, dtype=torch.float64, device=self._device)
+        for chosen, rate in zip(batches, rates.tolist(), strict=True):
+            total += self._step(chosen, rate, 1 / len(chosen))
+        return _numbers(total)
+
+    def steps_without_exchange(self, order: NDArray[np.int32], rates: NDArray[np.float64]) -> None:
+        with self._parallel.no_sync() if self._strategy.needs_launcher else nullcontext():
+            self.steps(order, rates)
+
+    def remainder(
+        self,
+        shares: Sequence[NDArray[np.int32]],
+        rates: NDArray[np.float64],
+        total: int,
+        step: int = 0,
+    ) -> Sums:
+        self._seed_dropout(step)
+        self._parallel.train()
+        share = shares[0].astype(np.int64)
+        counted = float(len(share) > 0)
+        chosen = torch.from_numpy(share if counted else np.zeros(1, np.int64))
+        weight = counted * self._strategy.world_size / total
+        sums = self._step(chosen.to(self._inputs.device), float(rates[0]), weight)
+        return _numbers(sums * counted)
+
+    def _step(self, chosen: torch.Tensor, rate: float, per_sample: float) -> torch.Tensor:
+        """One update with the gradients of sum(losses * per_sample); the sums."""
+        targets = self._targets[chosen].to(self._device)
+        outputs = self._parallel(self._prepared(self._inputs[chosen]))
+        losses = cross_entropy(outputs, targets, reduction="none")
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses.sum() * per_sample)
+        self._set_rate(rate)
+        self._optimizer.step()
+        return _sums(losses.detach(), outputs.detach(), targets)
+
+    def _prepared(self, images: torch.Tensor) -> torch.Tensor:
+        """Bytes (n, height, width, channels) as numbers in [0, 1], channels first."""
+        channels_first = images.to(self._device).permute(0, 3, 1, 2).contiguous()
+        return channels_first.to(self._dtype) / 255
+
+    def _seed_dropout(self, step: int) -> None:
+        """The masks follow from seed, rank and step, so a resumed run draws the same ones."""
+        torch.manual_seed(self._seed + 1_000_003 * (self._strategy.rank + 1) + 7919 * step)
+
+    def evaluate(self, start: int, stop: int) -> Sums:
+        self._parallel.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self._device)
+        with torch.no_grad():
+            for first in range(start, stop, EVALUATION_BATCH):
+                last = min(first + EVALUATION_BATCH, stop)
+                targets = torch.from_numpy(self._data.test_targets[first:last].astype(np.int64))
+                targets = targets.to(self._device)
+                images = torch.from_numpy(self._data.test_inputs[first:last])
+                outputs = self.model(self._prepared(images))
+                losses = cross_entropy(outputs, targets, reduction="none")
+                total += _sums(losses, outputs, targets)
+        return _numbers(total)
+
+    def state(self) -> list[NDArray[Any]]:
+        return [tensor.detach().cpu().numpy().copy() for tensor in self._shared]
+
+    def restore(self, state: Sequence[NDArray[Any]]) -> None:
+        for tensor, value in zip(self._shared, state, strict=True):
+            if tensor.shape != value.shape:
+                raise ValueError(f"shape {value.shape} where {tuple(tensor.shape)} is expected")
+            tensor.copy_(torch.from_numpy(value))
+
+    def share_state(self) -> None:
+        self._strategy.broadcast(self._shared)
+
+    def flops_per_sample(self) -> int:
+        return training_flops(self.model, self._input_shape)
+
+    def named_weights(self) -> list[tuple[str, NDArray[Any]]]:
+        return [
+            (name, weight.detach().cpu().numpy()) for name, weight in self.model.named_parameters()
+        ]
+
+    def save_model(self, folder: Path) -> None:
+        torch.save(self.model.state_dict(), folder / "model.pt")
+
+
+def training_flops(model: torch.nn.Module, input_shape: Sequence[int]) -> int:
+    """Operations of one sample's training step: the backward pass does twice the forward's."""
+    height, width, channels = input_shape
+    like = next(model.parameters())
+    counter = FlopCounterMode(display=False)
+    model.eval()
+    with counter, torch.no_grad():
+        model(torch.zeros((1, channels, height, width), dtype=like.dtype, device=like.device))
+    return 3 * counter.get_total_flops()
+
+
+def make_optimizer(plan: Schedule, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of ``plan``, with Keras' constants."""
+    rate = plan.scaled_learning_rate
+    if plan.optimizer == "sgd":
+        return torch.optim.SGD(weights, rate, plan.momentum)
+    if plan.optimizer == "adam":
+        return torch.optim.Adam(weights, rate, eps=EPSILON)
+    return torch.optim.Adadelta(weights, rate, rho=RHO, eps=EPSILON)
+
+
+def _sums(losses: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    right = (outputs.argmax(1) == targets).sum()
+    return torch.stack([losses.sum().double(), right.double()])
+
+
+def _numbers(sums: torch.Tensor) -> Sums:
+    return np.asarray(sums.cpu().numpy(), np.float64)

@@ -1,0 +1,72 @@
+"""PyTorch's DistributedDataParallel: one process a device, by NCCL on GPUs and Gloo on CPUs.
+
+Started by torchrun, mpirun or srun. DDP exchanges gradients while the backward pass goes on, in
+buckets of its own choice.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.errors import ConfigError
+from hpcbench.launch import Launch, rank_hosts, rendezvous_port
+from hpcbench.strategies import STRATEGIES, Strategy
+
+# Ranks that do not come, or do not answer, within this time are taken for dead.
+PATIENCE = timedelta(minutes=5)
+
+
+@STRATEGIES.register("ddp")
+class Ddp(Strategy):
+    name = "ddp"
+    frameworks = ("torch",)
+    exchanges = ("buckets",)
+    needs_launcher = True
+
+    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
+        import os
+
+        import torch
+        from torch import distributed
+
+        if launch.launcher == "torchrun":
+            where = "env://"
+        else:
+            host = rank_hosts(launch, os.environ)[0]
+            where = f"tcp://{host}:{rendezvous_port(launch, os.environ)}"
+        try:
+            distributed.init_process_group(
+                "nccl" if torch.cuda.is_available() else "gloo", init_method=where,
+                rank=launch.rank, world_size=launch.size, timeout=PATIENCE,
+            )  # fmt: skip
+        except ValueError as error:
+            raise ConfigError(f"PyTorch's ranks do not find each other: {error}") from error
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.rank, self.processes = launch.rank, launch.size
+        self.world_size = self.processes
+
+    def mean(self, tensors: Sequence[Any]) -> list[Any]:
+        from torch import distributed
+
+        for tensor in tensors:
+            distributed.all_reduce(tensor)
+            tensor.div_(self.processes)
+        return list(tensors)
+
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        import torch
+        from torch import distributed
+
+        mine = torch.tensor(list(values), dtype=torch.float64, device=self._device)
+        rows = [torch.empty_like(mine) for _ in range(self.processes)]
+        distributed.all_gather(rows, mine)
+        return np.stack([row.cpu().numpy() for row in rows])
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        from torch import distributed
+
+        for tensor in variables:
+            distributed.broadcast(tensor, src=0)

@@ -1,0 +1,189 @@
+"""PyTorch beside TensorFlow: the same network, the same optimizers, real ranks under DDP."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import launcher, only_run, run
+
+from hpcbench.config import RunConfig, schedule
+from hpcbench.errors import ConfigError
+from hpcbench.models import MODELS, BuildContext
+from hpcbench.records.reader import read_results
+from hpcbench.sweeps.plan import Machine, SweepFile, plan
+
+torch = pytest.importorskip("torch", reason="PyTorch is an optional extra")
+
+TORCH_WEIGHTS = Path(__file__).parent / "torch_weights.py"
+SHAPE = (28, 28, 1)
+FLAGS = ("--framework=torch", "--model=cnn-pytorch")
+
+
+def both_networks():
+    """The network in Keras and in PyTorch, with the same weights."""
+    keras = pytest.importorskip("keras")
+    spec = MODELS["cnn-pytorch"]
+    theirs = spec.build_torch(SHAPE, 10)
+    ours = spec.build(BuildContext(SHAPE, 10, 0, "float32", keras.layers.BatchNormalization))
+    weights = [weight.detach().numpy() for weight in theirs.parameters()]
+    # Convolutions are (out, in, height, width) there and (height, width, in, out) here.
+    for place in (0, 2):
+        weights[place] = weights[place].transpose(2, 3, 1, 0)
+    # What goes into the first dense layer is flattened channels first there, last here.
+    dense = weights[4].reshape(128, 64, 12, 12).transpose(2, 3, 1, 0)
+    weights[4], weights[6] = dense.reshape(9216, 128), weights[6].T
+    ours.set_weights(weights)
+    return ours, theirs
+
+
+def test_both_frameworks_compute_the_same():
+    from hpcbench.engine.flops import training_flops
+    from hpcbench.engine.torch_backend import training_flops as torch_flops
+
+    ours, theirs = both_networks()
+    images = np.random.default_rng(0).random((8, *SHAPE), np.float32)
+    theirs.eval()
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+    assert np.abs(ours(images, training=False).numpy() - expected).max() < 1e-5
+    count = sum(weight.numel() for weight in theirs.parameters())
+    assert count == ours.count_params() == MODELS["cnn-pytorch"].parameters
+    assert torch_flops(theirs, SHAPE) == training_flops(ours)
+
+
+def test_first_weights_are_drawn_alike():
+    ours, _ = both_networks()
+    keras_fresh = MODELS["cnn-pytorch"].build(
+        BuildContext(SHAPE, 10, 0, "float32", lambda: None)  # it has no normalization
+    )
+    shapes = zip(keras_fresh.get_weights(), ours.get_weights(), strict=True)
+    for drawn, like in shapes:
+        bound = np.abs(like).max()
+        assert np.abs(drawn).max() == pytest.approx(bound, rel=0.35)
+        assert drawn.std() == pytest.approx(like.std(), rel=0.35)
+
+
+@pytest.mark.parametrize("name", ["adadelta", "adam", "sgd"])
+def test_optimizers_are_those_of_the_other_framework(name):
+    import tensorflow as tf
+
+    from hpcbench.engine import optimizers
+    from hpcbench.engine.torch_backend import make_optimizer
+
+    generator = np.random.default_rng(0)
+    start = generator.normal(size=(5, 3)).astype(np.float32)
+    rate = 0.1
+    planned = schedule(
+        RunConfig(model="cnn-pytorch", optimizer=name, learning_rate=rate, momentum=0.9), 1, 1000
+    )
+    weight = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    theirs = make_optimizer(planned, [weight])
+    variable = tf.Variable(start)
+    ours = optimizers.make(name, [variable], planned.momentum)
+    scalars = ours.scalars(0, np.full(20, rate))
+    for row in scalars:
+        gradient = generator.normal(size=start.shape).astype(np.float32)
+        weight.grad = torch.from_numpy(gradient)
+        theirs.step()
+        ours.update(tf.constant(row), [tf.constant(gradient)])
+    assert np.abs(variable.numpy() - weight.detach().numpy()).max() < 1e-5
+
+
+def test_one_device_with_32_is_two_with_16(tmp_path):
+    """A remainder of 5 samples makes the last step one of unequal shares."""
+    for ranks in (1, 2):
+        (tmp_path / str(ranks)).mkdir()
+        command = [*(launcher("ddp", ranks) if ranks > 1 else []), sys.executable, TORCH_WEIGHTS]
+        done = run([*command, tmp_path / str(ranks)])
+        assert done.status == 0, done.errors
+    with np.load(tmp_path / "1" / "rank0.npz") as alone:
+        first, second = (np.load(tmp_path / "2" / f"rank{rank}.npz") for rank in (0, 1))
+        for name in alone.files:
+            assert np.array_equal(first[name], second[name])
+            assert np.abs(alone[name] - first[name]).max() < 1e-9
+
+
+def test_torchrun_starts_two_ranks_that_learn(results):
+    done = run([
+        Path(sys.executable).parent / "torchrun", "--nproc-per-node=2", "-m", "hpcbench.train",
+        f"--results={results}", *FLAGS, "--train-samples=3000", "--epochs=2", "--checkpoint",
+    ])  # fmt: skip
+    assert done.status == 0, done.errors
+    folder, document = only_run(results)
+    assert (folder / "model.pt").exists()
+    assert document["provenance"]["packages"]["torch"] == torch.__version__
+    read = read_results(results)
+    assert set(read.accuracy["framework"]) == {"torch"}
+    assert set(read.accuracy["strategy"]) == {"ddp"}
+    losses = read.accuracy["train_loss"].tolist()
+    assert losses[1] < losses[0]
+    # The network's rate is multiplied by 0.7 after each epoch.
+    assert read.accuracy["learning_rate"].tolist() == [1.0, pytest.approx(0.7)]
+    assert {"train", "no_exchange"} == set(read.throughput["phase"])
+
+
+def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path):
+    from hpcbench.datasets import DATASETS, synthetic
+    from hpcbench.engine.torch_backend import TorchBackend
+    from hpcbench.launch import Launch
+    from hpcbench.strategies.single import Single
+
+    spec, config = DATASETS["mnist"], RunConfig(model="cnn-pytorch", framework="torch", batch=16)
+    data = synthetic.arrays(spec, seed=0).first(200)
+    strategy = Single(Launch("none"), 1, "none")
+
+    def backend():
+        planned = schedule(config, 1, 200)
+        return TorchBackend(config, planned, 0, spec, data, strategy)
+
+    order = np.random.default_rng(0).integers(0, 200, (6, 1, 16), np.int32)
+    through, first, second = backend(), backend(), backend()
+    through.steps(order[:3], np.full(3, 0.5))
+    through.steps(order[3:], np.full(3, 0.5), 3)
+    first.steps(order[:3], np.full(3, 0.5))
+    second.restore(first.state())
+    second.steps(order[3:], np.full(3, 0.5), 3)
+    for a, b in zip(through.state(), second.state(), strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(ValueError, match=r"shape|longer|shorter"):
+        second.restore(first.state()[::-1])
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--framework=torch", "--model=fc-64"], "is not written for torch; choose from cnn-py"),
+        (["--framework=toch"], "did you mean 'torch'"),
+        ([*FLAGS, "--xla"], "--xla is not there for framework torch"),
+        ([*FLAGS, "--strategy=horovod"], "not for framework torch, which has ddp, single"),
+        (["--model=cnn-pytorch", "--strategy=ddp"], "not for framework tensorflow"),
+    ],
+)
+def test_what_does_not_fit_is_refused(results, flags, says):
+    done = run([sys.executable, "-m", "hpcbench.train", f"--results={results}", *flags])
+    assert done.status == 2
+    assert says in done.errors
+
+
+def test_without_pytorch_one_sentence_says_what_to_install(results):
+    code = "import sys; sys.modules['torch'] = None; from hpcbench.train import main; main()"
+    done = run([sys.executable, "-c", f"{code.replace('main()', 'sys.exit(main(sys.argv[1:]))')}",
+                *FLAGS, f"--results={results}"])  # fmt: skip
+    assert done.status == 3
+    assert "pip install 'hpcbench[torch]'" in done.errors
+
+
+def test_one_sweep_holds_both_frameworks(tmp_path):
+    both = [{"model": "cnn-pytorch", "framework": name} for name in ("tensorflow", "torch")]
+    sweep = SweepFile(
+        name="both", repeats=1, devices=[1], strategies=["single", "horovod", "ddp"], models=both
+    )
+    planned = plan(sweep, tmp_path, Machine("here", 2, 2, 1))
+    combinations = {(run.config.framework, run.config.strategy) for run in planned.runs}
+    assert combinations == {
+        ("tensorflow", "single"), ("tensorflow", "horovod"), ("torch", "single"), ("torch", "ddp"),
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="not written for torch"):
+        plan(sweep.model_copy(update={"models": [{"model": "fc-64", "framework": "torch"}]}),
+             tmp_path, Machine("here", 2, 2, 1))  # fmt: skip
