@@ -17,6 +17,7 @@ slurm-demo: setup
 
 test: setup lint
 	@containers/setup.sh --browser
+	@containers/setup.sh --torch
 	@$(PYTHON_OF_VENV) -m pytest
 
 lint: setup

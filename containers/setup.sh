@@ -3,6 +3,7 @@
 #
 #   containers/setup.sh [--no-data]     the environment
 #   containers/setup.sh --browser       Chromium, in which the tests open the report
+#   containers/setup.sh --torch         PyTorch, the optional second framework
 #
 # Horovod is compiled once and kept as a wheel in ${XDG_CACHE_HOME:-~/.cache}/hpcbench/wheels.
 set -euo pipefail
@@ -24,6 +25,17 @@ if [ "${1:-}" = --browser ]; then
     else
         say "no Chromium here, so the report is not tested in a browser; 'sudo apt-get install chromium'"
     fi
+    exit 0
+fi
+
+if [ "${1:-}" = --torch ]; then
+    if $venv/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'; then exit 0; fi
+    say "installing PyTorch"
+    # Without a GPU, PyTorch's own index has a build that is gigabytes smaller; where it does not
+    # answer, PyPI's serves.
+    index=(--retries 1 --timeout 10 --extra-index-url https://download.pytorch.org/whl/cpu)
+    if command -v nvidia-smi >/dev/null; then index=(); fi
+    $venv/bin/python -m pip --quiet --disable-pip-version-check install ${index[@]+"${index[@]}"} -r requirements-torch.lock
     exit 0
 fi
 
