@@ -36,17 +36,19 @@ if ! command -v "$python" >/dev/null; then
     exit 3
 fi
 
-"$python" -m hpcbench.sweeps.task "$@" &
-task=$!
+task=
 near_limit=
 # Slurm tells this shell alone that the time limit is near; the task passes it on to the ranks.
 trap 'near_limit=yes; kill -USR1 $task 2>/dev/null' USR1
 trap 'kill -TERM $task 2>/dev/null' TERM
+"$python" -m hpcbench.sweeps.task "$@" &
+task=$!
 while kill -0 "$task" 2>/dev/null; do wait "$task"; done
 wait "$task"
 status=$?
 
-if [ "$status" = 75 ] && [ -n "$near_limit" ]; then
+# 138: the task was still starting, and USR1 ended it.
+if [ -n "$near_limit" ] && { [ "$status" = 75 ] || [ "$status" = 138 ]; }; then
     # This task alone: an array's last task has the number of the whole array.
     scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && sleep 60
 fi

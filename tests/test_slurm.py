@@ -20,8 +20,8 @@ from hpcbench.records.reader import read_results
 from hpcbench.sweeps.record import read_record
 
 PATIENCE = 150
-# More than fit before the signal, 27 s after the start; fewer than need a third attempt.
-EPOCHS_OF_A_MINUTE = 200
+# More than fit before the signal, which comes up to 30 s after the first rows.
+EPOCHS_OF_A_MINUTE = 700
 
 
 @dataclass
@@ -199,8 +199,12 @@ def test_near_the_time_limit_a_task_saves_requeues_itself_and_goes_on(cluster, t
     file = sweep_file(tmp_path, devices="[1, 2]", epochs=EPOCHS_OF_A_MINUTE)
     script = ("jobs/scale_sweep.sh", "--sweep", file, "--results", cluster.results)
     job = cluster.sbatch(
-        "--time=1", "--signal=B:USR1@45", "--ntasks-per-node=1", "--array=1,2", *script
+        "--time=20", "--signal=B:USR1@45", "--ntasks-per-node=1", "--array=1,2", *script
     )
+    until(lambda: len(cluster.csv()) == 2 and cluster.rows() > 3, "rows", cluster.said)
+    # Only now is the limit near: Slurm may signal 30 s early, which might be before the start.
+    for task in (1, 2):
+        cluster.run("scontrol", "update", f"JobId={job}_{task}", "EndTime=now+70seconds")
 
     def over():
         waiting = re.findall(rf"({job}_\d+) PENDING BeginTime", cluster.queue())
@@ -208,7 +212,7 @@ def test_near_the_time_limit_a_task_saves_requeues_itself_and_goes_on(cluster, t
             # Slurm would wait two minutes, so that what is left of the last attempt can end.
             time.sleep(5)
         for task in waiting:
-            cluster.run("scontrol", "update", f"JobId={task}", "StartTime=now")
+            cluster.run("scontrol", "update", f"JobId={task}", "StartTime=now", "TimeLimit=20")
         return not cluster.queue()
 
     until(over, "the tasks to end", cluster.said, patience=400)

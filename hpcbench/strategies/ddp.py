@@ -4,6 +4,8 @@ Started by torchrun, mpirun or srun. DDP exchanges gradients while the backward 
 buckets of its own choice.
 """
 
+import atexit
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -44,6 +46,8 @@ class Ddp(Strategy):
             )  # fmt: skip
         except ValueError as error:
             raise ConfigError(f"PyTorch's ranks do not find each other: {error}") from error
+        # At a good end only: after a failure the other ranks may never answer.
+        atexit.register(distributed.destroy_process_group)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self.rank, self.processes = launch.rank, launch.size
         self.world_size = self.processes
@@ -63,6 +67,10 @@ class Ddp(Strategy):
         mine = torch.tensor(list(values), dtype=torch.float64, device=self._device)
         rows = [torch.empty_like(mine) for _ in range(self.processes)]
         distributed.all_gather(rows, mine)
+        # A thread of Gloo's that lets go of a tensor during Python's farewell aborts the process
+        # (pytorch/pytorch, pull request 179291), and this may be the last exchange before it.
+        while self._device == "cpu" and any(row._use_count() > 1 for row in (mine, *rows)):
+            time.sleep(1e-5)
         return np.stack([row.cpu().numpy() for row in rows])
 
     def broadcast(self, variables: Sequence[Any]) -> None:
