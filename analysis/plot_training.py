@@ -144,7 +144,7 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
 
     config = document["config"]
     spec = MODELS[config["model"]]
-    source = locate_for(spec, config["dataset"], data_dir)
+    source = locate_for(spec, config["dataset"], data_dir, config.get("image_size"))
     if source.spec.kind != "images":
         return {}
     context = BuildContext(
@@ -154,7 +154,7 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
     model = spec.build(context)
     model.load_weights(folder / MODEL_FILE)
     data = source.spec.read(source.files)
-    images = data.test_inputs
+    images = np.asarray(data.test_inputs)
     guesses = model.predict(images.astype("float32") / 255, batch_size=500, verbose=0).argmax(1)
     kernel = next(layer.kernel for layer in model.layers if hasattr(layer, "kernel")).numpy()
     return {

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +51,7 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
         else keras.optimizers.SGD(spec.learning_rate, spec.momentum)
     )
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    images = data.train_inputs.astype("float32") / 255
+    images = np.asarray(data.train_inputs).astype("float32") / 255
     while True:
         start = time.perf_counter()
         model.fit(images, data.train_targets, batch_size=spec.batch, epochs=1)

@@ -37,6 +37,9 @@ class RunConfig(BaseModel):
         "weak", description="weak: --batch is per device; strong: --batch is over all devices"
     )
     batch: int | None = Field(None, ge=1, description="samples a step; default: the model's")
+    target: float | None = Field(
+        None, description="end training when the test metric is at least as good as this"
+    )
     epochs: int | None = Field(None, ge=1, description="epochs; default: the model's")
     epochs_rule: Literal["as-given", "horovod"] = Field(
         "as-given", description="horovod: epochs divided by the world size, rounded up"
@@ -70,6 +73,12 @@ class RunConfig(BaseModel):
     xla: bool = Field(False, description="compile forward and backward pass with XLA")
     input: Literal["resident", "stream", "synthetic"] = Field(
         "resident", description="data kept on the device, streamed from the host, or made up"
+    )
+    image_size: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="pixels a side to which a folder's images are brought; default: the model's",
     )
     augment: str = Field(
         "none",
@@ -132,6 +141,9 @@ class OutputConfig(BaseModel):
     data_dir: Path | None = Field(None, description="folder that holds the data set")
     tensorboard: bool = Field(
         False, description="write what TensorBoard shows into the run's folder, off the clock"
+    )
+    mllog: bool = Field(
+        False, description="write MLPerf's log into the run's folder; with --target"
     )
     resume: bool = Field(False, description="go on from the run's checkpoint if there is one")
 

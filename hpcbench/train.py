@@ -64,13 +64,19 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[RunConfig, OutputC
 def check(config: RunConfig, output: OutputConfig) -> Checked:
     """Everything that can be checked before the framework loads; raises HpcbenchError."""
     model = MODELS[config.model]
+    if output.mllog and (config.target is None or output.resume):
+        raise ConfigError(
+            "--mllog times training to a --target in one piece: give one, and no --resume"
+        )
     check_framework(config).check(config, output)
     launch = launching.detect(os.environ)
     gpus = launching.visible_gpus(os.environ)
     strategy = choose(config, launch, gpus)
     cores = len(launching.available_cores())
     world_size = strategy.check(config, launch, gpus, cores)
-    source = locate_for(model, config.dataset, output.data_dir)
+    source = locate_for(
+        model, config.dataset, output.data_dir, config.image_size, config.input == "synthetic"
+    )
     if config.augmentations and source.spec.kind != "images":
         raise ConfigError(f"--augment changes images, and {source.spec.name} holds none")
     plan = schedule(config, world_size, source.train_samples)
@@ -80,7 +86,7 @@ def check(config: RunConfig, output: OutputConfig) -> Checked:
     config = config.model_copy(update={
         "dataset": source.spec.name,
         "strategy": strategy.name,
-        "devices": world_size,
+        "devices": world_size * strategy.devices_per_replica,
         "exchange": config.exchange or strategy.default_exchange(),
     })  # fmt: skip
     return Checked(config, output, launch, strategy, plan, source)

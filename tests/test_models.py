@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from hpcbench.datasets import DATASETS
+from hpcbench.datasets.sources import locate_for
 from hpcbench.engine import optimizers
 from hpcbench.engine.flops import forward_flops
 from hpcbench.models import MODELS, BuildContext
@@ -16,9 +17,14 @@ from hpcbench.models.normalization import batch_normalization
 SPEC = DATASETS["mnist"]
 
 
+def own_data(name):
+    """The first data set of a model, its images as large as the model wants them."""
+    return locate_for(MODELS[name], "auto", made_up=True).spec
+
+
 def build(name, mode="local", spec=None):
     """The model for its own data set, or for ``spec``."""
-    spec = spec or DATASETS[MODELS[name].datasets[0]]
+    spec = spec or own_data(name)
     factory = batch_normalization(mode, list)
     return MODELS[name].build(
         BuildContext(spec.input_shape, spec.outputs, 0, "float32", factory, spec.words)
@@ -31,7 +37,7 @@ def test_parameter_counts_are_as_printed(name):
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     assert model.count_params() == MODELS[name].parameters
     assert trainable == MODELS[name].trainable_parameters
-    spec = DATASETS[MODELS[name].datasets[0]]
+    spec = own_data(name)
     assert model(tf.zeros((2, *spec.input_shape))).shape == (2, spec.outputs)
 
 

@@ -85,11 +85,16 @@ def test_folders_that_do_not_fit(tmp_path):
     write_images(tmp_path / "two" / "test", ["c"])
     with pytest.raises(DataError, match="c is a class that"):
         locate("image-folder", tmp_path / "two")
-    write_images(tmp_path / "bad", ["a", "b"])
-    (tmp_path / "bad" / "a" / "0.png").write_bytes(b"no image")
-    source = locate("image-folder", tmp_path / "bad")
-    with pytest.raises(DataError, match=r"a/0\.png cannot be read"):
-        source.spec.read(source.files)
+
+
+@pytest.mark.parametrize("way", ["resident", "stream"])
+def test_an_image_that_is_none_ends_training_in_one_sentence(results, tmp_path, way):
+    write_images(tmp_path / "own", ["a", "b"])
+    (tmp_path / "own" / "a" / "3.png").write_bytes(b"no image")
+    flags = ("--model=cnn-cifar", "--dataset=image-folder", f"--data-dir={tmp_path / 'own'}")
+    done = train(results, *flags, "--batch=4", f"--input={way}")
+    assert done.status == 3
+    assert "a/3.png cannot be read" in done.errors.splitlines()[-1]
 
 
 def test_training_on_ones_own_images(results, tmp_path):
@@ -97,7 +102,8 @@ def test_training_on_ones_own_images(results, tmp_path):
     write_images(tmp_path / "own" / "test", ["red", "green", "blue"], count=5)
     done = train(
         results, "--model=cnn-cifar", "--dataset=image-folder", f"--data-dir={tmp_path / 'own'}",
-        "--epochs=6", "--batch=16", "--seed=0", strategy="mirrored", devices=2,
+        "--epochs=6", "--batch=16", "--seed=0", "--input=stream", "--image-size=24",
+        strategy="mirrored", devices=2,
     )  # fmt: skip
     assert done.status == 0, done.errors
     rows = pd.read_csv(only_run(results)[0] / "accuracy.csv")

@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from hpcbench.datasets.rows import Rows
 from hpcbench.registry import Registry
 
 
@@ -19,12 +20,13 @@ class Arrays:
     """Inputs and targets, a row a sample.
 
     Inputs are images as bytes (n, height, width, channels), numbers as float32 (n, columns) or
-    words as int32 (n, length); targets are classes as int32 (n,) or numbers as float32 (n,).
+    words as int32 (n, length), in memory or on disk (:class:`Rows`); targets are classes as int32
+    (n,) or numbers as float32 (n,).
     """
 
-    train_inputs: NDArray[Any]
+    train_inputs: NDArray[Any] | Rows
     train_targets: NDArray[Any]
-    test_inputs: NDArray[Any]
+    test_inputs: NDArray[Any] | Rows
     test_targets: NDArray[Any]
 
     def first(self, train_samples: int | None) -> "Arrays":
@@ -55,8 +57,10 @@ class DatasetSpec:
     is where a distribution's package puts it. ``task`` names the objective, ``kind`` what it
     is made of: images, tables or texts. ``outputs`` is how many numbers a model gives for a
     sample, ``words`` how many different numbers stand for words. ``count`` says how many training
-    samples files hold that may hold fewer than the published ones; ``describe`` fills in shape and
-    counts of a user's own data, and a ``title`` that tells it from other folders.
+    samples files hold that may hold fewer than the published ones; ``train_samples`` is 0 where
+    only the files can say, and ``describe`` fills in shape and counts of a user's own data, and a
+    ``title`` that tells it from other folders. ``resized`` is given where images of any size are
+    brought to one: the same set with so many pixels a side.
     """
 
     name: str
@@ -73,6 +77,7 @@ class DatasetSpec:
     count: Callable[[list[Path]], int] | None = None
     title: str = ""
     describe: "Callable[[DatasetSpec, list[Path]], DatasetSpec] | None" = None
+    resized: "Callable[[DatasetSpec, int], DatasetSpec] | None" = None
     system_folder: Path | None = None
     downloads: tuple[Download, ...] = ()
 

@@ -1,12 +1,15 @@
 """A user's own images: a folder of class-named subfolders, or a CSV of pixels.
 
-``image-folder``: ``train/<class>/*.png`` (or jpg, gif, bmp) and ``test/<class>/*``, or the class
-folders alone. ``pixel-csv``: ``train.csv`` with a column ``label`` and one column a pixel, as
-Kaggle's digits have it. Where nothing with labels is set aside for it, every fifth sample tests.
+``image-folder``: ``train/<class>/*.png`` (or jpg, gif, bmp) and ``test/<class>/*`` or ``val``, or
+the class folders alone. ``imagenet`` is such a folder with the counts of ILSVRC 2012. Images are
+cut to a square about their centre, brought to one size, and read when they are needed:
+``--input resident`` decodes each once and keeps it, ``--input stream`` decodes it every epoch.
+``pixel-csv``: ``train.csv`` with a column ``label`` and one column a pixel, as Kaggle's digits have
+it. Where nothing with labels is set aside for it, every fifth sample tests.
 """
 
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
+from hpcbench.datasets.rows import Rows
 from hpcbench.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp"})
-# Images of any size become squares of this many pixels.
+# Images of any size become squares of this many pixels, unless asked otherwise.
 SIDE = 32
+TEST_FOLDERS = ("test", "val")
 EVERY = 5
 
 
@@ -34,7 +39,8 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 def _find_folder(folder: Path) -> list[Path] | None:
     if (folder / "train").is_dir():
-        return [folder / "train", *([folder / "test"] if (folder / "test").is_dir() else [])]
+        tests = [folder / name for name in TEST_FOLDERS if (folder / name).is_dir()]
+        return [folder / "train", *tests[:1]]
     # A folder of other data has files and perhaps subfolders, but no images in those.
     return [folder] if folder.is_dir() and _classes(folder) else None
 
@@ -61,24 +67,43 @@ def _labelled(paths: list[Path]) -> tuple[list[str], Labelled, Labelled]:
     return names, files, [(path, names.index(name)) for name in test for path in test[name]]
 
 
-def _read_folder(paths: list[Path]) -> Arrays:
+class ImageFiles(Rows):
+    """Images as bytes, (side, side, 3)."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, paths: list[Path], side: int) -> None:
+        super().__init__(len(paths))
+        self._paths = paths
+        self.sample_shape = (side, side, 3)
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+
+        path, side = self._paths[index], self.sample_shape[0]
+        try:
+            with Image.open(path) as image:
+                # A JPEG can be decoded at half or a quarter of its size, where that is enough.
+                image.draft("RGB", (side, side))
+                return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side)))
+        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise DataError(f"image {path} cannot be read: {error}") from error
+
+
+def _read_folder(side: int, paths: list[Path]) -> Arrays:
     _, train, test = _labelled(paths)
     if not test:
         raise DataError(f"{paths[-1]} holds no image to test on")
-    return Arrays(*_images(train), *_images(test))
+
+    def half(files: Labelled) -> tuple[Rows, NDArray[np.int32]]:
+        labels = np.array([label for _, label in files], np.int32)
+        return ImageFiles([path for path, _ in files], side), labels
+
+    return Arrays(*half(train), *half(test))
 
 
-def _images(files: Labelled) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    from PIL import Image, UnidentifiedImageError
-
-    pixels = np.empty((len(files), SIDE, SIDE, 3), np.uint8)
-    for row, (path, _) in zip(pixels, files, strict=True):
-        try:
-            with Image.open(path) as image:
-                row[:] = np.asarray(image.convert("RGB").resize((SIDE, SIDE)))
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise DataError(f"image {path} cannot be read: {error}") from error
-    return pixels, np.array([label for _, label in files], np.int32)
+def _resized(spec: DatasetSpec, side: int) -> DatasetSpec:
+    return dataclasses.replace(spec, input_shape=(side, side, 3), read=partial(_read_folder, side))
 
 
 def _describe_folder(spec: DatasetSpec, paths: list[Path]) -> DatasetSpec:
@@ -142,21 +167,31 @@ def _describe_csv(spec: DatasetSpec, paths: list[Path]) -> DatasetSpec:
     )  # fmt: skip
 
 
-def _register(
-    name: str,
-    shape: tuple[int, ...],
-    find: Callable[[Path], list[Path] | None],
-    read: Callable[[list[Path]], Arrays],
-    describe: Callable[[DatasetSpec, list[Path]], DatasetSpec],
-) -> None:
-    DATASETS.add(
-        name,
-        DatasetSpec(
-            name=name, input_shape=shape, outputs=2, train_samples=1, test_samples=1, find=find,
-            read=read, describe=describe,
-        ),
-    )  # fmt: skip
+def _find_imagenet(folder: Path) -> list[Path] | None:
+    for place in (folder / "imagenet", folder):
+        paths = [place / "train", place / "val"]
+        if all(path.is_dir() for path in paths):
+            return paths
+    return None
 
 
-_register("image-folder", (SIDE, SIDE, 3), _find_folder, _read_folder, _describe_folder)
-_register("pixel-csv", (28, 28, 1), _find_csv, _read_csv, _describe_csv)
+FOLDER = DatasetSpec(
+    name="image-folder", input_shape=(SIDE, SIDE, 3), outputs=2, train_samples=0, test_samples=0,
+    find=_find_folder, read=partial(_read_folder, SIDE), describe=_describe_folder,
+    resized=_resized,
+)  # fmt: skip
+DATASETS.add(FOLDER.name, FOLDER)
+DATASETS.add(
+    "imagenet",
+    dataclasses.replace(
+        FOLDER, name="imagenet", outputs=1000, train_samples=1_281_167, test_samples=50_000,
+        find=_find_imagenet, describe=None,
+    ),
+)  # fmt: skip
+DATASETS.add(
+    "pixel-csv",
+    DatasetSpec(
+        name="pixel-csv", input_shape=(28, 28, 1), outputs=2, train_samples=0, test_samples=0,
+        find=_find_csv, read=_read_csv, describe=_describe_csv,
+    ),
+)  # fmt: skip

@@ -5,10 +5,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcbench.datasets import DATASETS, DatasetSpec
+from hpcbench.datasets.synthetic import limited
 from hpcbench.errors import ConfigError, DataError
 from hpcbench.models import ModelSpec
 
@@ -25,7 +26,9 @@ class Source:
     @property
     def train_samples(self) -> int:
         """How many training samples the files hold; DataError if they cannot be read."""
-        return self.spec.count(self.files) if self.spec.count else self.spec.train_samples
+        if self.spec.count and self.files:
+            return self.spec.count(self.files)
+        return self.spec.train_samples
 
 
 def keras_cache() -> Path:
@@ -44,8 +47,10 @@ def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
     return places
 
 
-def find(spec: DatasetSpec, data_dir: Path | None) -> Source | None:
+def find(spec: DatasetSpec, data_dir: Path | None, image_size: int | None = None) -> Source | None:
     """The first place that holds the whole set, without downloading."""
+    if image_size and spec.resized:
+        spec = spec.resized(spec, image_size)
     for folder in folders(spec, data_dir):
         files = spec.find(folder)
         if files:
@@ -54,34 +59,55 @@ def find(spec: DatasetSpec, data_dir: Path | None) -> Source | None:
 
 
 def locate(
-    name: str, data_dir: Path | None = None, candidates: Sequence[str] = AUTO_ORDER
+    name: str,
+    data_dir: Path | None = None,
+    candidates: Sequence[str] = AUTO_ORDER,
+    image_size: int | None = None,
 ) -> Source:
     """Find a data set, downloading it (into Keras' cache, its hash checked) where it is missing.
 
     ``auto`` takes the first of ``candidates`` that is on this machine; only where none is, it
     downloads the first. Raises ConfigError for an unknown name and DataError where the set can be
-    neither found nor downloaded.
+    neither found nor downloaded. Image files are brought to ``image_size`` pixels a side.
     """
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(f"data folder {data_dir} does not exist")
     if name == "auto":
         for candidate in candidates:
-            source = find(DATASETS[candidate], data_dir)
+            source = find(DATASETS[candidate], data_dir, image_size)
             if source:
                 return source
         name = candidates[0]
     spec = DATASETS[name]
-    return find(spec, data_dir) or download(spec, data_dir)
+    return find(spec, data_dir, image_size) or download(spec, data_dir)
 
 
-def locate_for(model: ModelSpec, name: str, data_dir: Path | None = None) -> Source:
-    """:func:`locate` for ``model``; ConfigError if it cannot take what the data set holds."""
+def locate_for(
+    model: ModelSpec,
+    name: str,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    made_up: bool = False,
+) -> Source:
+    """:func:`locate` for ``model``; ConfigError if it cannot take what the data set holds.
+
+    A set that is to be ``made_up`` needs no files, unless only they say what shape it has.
+    """
     if name != "auto" and DATASETS[name].kind != model.kind:
         raise ConfigError(
             f"model {model.name} takes {model.kind}, {name} holds {DATASETS[name].kind}; "
             f"choose from {', '.join(s.name for s in DATASETS if s.kind == model.kind)}"
         )
-    return locate(name, data_dir, model.datasets)
+    size = image_size or model.image_size
+    if not made_up:
+        return locate(name, data_dir, model.datasets, size)
+    spec = DATASETS[model.datasets[0] if name == "auto" else name]
+    if spec.train_samples == 0:
+        found = locate(name, data_dir, image_size=size)
+        spec = replace(found.spec, train_samples=found.train_samples)
+    elif spec.resized:
+        spec = spec.resized(spec, size)
+    return Source(limited(spec), [])
 
 
 def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:

@@ -1,14 +1,32 @@
 """Made-up samples in the shape of a real data set, to measure without an input of one's own."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hpcbench.datasets import Arrays, DatasetSpec
 
+# The most that is made up of training samples, and of test samples.
+LIMIT_BYTES = 1 << 30
+
+
+def limited(spec: DatasetSpec) -> DatasetSpec:
+    """``spec`` with no more samples than fit into ``LIMIT_BYTES``."""
+    most = max(
+        1, LIMIT_BYTES // (math.prod(spec.input_shape) * (1 if spec.kind == "images" else 4))
+    )
+    return replace(
+        spec,
+        train_samples=min(spec.train_samples, most),
+        test_samples=min(spec.test_samples, most // 10 + 1),
+        count=None,
+    )
+
 
 def arrays(spec: DatasetSpec, seed: int) -> Arrays:
-    """Random inputs and targets, as many as the real set has."""
+    """Random inputs and targets, as many as ``spec`` has."""
     generator = np.random.default_rng(seed)
 
     def half(samples: int) -> tuple[Any, Any]:

@@ -1,8 +1,11 @@
 """Floating-point operations of a model, counted from its layers."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import keras
+
+from hpcbench.layers import OnDevice
 
 
 def forward_flops(model: keras.Model) -> int:
@@ -12,13 +15,21 @@ def forward_flops(model: keras.Model) -> int:
     workshop's models they come to a few per cent.
     """
     total = 0
-    for layer in model.layers:
+    for layer, shape in _with_shapes(model):
         if isinstance(layer, keras.layers.Dense):
             total += 2 * math.prod(layer.kernel.shape)
         elif isinstance(layer, keras.layers.Conv2D):
-            positions = math.prod(layer.output.shape[1:-1])
-            total += 2 * positions * math.prod(layer.kernel.shape)
+            total += 2 * math.prod(shape[1:-1]) * math.prod(layer.kernel.shape)
     return total
+
+
+def _with_shapes(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Sequence[int]]]:
+    """Each layer, those placed on a device too, with the shape of what it gives."""
+    for layer in model.layers:
+        if isinstance(layer, OnDevice):
+            yield from zip(layer.parts, layer.output_shapes, strict=True)
+        else:
+            yield layer, layer.output.shape
 
 
 def training_flops(model: keras.Model) -> int:

@@ -5,6 +5,7 @@ backward, exchanges gradients through the strategy, and updates the weights. Not
 to Python between the steps of a call.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,9 +18,10 @@ from hpcbench.datasets import Arrays
 from hpcbench.engine.augmentation import Augmentation
 from hpcbench.engine.objectives import Objective
 from hpcbench.engine.optimizers import Optimizer
+from hpcbench.errors import DataError
 from hpcbench.strategies import Strategy
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH, EVALUATION_BYTES = 1000, 64 << 20
 
 # From a replica's gradients to those it updates with.
 Sums = NDArray[np.float64]
@@ -57,6 +59,9 @@ class TrainingLoop:
         self._seed = seed
         self._batch = batch
         self._shares_shape = (strategy.replicas, batch)
+        # As floats, and not so many that what comes out of the first layers fills the memory.
+        sample_bytes = 4 * math.prod(data.test_inputs.shape[1:])
+        self._evaluation_batch = min(EVALUATION_BATCH, max(1, EVALUATION_BYTES // sample_bytes))
         self._dtype = model.compute_dtype
         self._gradients = (
             tf.function(self._forward_backward, jit_compile=True)
@@ -70,8 +75,10 @@ class TrainingLoop:
             for variable in layer.non_trainable_variables
         ]
         self._streamed = streamed
+        self._unread: DataError | None = None
         if not streamed:
-            self._inputs = strategy.place(lambda _: tf.constant(data.train_inputs))
+            inputs = np.asarray(data.train_inputs)
+            self._inputs = strategy.place(lambda _: tf.constant(inputs))
             self._targets = strategy.place(lambda _: tf.constant(data.train_targets))
         # One trace each, whatever the number of steps or samples.
         self._trace = self._trace_streamed if streamed else self._trace_resident
@@ -115,7 +122,11 @@ class TrainingLoop:
             source: tuple[Any, ...] = (iter(self._stream(order)), *common)
         else:
             source = (tf.constant(order), *common, self._inputs, self._targets)
-        return _numbers(run(*source))
+        try:
+            return _numbers(run(*source))
+        except tf.errors.OpError as error:
+            # TensorFlow passes on what a thread of its input raised as text alone.
+            raise self._unread or error from None
 
     def remainder(
         self,
@@ -147,12 +158,12 @@ class TrainingLoop:
     def evaluate(self, start: int, stop: int) -> Sums:
         """The sums over test samples [start, stop)."""
         total = np.zeros(1 + self._objective.sums)
-        for first in range(start, stop, EVALUATION_BATCH):
-            last = min(first + EVALUATION_BATCH, stop)
+        for first in range(start, stop, self._evaluation_batch):
+            last = min(first + self._evaluation_batch, stop)
             total += _numbers(
                 [
                     self._evaluate(
-                        tf.constant(self._data.test_inputs[first:last]),
+                        tf.constant(np.asarray(self._data.test_inputs[first:last])),
                         tf.constant(self._data.test_targets[first:last]),
                     )
                 ]
@@ -236,7 +247,11 @@ class TrainingLoop:
         inputs, targets = self._data.train_inputs, self._data.train_targets
 
         def fetch(chosen: NDArray[np.int32]) -> Any:
-            return inputs[chosen], targets[chosen]
+            try:
+                return inputs[chosen], targets[chosen]
+            except DataError as error:
+                self._unread = error
+                raise
 
         shape = order.shape[1:]
 

@@ -22,7 +22,7 @@ class Optimizer(ABC):
     def __init__(self, variables: Sequence[tf.Variable]) -> None:
         self.variables = list(variables)
         self.slots = [
-            [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self.variables]
+            [_beside(variable) for variable in self.variables]
             for _ in range(self.slots_per_variable)
         ]
 
@@ -40,6 +40,12 @@ class Optimizer(ABC):
     @abstractmethod
     def _apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
         """:meth:`update` with the scalars in the variables' type."""
+
+
+def _beside(variable: tf.Variable) -> tf.Variable:
+    """Zeros in the shape of ``variable``, on its device."""
+    with tf.distribute.get_strategy().extended.colocate_vars_with(variable):
+        return tf.Variable(tf.zeros_like(variable), trainable=False)
 
 
 class Adam(Optimizer):

@@ -17,13 +17,14 @@ FLUSH_MILLISECONDS = 2000
 
 
 class Board:
-    """The event files of a run, below its ``folder``."""
+    """The event files of a run, below its ``folder``; ``weights`` tells them by name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, weights: Callable[[], Sequence[tuple[str, Any]]]) -> None:
         self.folder = folder / FOLDER
         self._writer = tf.summary.create_file_writer(
             str(self.folder), flush_millis=FLUSH_MILLISECONDS
         )
+        self._weights = weights
         self._steps = 0
 
     def settings(self, settings: dict[str, Any], run_id: str) -> None:
@@ -45,15 +46,15 @@ class Board:
             tf.summary.scalar("throughput/samples_per_second", row.samples_per_second)
             tf.summary.scalar("throughput/step_milliseconds", 1e3 * row.seconds / row.steps)
 
-    def epoch(self, row: AccuracyRow, weights: Sequence[tuple[str, Any]]) -> None:
-        """An evaluation, and the weights by name as they are now."""
+    def epoch(self, row: AccuracyRow) -> None:
+        """An evaluation, and the weights as they are now."""
         with self._writer.as_default(step=row.epoch):
             tf.summary.scalar("loss/train", row.train_loss)
             tf.summary.scalar("loss/test", row.test_loss)
             tf.summary.scalar(f"{row.metric}/train", row.train_metric)
             tf.summary.scalar(f"{row.metric}/test", row.test_metric)
             tf.summary.scalar("learning_rate", row.learning_rate)
-            for name, value in weights:
+            for name, value in self._weights():
                 tf.summary.histogram(name, value)
 
     def profile(self, work: Callable[[], None]) -> None:

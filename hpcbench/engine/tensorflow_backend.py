@@ -44,6 +44,7 @@ class TensorFlowBackend(Backend):
                     words=spec.words,
                     seed=seed + 1_000_003 * strategy.rank,
                     logits_dtype="float64" if config.precision == "float64" else "float32",
+                    devices=strategy.replica_devices,
                     batch_normalization=batch_normalization(config.batchnorm, strategy.mean),
                 )
             )

@@ -55,7 +55,7 @@ class TorchBackend(Backend):
             self._parallel = DistributedDataParallel(self.model)
         self._data = data
         self._targets = torch.from_numpy(data.train_targets.astype(np.int64))
-        self._inputs = torch.from_numpy(data.train_inputs)
+        self._inputs = torch.from_numpy(np.asarray(data.train_inputs))
         if config.input != "stream":
             self._targets = self._targets.to(self._device)
             self._inputs = self._inputs.to(self._device)
@@ -148,7 +148,7 @@ class TorchBackend(Backend):
                 last = min(first + EVALUATION_BATCH, stop)
                 targets = torch.from_numpy(self._data.test_targets[first:last].astype(np.int64))
                 targets = targets.to(self._device)
-                images = torch.from_numpy(self._data.test_inputs[first:last])
+                images = torch.from_numpy(np.asarray(self._data.test_inputs[first:last]))
                 outputs = self.model(self._prepared(images))
                 losses = cross_entropy(outputs, targets, reduction="none")
                 total += _sums(losses, outputs, targets)

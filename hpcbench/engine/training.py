@@ -128,6 +128,8 @@ class Training:
                 accuracy_rows=progress.accuracy_rows + 1,
             )
             yield evaluation, progress
+            if evaluation.reaches(self.config.target):
+                return
 
     def unmeasured_steps(self) -> None:
         """A few steps more, for a profile; the weights go on, so they are to be kept before."""

@@ -38,8 +38,8 @@ class Framework(ABC):
             raise EnvironmentLacks(f"framework {self.name} is not installed; run {self.install}")
 
     @abstractmethod
-    def prepare(self, cores: int, replicas: int, local_rank: int) -> None:
-        """Load the framework with ``cores`` threads; leave a process of one replica its one GPU.
+    def prepare(self, cores: int, devices: int, local_rank: int) -> None:
+        """Load the framework with ``cores`` threads; leave a process of one device its one GPU.
 
         Raises EnvironmentLacks where ``local_rank`` has no GPU on a machine that has some.
         """

@@ -20,7 +20,7 @@ class TensorFlow(Framework):
     over_processes = "horovod"
     over_devices = "mirrored"
 
-    def prepare(self, cores: int, replicas: int, local_rank: int) -> None:
+    def prepare(self, cores: int, devices: int, local_rank: int) -> None:
         """Two operations at a time where there are two cores: a convolution's two gradients.
 
         GPU memory is taken as it is needed.
@@ -31,11 +31,11 @@ class TensorFlow(Framework):
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(cores)
-        tf.config.threading.set_inter_op_parallelism_threads(max(replicas, min(cores, 2)))
+        tf.config.threading.set_inter_op_parallelism_threads(max(devices, min(cores, 2)))
         gpus = tf.config.list_physical_devices("GPU")
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
-        if replicas > 1 or not gpus:
+        if devices > 1 or not gpus:
             return
         # Where each process sees one GPU of its own already, as Slurm's --gpus-per-task=1 does
         # it, that one is taken.

@@ -38,7 +38,7 @@ class Torch(Framework):
             if given:
                 raise ConfigError(f"{flag} is not there for framework torch")
 
-    def prepare(self, cores: int, replicas: int, local_rank: int) -> None:
+    def prepare(self, cores: int, devices: int, local_rank: int) -> None:
         import torch
 
         torch.set_num_threads(cores)

@@ -23,7 +23,8 @@ class BuildContext:
     ``batch_normalization`` makes a batch normalization layer with the run's choice of local
     or synchronized statistics; ``seed`` seeds this process's random layers; ``logits_dtype`` is
     the type of the output, float32 unless all is float64; ``outputs`` how many numbers it has;
-    ``words`` how many words a text's numbers stand for, 0 where it is no text.
+    ``words`` how many words a text's numbers stand for, 0 where it is no text; ``devices`` the
+    names of those over which the network is split, one empty name where it is not.
     """
 
     input_shape: tuple[int, ...]
@@ -32,6 +33,7 @@ class BuildContext:
     logits_dtype: str
     batch_normalization: "BatchNormalizationFactory"
     words: int = 0
+    devices: tuple[str, ...] = ("",)
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,10 @@ class ModelSpec:
 
     It takes data sets of one ``kind``; ``datasets`` are those that ``auto`` looks for, in this
     order. ``parameters`` and ``trainable_parameters`` are counts for the first of them.
-    ``lr_decay`` multiplies the learning rate after each epoch. ``workshop`` holds what the workshop
-    printed of it, if it did; ``build_torch`` makes the same network for PyTorch.
+    ``lr_decay`` multiplies the learning rate after each epoch; ``image_size`` is the pixels a side
+    to which images of any size are brought; ``devices_per_replica`` over how many devices one copy
+    of the network can be split. ``workshop`` holds what the workshop printed of it, if it did;
+    ``build_torch`` makes the same network for PyTorch.
     """
 
     name: str
@@ -68,6 +72,8 @@ class ModelSpec:
     kind: str = "images"
     datasets: tuple[str, ...] = ("mnist", "fashion-mnist", "mnist-5k")
     lr_decay: float = 1.0
+    image_size: int = 32
+    devices_per_replica: tuple[int, ...] = (1,)
     build_torch: "Callable[[tuple[int, ...], int], torch.nn.Module] | None" = None
 
     @property

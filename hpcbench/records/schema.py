@@ -73,6 +73,13 @@ class AccuracyRow:
     train_seconds: float
     elapsed_seconds: float
 
+    def reaches(self, target: float | None) -> bool:
+        """Whether the test metric is as good as ``target``, if there is one."""
+        if target is None:
+            return False
+        lower = self.metric in LOWER_IS_BETTER
+        return self.test_metric <= target if lower else self.test_metric >= target
+
 
 def columns(row: type) -> list[str]:
     """The header of a file of ``row``s."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.config import RunConfig
-from hpcbench.errors import ConfigError
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.launch import Launch
 from hpcbench.registry import Registry
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 class Strategy(ABC):
-    """A way to train on several devices at once.
+    """A way to train on several devices at once, each with a copy of the model unless
+    ``devices_per_replica`` share one.
 
     A strategy is made when the framework has this process' devices but has not used them yet;
     making it connects the ranks. ``rank`` and ``processes`` count processes;
@@ -35,6 +36,11 @@ class Strategy(ABC):
     # Whether the ranks are processes that a launcher starts.
     needs_launcher: ClassVar[bool] = False
 
+    # Over how many devices each copy of the model is split.
+    devices_per_replica: ClassVar[int] = 1
+    # Their names; one empty name where the only device needs none.
+    replica_devices: tuple[str, ...] = ("",)
+
     rank: int = 0
     processes: int = 1
     world_size: int = 1
@@ -42,7 +48,7 @@ class Strategy(ABC):
 
     @classmethod
     def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
-        """The world size of a run, without loading TensorFlow.
+        """The world size of a run in copies of the model, without loading TensorFlow.
 
         Raises ConfigError where launcher and flags contradict each other, EnvironmentLacks
         where there are not devices enough.
@@ -85,9 +91,9 @@ class Strategy(ABC):
         """Connect the ranks."""
 
     @classmethod
-    def replicas_of(cls, devices: int) -> int:
-        """How many of ``devices`` one process drives."""
-        return 1 if cls.needs_launcher else devices
+    def devices_of_process(cls, world_size: int) -> int:
+        """How many devices one process drives in a run of ``world_size`` replicas."""
+        return cls.devices_per_replica * (1 if cls.needs_launcher else world_size)
 
     @property
     def first_device(self) -> int:
@@ -136,3 +142,29 @@ def choose(config: RunConfig, launch: Launch, gpus: int) -> type[Strategy]:
         return STRATEGIES[framework.over_processes]
     several = gpus > 1 or (config.devices or 1) > 1
     return STRATEGIES[framework.over_devices if several else "single"]
+
+
+def devices_of_process(wanted: int | None, config: RunConfig, gpus: int, cores: int) -> int:
+    """How many devices one process drives: ``wanted``, or all there are.
+
+    Raises EnvironmentLacks where there are fewer.
+    """
+    there = gpus or cores // (config.cores_per_device or 1)
+    devices = wanted or there
+    if devices > there:
+        kind = "GPUs" if gpus else f"CPU devices ({cores} cores)"
+        raise EnvironmentLacks(f"--devices {devices} but this machine has {there} {kind}")
+    return devices
+
+
+def logical_devices(count: int) -> tuple[str, ...]:
+    """TensorFlow's names of ``count`` GPUs, or where there are none of as many parts of the CPU."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return tuple(f"/gpu:{index}" for index in range(count))
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration() for _ in range(count)],
+    )
+    return tuple(f"/cpu:{index}" for index in range(count))

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.config import RunConfig
-from hpcbench.errors import EnvironmentLacks
 from hpcbench.launch import Launch
-from hpcbench.strategies import STRATEGIES, Strategy
+from hpcbench.strategies import STRATEGIES, Strategy, devices_of_process, logical_devices
 from hpcbench.strategies.buffers import all_reduce_mean
 
 if TYPE_CHECKING:
@@ -25,30 +24,14 @@ class Mirrored(Strategy):
     @classmethod
     def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
         super().check(config, launch, gpus, cores)
-        there, kind = (gpus, "GPUs") if gpus else (cores // (config.cores_per_device or 1), "CPU")
-        devices = config.devices or there
-        if devices > there:
-            raise EnvironmentLacks(
-                f"--devices {devices} but this machine has {there} "
-                + (kind if gpus else f"CPU devices ({cores} cores)")
-            )
-        return devices
+        return devices_of_process(config.devices, config, gpus, cores)
 
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         import tensorflow as tf
 
         self.world_size = self.replicas = devices
         self._flat = exchange == "flat"
-        gpus = tf.config.list_physical_devices("GPU")
-        if gpus:
-            names = [f"/gpu:{index}" for index in range(devices)]
-        else:
-            tf.config.set_logical_device_configuration(
-                tf.config.list_physical_devices("CPU")[0],
-                [tf.config.LogicalDeviceConfiguration() for _ in range(devices)],
-            )
-            names = [f"/cpu:{index}" for index in range(devices)]
-        self._strategy = tf.distribute.MirroredStrategy(names)
+        self._strategy = tf.distribute.MirroredStrategy(logical_devices(devices))
 
     def scope(self) -> AbstractContextManager[Any]:
         return self._strategy.scope()

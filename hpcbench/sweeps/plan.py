@@ -121,7 +121,9 @@ def plan(
     Within a repeat the order is drawn at random (from a fixed seed), so that a machine that
     drifts does not look like one that scales. Raises ConfigError for a bad setting.
     """
-    find = cache(lambda model, name: locate_for(MODELS[model], name, data_dir))
+    find = cache(
+        lambda model, name, size, made_up: locate_for(MODELS[model], name, data_dir, size, made_up)
+    )
     left_out: dict[str, None] = {}
     runs: dict[str, PlannedRun] = {}
     for repeat in range(sweep.repeats):
@@ -134,6 +136,10 @@ def plan(
                 continue
             values |= {"repeat": repeat}
             values.setdefault("exchange", kind.default_exchange())
+            per_replica = MODELS[values["model"]].devices_per_replica
+            if kind.devices_per_replica not in per_replica:
+                left_out[f"{kind.name} with {values['model']}: it cannot be split"] = None
+                continue
             framework = values.get("framework", DEFAULT_FRAMEWORK)
             if framework not in kind.frameworks:
                 left_out[f"{kind.name} with {framework}: it is for {kind.frameworks[0]}"] = None
@@ -142,9 +148,11 @@ def plan(
                 values.setdefault("cores_per_device", machine.cores_per_device)
             config: RunConfig = parse(RunConfig, values)
             check_framework(config)
-            source = find(config.model, config.dataset)
+            source = find(
+                config.model, config.dataset, config.image_size, config.input == "synthetic"
+            )
             config = config.model_copy(update={"dataset": source.spec.name})
-            schedule(config, count, source.train_samples)
+            schedule(config, count // kind.devices_per_replica, source.train_samples)
             folder = results / sweep.name / config.run_id
             block.append(PlannedRun(config, folder, source.train_samples))
         random.Random(repeat).shuffle(block)
@@ -172,6 +180,7 @@ def estimated_seconds(run: PlannedRun) -> float:
     Of a model that the workshop did not time, the start-up alone.
     """
     workshop = MODELS[run.config.model].workshop
-    planned = schedule(run.config, run.devices, run.train_samples)
+    replicas = run.devices // STRATEGIES[run.config.strategy].devices_per_replica
+    planned = schedule(run.config, replicas, run.train_samples)
     work = planned.epochs * planned.samples * (workshop.microseconds if workshop else 0)
     return STARTUP_SECONDS + work * 1e-6 / run.devices
