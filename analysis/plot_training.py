@@ -1,8 +1,8 @@
 """python analysis/plot_training.py RUN [--output DIR]: what one run learned, as pictures.
 
 RUN is a run's folder. Draws its curves of loss and metric; and, where the run kept its model
-(--checkpoint) and learned to classify images: test samples with labels and guesses, the filters of
-the first layer, and the confusion matrix.
+(--checkpoint) and learned to classify images or the pixels of fields: test samples with labels and
+guesses, the filters of the first layer (of images), and the confusion matrix.
 """
 
 import argparse
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ from hpcbench.records.schema import ACCURACY, ACCURACY_FILE
 MODEL_FILE = "model.keras"
 # Samples and filters in a picture: rows and columns of small images.
 ROWS, COLUMNS = 4, 6
+# Fields that are looked at: they may be large, and have many pixels to judge by.
+MOST_FIELDS = 16
 # Larger matrices have no room for numbers in their cells.
 MOST_NUMBERED = 12
 
@@ -134,10 +137,36 @@ def filters_figure(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> Figur
     return _small_images(draw, count, f"first layer: {count} of {kernel.shape[-1]} filters")
 
 
+def maps_figure(
+    fields: NDArray[np.float32], targets: NDArray[Any], guesses: NDArray[np.int64], name: str
+) -> Figure:
+    """The first channel of some samples, called ``name``, and the classes of their pixels."""
+    rows = min(ROWS, len(fields))
+    figure = Figure(figsize=(style.WIDTH, 0.78 * rows + 0.35))
+    classes = max(int(targets.max()), int(guesses.max())) + 1
+    colours = ListedColormap(["white", *style.COLOURS[: classes - 1]])
+    grid = figure.subplots(rows, 3, squeeze=False)
+    for row, (field, label, guess) in enumerate(zip(fields, targets, guesses, strict=False)):
+        if row == rows:
+            break
+        grid[row, 0].imshow(field[..., 0], cmap="gray")
+        for axes, classified in ((grid[row, 1], label), (grid[row, 2], guess)):
+            axes.imshow(classified, cmap=colours, vmin=-0.5, vmax=classes - 0.5)
+    for axes, title in zip(grid[0], (name, "label", "guess"), strict=True):
+        axes.set_title(title, fontsize=style.FONT, pad=2)
+    for axes in grid.flatten():
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.grid(False)
+        axes.spines[:].set_visible(True)
+    return figure
+
+
 def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> dict[str, Any]:
     """What of the model and its test data there is to draw, by figure name."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    from hpcbench.datasets.climate import CHANNELS
     from hpcbench.datasets.sources import locate_for
     from hpcbench.models import MODELS, BuildContext
     from hpcbench.models.normalization import batch_normalization
@@ -145,7 +174,7 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
     config = document["config"]
     spec = MODELS[config["model"]]
     source = locate_for(spec, config["dataset"], data_dir, config.get("image_size"))
-    if source.spec.kind != "images":
+    if source.spec.kind not in ("images", "fields"):
         return {}
     context = BuildContext(
         source.spec.input_shape, source.spec.outputs, 0, "float32",
@@ -154,13 +183,23 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
     model = spec.build(context)
     model.load_weights(folder / MODEL_FILE)
     data = source.spec.read(source.files)
-    images = np.asarray(data.test_inputs)
+    if source.spec.kind == "fields":
+        fields = np.asarray(data.test_inputs[:MOST_FIELDS])
+        classes = np.asarray(data.test_targets[:MOST_FIELDS])
+        seen = model.predict(fields, batch_size=1, verbose=0).argmax(-1)
+        return {
+            "samples": lambda: maps_figure(fields, classes, seen, CHANNELS[0]),
+            "confusion": lambda: confusion_figure(
+                confusion(classes.flatten().astype(np.int32), seen.flatten())
+            ),
+        }
+    images, targets = np.asarray(data.test_inputs), np.asarray(data.test_targets)
     guesses = model.predict(images.astype("float32") / 255, batch_size=500, verbose=0).argmax(1)
     kernel = next(layer.kernel for layer in model.layers if hasattr(layer, "kernel")).numpy()
     return {
-        "samples": lambda: samples_figure(images, data.test_targets, guesses),
+        "samples": lambda: samples_figure(images, targets, guesses),
         "filters": lambda: filters_figure(kernel, source.spec.input_shape),
-        "confusion": lambda: confusion_figure(confusion(data.test_targets, guesses)),
+        "confusion": lambda: confusion_figure(confusion(targets, guesses)),
     }
 
 

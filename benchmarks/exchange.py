@@ -109,7 +109,7 @@ def _training_turn(
 
     from hpcbench.engine import optimizers
     from hpcbench.engine.loop import TrainingLoop
-    from hpcbench.engine.objectives import OBJECTIVES
+    from hpcbench.engine.objectives import objective as objective_of
     from hpcbench.models import BuildContext
     from hpcbench.models.normalization import batch_normalization
 
@@ -120,7 +120,7 @@ def _training_turn(
     weights = [variable.value for variable in model.trainable_variables]
     optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
     batch = plan.batch_per_device
-    objective = OBJECTIVES[spec.task]
+    objective = objective_of(spec)
     loop = TrainingLoop(
         model, optimizer, strategy, data, objective, batch, xla=False, streamed=False
     )

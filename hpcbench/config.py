@@ -47,11 +47,13 @@ class RunConfig(BaseModel):
     train_samples: int | None = Field(
         None, ge=1, description="train on the first so many samples only; default: all"
     )
-    optimizer: Literal["adam", "sgd", "adadelta"] | None = Field(
+    optimizer: Literal["adam", "sgd", "larc", "adadelta"] | None = Field(
         None, description="default: the model's"
     )
     learning_rate: float | None = Field(None, gt=0, description="default: the model's")
-    momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; default: the model's")
+    momentum: float | None = Field(
+        None, ge=0, lt=1, description="of sgd and larc; default: the model's"
+    )
     lr_scaling: Literal["none", "linear", "sqrt"] = Field(
         "none", description="learning rate times 1, the world size, or its square root"
     )
@@ -67,8 +69,10 @@ class RunConfig(BaseModel):
     batchnorm: Literal["local", "sync"] = Field(
         "local", description="batch normalization over each device's share or the global batch"
     )
-    precision: Literal["float32", "mixed_bfloat16", "float64"] = Field(
-        "float32", description="of the arithmetic; float64 is there to check that devices agree"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"] = Field(
+        "float32",
+        description="of the arithmetic; mixed_float16 scales the loss; float64 is there to check "
+        "that devices agree",
     )
     xla: bool = Field(False, description="compile forward and backward pass with XLA")
     input: Literal["resident", "stream", "synthetic"] = Field(

@@ -1,5 +1,6 @@
-"""Layers that Keras lacks: grouped convolution without XLA, AlexNet's normalization, placing."""
+"""Layers that Keras lacks, or has only in a slow form."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,24 @@ class GroupedConv2D(keras.layers.Conv2D):
             for part, weights in parts
         ]
         return self.activation(tf.nn.bias_add(tf.concat(convolved, -1), self.bias))
+
+
+@keras.saving.register_keras_serializable("hpcbench")
+class DilatedConv2D(keras.layers.Conv2D):
+    """Keras' convolution of stride 1 without bias, dilated by TensorFlow's own kernel.
+
+    Keras pads and rearranges to batches what a dilated kernel sees, which takes hundreds of times
+    as long where the dilation is larger than the image. On CPUs only oneDNN has the gradients, for
+    two types.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        one_dnn = os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
+        known = one_dnn and self.compute_dtype in ("float32", "bfloat16")
+        if not known and not tf.config.get_visible_devices("GPU"):
+            return super().call(inputs)
+        padding, dilations = self.padding.upper(), self.dilation_rate
+        return tf.nn.conv2d(inputs, self.kernel, 1, padding, dilations=dilations)
 
 
 @keras.saving.register_keras_serializable("hpcbench")

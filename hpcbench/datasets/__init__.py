@@ -19,15 +19,16 @@ from hpcbench.registry import Registry
 class Arrays:
     """Inputs and targets, a row a sample.
 
-    Inputs are images as bytes (n, height, width, channels), numbers as float32 (n, columns) or
-    words as int32 (n, length), in memory or on disk (:class:`Rows`); targets are classes as int32
-    (n,) or numbers as float32 (n,).
+    Inputs are images as bytes (n, height, width, channels), fields of the same shape or numbers (n,
+    columns) as float32, or words as int32 (n, length); targets are classes as int32 (n,), numbers
+    as float32 (n,) or classes of pixels as bytes (n, height, width). In memory or on disk
+    (:class:`Rows`).
     """
 
     train_inputs: NDArray[Any] | Rows
-    train_targets: NDArray[Any]
+    train_targets: NDArray[Any] | Rows
     test_inputs: NDArray[Any] | Rows
-    test_targets: NDArray[Any]
+    test_targets: NDArray[Any] | Rows
 
     def first(self, train_samples: int | None) -> "Arrays":
         """The same data with only the first ``train_samples`` training samples."""
@@ -55,8 +56,9 @@ class DatasetSpec:
     ``find`` returns the files in a folder that make up the set, or None. ``read`` turns them
     into arrays, raising DataError with the file's name when one is corrupt. ``system_folder``
     is where a distribution's package puts it. ``task`` names the objective, ``kind`` what it
-    is made of: images, tables or texts. ``outputs`` is how many numbers a model gives for a
-    sample, ``words`` how many different numbers stand for words. ``count`` says how many training
+    is made of: images, fields, tables or texts. ``outputs`` is how many numbers a model gives for a
+    sample or a pixel, ``words`` how many different numbers stand for words, ``class_shares`` which
+    share of all pixels each class has. ``count`` says how many training
     samples files hold that may hold fewer than the published ones; ``train_samples`` is 0 where
     only the files can say, and ``describe`` fills in shape and counts of a user's own data, and a
     ``title`` that tells it from other folders. ``resized`` is given where images of any size are
@@ -74,6 +76,7 @@ class DatasetSpec:
     task: str = "classification"
     kind: str = "images"
     words: int = 0
+    class_shares: tuple[float, ...] = ()
     count: Callable[[list[Path]], int] | None = None
     title: str = ""
     describe: "Callable[[DatasetSpec, list[Path]], DatasetSpec] | None" = None

@@ -53,7 +53,7 @@ def find(spec: DatasetSpec, data_dir: Path | None, image_size: int | None = None
         spec = spec.resized(spec, image_size)
     for folder in folders(spec, data_dir):
         files = spec.find(folder)
-        if files:
+        if files is not None:
             return Source(spec.describe(spec, files) if spec.describe else spec, files)
     return None
 

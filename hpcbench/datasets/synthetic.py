@@ -39,6 +39,8 @@ def arrays(spec: DatasetSpec, seed: int) -> Arrays:
             inputs = generator.standard_normal(shape, np.float32)
         if spec.task == "regression":
             return inputs, generator.standard_normal(samples, np.float32)
+        if spec.task == "segmentation":
+            return inputs, generator.integers(0, spec.outputs, shape[:-1], np.uint8)
         return inputs, generator.integers(0, max(2, spec.outputs), samples, np.int32)
 
     return Arrays(*half(spec.train_samples), *half(spec.test_samples))

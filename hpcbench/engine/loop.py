@@ -79,7 +79,8 @@ class TrainingLoop:
         if not streamed:
             inputs = np.asarray(data.train_inputs)
             self._inputs = strategy.place(lambda _: tf.constant(inputs))
-            self._targets = strategy.place(lambda _: tf.constant(data.train_targets))
+            targets = np.asarray(data.train_targets)
+            self._targets = strategy.place(lambda _: tf.constant(targets))
         # One trace each, whatever the number of steps or samples.
         self._trace = self._trace_streamed if streamed else self._trace_resident
         self._run = self._trace(strategy.mean)
@@ -164,7 +165,7 @@ class TrainingLoop:
                 [
                     self._evaluate(
                         tf.constant(np.asarray(self._data.test_inputs[first:last])),
-                        tf.constant(self._data.test_targets[first:last]),
+                        tf.constant(np.asarray(self._data.test_targets[first:last])),
                     )
                 ]
             )
@@ -188,13 +189,14 @@ class TrainingLoop:
     def _forward_backward(
         self, inputs: tf.Tensor, targets: tf.Tensor, per_sample: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Gradients of sum(losses * per_sample), and the sums."""
+        """Gradients of sum(losses * per_sample), as the optimizer scales it, and the sums."""
         weights = self._optimizer.variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             outputs = self._model(self._prepared(inputs), training=True)
             losses = self._objective.losses(targets, outputs)
-            total = tf.reduce_sum(losses) * tf.cast(per_sample, losses.dtype)
+            mean = tf.reduce_sum(losses) * tf.cast(per_sample, losses.dtype)
+            total = self._optimizer.scaled(mean)
         # An embedding's gradient is sparse, which not every way to exchange can take.
         gradients = [tf.convert_to_tensor(part) for part in tape.gradient(total, weights)]
         return gradients, self._sums(losses, targets, outputs)

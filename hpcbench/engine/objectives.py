@@ -4,12 +4,14 @@ Sums travel instead of means, so that a metric over shares of any size is exact.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR
+from hpcbench.datasets import DatasetSpec
+from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU
 
 
 class Objective(ABC):
@@ -71,12 +73,54 @@ class Regression(Objective):
         return tf.cast(tf.reduce_sum(error), tf.float32)[tf.newaxis]
 
 
+class Segmentation(Objective):
+    """A class for every pixel: ``outputs`` (n, height, width, classes), judged by the mean
+    intersection over union.
+
+    The cross-entropy of a pixel is weighted by the inverse square root of its class' ``shares`` of
+    all pixels, as Kurth et al. (SC'18) do, then by what makes the mean weight 1. Intersections and
+    unions are those of all pixels of all samples together.
+    """
+
+    metric = MEAN_IOU
+
+    def __init__(self, shares: Sequence[float]) -> None:
+        frequency = np.array(shares) / np.sum(shares)
+        self.sums = len(frequency) ** 2
+        self._weights = frequency**-0.5 / np.sum(frequency**0.5)
+
+    def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        targets = tf.cast(targets, tf.int32)
+        weights = tf.gather(tf.constant(self._weights, outputs.dtype), targets)
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs)
+        return tf.reduce_mean(weights * entropy, [1, 2])
+
+    def tally(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """Of each class (rows) what was taken for each class (columns), in images: counts of
+        pixels would soon be too large for float32."""
+        classes = outputs.shape[-1]
+        right = tf.reshape(tf.one_hot(targets, classes), (-1, classes))
+        guessed = tf.reshape(tf.one_hot(tf.argmax(outputs, -1), classes), (-1, classes))
+        pixels = tf.cast(tf.reduce_prod(tf.shape(targets)[1:]), tf.float32)
+        return tf.reshape(tf.matmul(right, guessed, transpose_a=True) / pixels, [-1])
+
+    def value(self, tally: NDArray[np.float64], samples: int) -> float:
+        """The mean over the classes that there are."""
+        classes = round(len(tally) ** 0.5)
+        counts = tally.reshape(classes, classes)
+        both = np.diag(counts)
+        either = counts.sum(axis=0) + counts.sum(axis=1) - both
+        return float(np.mean(both[either > 0] / either[either > 0]))
+
+
 def _count(right: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(right, tf.float32))[tf.newaxis]
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "classification": Classification(),
-    "binary": Binary(),
-    "regression": Regression(),
-}
+def objective(spec: DatasetSpec) -> Objective:
+    """What ``spec`` is there to learn."""
+    if spec.task == "segmentation":
+        return Segmentation(spec.class_shares)
+    return {
+        "classification": Classification(), "binary": Binary(), "regression": Regression(),
+    }[spec.task]  # fmt: skip

@@ -33,6 +33,10 @@ class Optimizer(ABC):
         """
         return rates[:, np.newaxis].astype(np.float32)
 
+    def scaled(self, loss: tf.Tensor) -> tf.Tensor:
+        """What gradients are taken of: ``loss``, or what :meth:`update` makes up for."""
+        return loss
+
     def update(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
         """Update the variables, inside the step of one replica."""
         self._apply(tf.cast(scalars, self.variables[0].dtype), gradients)
@@ -90,6 +94,27 @@ class Sgd(Optimizer):
             )  # fmt: skip
 
 
+class Larc(Sgd):
+    """Each layer with a learning rate of its own, after You, Gitman and Ginsburg, arXiv 1708.03888.
+
+    Layer-wise adaptive rate control: the rate of section 4's equation 6 without weight decay,
+    ``TRUST`` times the norm of the weights over that of the gradient, where it is below the
+    optimizer's. Weights that are all zero, as biases are at first, take the optimizer's.
+    """
+
+    TRUST = 0.02
+
+    def _apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
+        rate = scalars[0]
+        adapted = []
+        for variable, gradient in zip(self.variables, gradients, strict=True):
+            weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
+            own = tf.math.divide_no_nan(self.TRUST * weight_norm, gradient_norm * rate)
+            known = (weight_norm > 0) & (gradient_norm > 0)
+            adapted.append(gradient * tf.where(known, tf.minimum(own, 1), 1))
+        super()._apply(scalars, adapted)
+
+
 class Adadelta(Optimizer):
     """Zeiler, arXiv 1212.5701, algorithm 1."""
 
@@ -108,7 +133,7 @@ class Adadelta(Optimizer):
 
 
 def make(name: str, variables: Sequence[tf.Variable], momentum: float) -> Optimizer:
-    """The optimizer ``name``: adam, sgd or adadelta."""
-    if name == "sgd":
-        return Sgd(variables, momentum)
+    """The optimizer ``name``: adam, sgd, larc or adadelta."""
+    if name in ("sgd", "larc"):
+        return {"sgd": Sgd, "larc": Larc}[name](variables, momentum)
     return {"adam": Adam, "adadelta": Adadelta}[name](variables)

@@ -15,7 +15,8 @@ from hpcbench.engine.augmentation import augmentation
 from hpcbench.engine.backend import Backend, Sums
 from hpcbench.engine.flops import training_flops
 from hpcbench.engine.loop import TrainingLoop
-from hpcbench.engine.objectives import OBJECTIVES
+from hpcbench.engine.loss_scale import LossScaled
+from hpcbench.engine.objectives import objective
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.models.normalization import batch_normalization
 from hpcbench.strategies import Strategy
@@ -32,7 +33,7 @@ class TensorFlowBackend(Backend):
         strategy: Strategy,
     ) -> None:
         self._strategy = strategy
-        self._objective = OBJECTIVES[spec.task]
+        self._objective = objective(spec)
         self.metric, self.metric_sums = self._objective.metric, self._objective.sums
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(config.precision)
@@ -50,6 +51,8 @@ class TensorFlowBackend(Backend):
             )
             weights = [variable.value for variable in self.model.trainable_variables]
             self._optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
+            if config.precision == "mixed_float16":
+                self._optimizer = LossScaled(self._optimizer)
         self._loop = TrainingLoop(
             self.model, self._optimizer, strategy, data, self._objective, plan.batch_per_device,
             config.xla, config.input == "stream",

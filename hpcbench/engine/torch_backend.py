@@ -54,7 +54,7 @@ class TorchBackend(Backend):
         if strategy.needs_launcher:
             self._parallel = DistributedDataParallel(self.model)
         self._data = data
-        self._targets = torch.from_numpy(data.train_targets.astype(np.int64))
+        self._targets = torch.from_numpy(np.asarray(data.train_targets).astype(np.int64))
         self._inputs = torch.from_numpy(np.asarray(data.train_inputs))
         if config.input != "stream":
             self._targets = self._targets.to(self._device)

@@ -33,6 +33,7 @@ class Torch(Framework):
             ("--augment", config.augmentations),
             ("--batchnorm sync", config.batchnorm == "sync"),
             ("--tensorboard", output.tensorboard),
+            ("--optimizer larc", config.optimizer == "larc"),
             (f"--precision {config.precision}", config.precision not in ("float32", "float64")),
         ):
             if given:

@@ -15,7 +15,7 @@ RUN_FILE = "run.json"
 # What an interval timed: training; or, after it, the same steps without the exchange of gradients.
 PHASE_TRAIN, PHASE_NO_EXCHANGE = "train", "no_exchange"
 
-ACCURACY, MEAN_ABSOLUTE_ERROR = "accuracy", "mean_absolute_error"
+ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU = "accuracy", "mean_absolute_error", "mean_iou"
 LOWER_IS_BETTER = frozenset({MEAN_ABSOLUTE_ERROR})
 
 STATUS_RUNNING, STATUS_COMPLETE, STATUS_FAILED = "running", "complete", "failed"
