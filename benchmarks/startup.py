@@ -7,19 +7,17 @@ own start-up and how much of it was tracing, compiling and warming up.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from hpcbench.models import MODELS
 from hpcbench.provenance import cpu_name
+from runs import train
 from spread import spread
 
 
@@ -33,13 +31,7 @@ def import_seconds() -> float:
 
 def startup_seconds(model: str) -> tuple[float, float]:
     """A run's seconds to its first measured step, and those of them spent compiling."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "hpcbench.train", "--model", model, "--epochs=1",
-             "--train-samples=1280", "--results", folder],
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        document = json.loads(next(Path(folder).rglob("run.json")).read_text())
+    document = train(f"--model={model}", "--train-samples=1280").document
     return document["startup_seconds"], document["compile_seconds"]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Torch(Framework):
     name = "torch"
     module = "torch"
-    install = "pip install 'hpcbench[torch]'"
+    install = "containers/setup.sh --torch"
     over_processes = "ddp"
     over_devices = "ddp"
 
