@@ -84,6 +84,12 @@ def test_more_mirrored_devices_than_there_are(results):
     one_sentence(done, "--devices 4096", "this machine has")
 
 
+def test_inputs_that_a_model_cannot_take(results):
+    done = train(results, "--model=climate-tiny", "--image-size=40")
+    assert done.status == 2
+    one_sentence(done, "climate-tiny", "40 x 60 x 16", "--image-size")
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_diverging_loss_ends_with_4(results, devices):
     done = train(

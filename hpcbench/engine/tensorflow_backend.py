@@ -17,6 +17,7 @@ from hpcbench.engine.flops import training_flops
 from hpcbench.engine.loop import TrainingLoop
 from hpcbench.engine.loss_scale import LossScaled
 from hpcbench.engine.objectives import objective
+from hpcbench.errors import ConfigError
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.models.normalization import batch_normalization
 from hpcbench.strategies import Strategy
@@ -38,7 +39,8 @@ class TensorFlowBackend(Backend):
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(config.precision)
         with strategy.scope():
-            self.model = MODELS[config.model].build(
+            self.model = _build(
+                config.model,
                 BuildContext(
                     input_shape=spec.input_shape,
                     outputs=spec.outputs,
@@ -47,7 +49,7 @@ class TensorFlowBackend(Backend):
                     logits_dtype="float64" if config.precision == "float64" else "float32",
                     devices=strategy.replica_devices,
                     batch_normalization=batch_normalization(config.batchnorm, strategy.mean),
-                )
+                ),
             )
             weights = [variable.value for variable in self.model.trainable_variables]
             self._optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
@@ -117,3 +119,15 @@ class TensorFlowBackend(Backend):
 
     def save_model(self, folder: Path) -> None:
         self.model.save(folder / "model.keras")
+
+
+def _build(name: str, context: BuildContext) -> keras.Model:
+    """Raises ConfigError where the network cannot be built for inputs of this shape."""
+    try:
+        return MODELS[name].build(context)
+    except ValueError as error:
+        shape = " x ".join(map(str, context.input_shape))
+        raise ConfigError(
+            f"model {name} cannot be built for inputs of {shape}; choose another --image-size or "
+            f"other data"
+        ) from error
