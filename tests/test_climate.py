@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from conftest import only_run, train
+from conftest import only_run, run, train
 
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.climate import CLASSES, STORM_SHARES
@@ -188,9 +188,13 @@ def test_training_on_deepcam_files(results, tmp_path):
     assert (rows["dataset"] == "deepcam").all()
 
 
-def test_storms_are_found(results):
+def test_storms_are_found_and_drawn(results, tmp_path):
     """Far better than background everywhere, which comes to 0.33."""
-    done = train(results, "--model=climate-tiny", "--epochs=5", "--seed=0")
+    done = train(results, "--model=climate-tiny", "--epochs=5", "--seed=0", "--checkpoint")
     assert done.status == 0, done.errors
-    found = pd.read_csv(only_run(results)[0] / "accuracy.csv")["test_metric"]
-    assert found.iloc[-2:].max() > 0.45
+    folder, _ = only_run(results)
+    assert pd.read_csv(folder / "accuracy.csv")["test_metric"].iloc[-2:].max() > 0.45
+    plot = run(["python", "analysis/plot_training.py", folder, "--output", tmp_path / "f"])
+    assert plot.status == 0, plot.errors
+    names = {path.stem for path in (tmp_path / "f").iterdir()}
+    assert names == {"curves", "samples", "confusion"}
