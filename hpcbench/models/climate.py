@@ -1,10 +1,9 @@
 """Storms in climate fields: Kurth et al., "Exascale Deep Learning for Climate Analytics", SC'18.
 
-An encoder and decoder in the style of DeepLabv3+ (Chen et al., ECCV 2018) as section V of the paper
-changed it: a residual encoder whose last stage is dilated, atrous spatial pyramid pooling, and a
-decoder that returns to full resolution by transposed convolutions, with what the first stages saw
-beside it. ``climate`` has ResNet-50's stages, ``climate-tiny`` a few channels for small fields.
-Transposed convolutions and the number of the decoder's channels are not those of the paper's code.
+An encoder and decoder in the style of DeepLabv3+ (Chen et al., ECCV 2018) with the paper's decoder to
+full resolution: residual stages, the last of them dilated; atrous spatial pyramid pooling; transposed
+convolutions, with what the first stages saw beside them. ``climate`` has ResNet-50's stages,
+``climate-tiny`` a few channels for small fields. The numbers of the decoder's channels are ours.
 """
 
 from collections.abc import Callable
