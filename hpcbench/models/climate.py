@@ -1,9 +1,9 @@
 """Storms in climate fields: Kurth et al., "Exascale Deep Learning for Climate Analytics", SC'18.
 
-An encoder and decoder in the style of DeepLabv3+ (Chen et al., ECCV 2018) with the paper's decoder to
-full resolution: residual stages, the last of them dilated; atrous spatial pyramid pooling; transposed
-convolutions, with what the first stages saw beside them. ``climate`` has ResNet-50's stages,
-``climate-tiny`` a few channels for small fields. The numbers of the decoder's channels are ours.
+An encoder and decoder in the style of DeepLabv3+ (Chen et al., ECCV 2018) with the paper's decoder
+to full resolution: residual stages, the last of them dilated; atrous spatial pyramid pooling;
+transposed convolutions, with what the first stages saw beside them. ``climate`` has ResNet-50's
+stages, ``climate-tiny`` a few channels for small fields. The decoder's channel counts are ours.
 """
 
 from collections.abc import Callable
