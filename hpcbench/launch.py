@@ -43,6 +43,16 @@ LAUNCH_NAMES = (
 )
 
 
+# Two numbers of a version have to agree; Open MPI promises no more between releases.
+MPI_VERSION = re.compile(r"(Open MPI|MPICH|Intel\S* MPI)\D*(\d+\.\d+)")
+
+
+def mpi_version(text: str) -> tuple[str, ...] | None:
+    """MPI's name and version in what a launcher or a library says of itself."""
+    match = MPI_VERSION.search(text)
+    return match.groups() if match else None
+
+
 def detect(environment: Mapping[str, str]) -> Launch:
     """The launch that the environment tells of; ``Launch("none")`` where no launcher is seen.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hpcbench import launch as launching
 from hpcbench.binding import bind_cores
+from hpcbench.checkup import Asked
 from hpcbench.cli import Parser, add_flags, given
 from hpcbench.config import (
     SHORT_BENCHMARK_EPOCHS,
@@ -20,6 +21,7 @@ from hpcbench.config import (
 )
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import Source, locate_for
+from hpcbench.doctor import before_training
 from hpcbench.errors import ConfigError, HpcbenchError
 from hpcbench.frameworks import FRAMEWORKS, check_framework
 from hpcbench.models import MODELS
@@ -82,6 +84,8 @@ def check(config: RunConfig, output: OutputConfig) -> Checked:
     plan = schedule(config, world_size, source.train_samples)
     if launch.rank == 0:
         ensure_writable(output.results)
+        asked = Asked(config.model, results=output.results)
+        before_training(asked, horovod=strategy.name == "horovod")
     # What "auto" came to is part of what was measured.
     config = config.model_copy(update={
         "dataset": source.spec.name,

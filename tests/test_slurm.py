@@ -350,3 +350,32 @@ def test_a_node_believed_dead_is_fenced_off(tmp_path):
         place = lines[0].split(",").index("interval")
         assert [int(line.split(",")[place]) for line in lines[1:]] == list(range(len(lines) - 1))
         assert cluster.status(file) == "1 running"
+
+
+def test_the_doctor_holds_a_site_against_the_cluster(cluster, tmp_path):
+    """On the login node the partitions, in a job of two nodes their names and clocks too."""
+    partition = cluster.run("sinfo", "--noheader", "--format=%R").output.split()[0]
+    site = tmp_path / "mine.toml"
+    lines = (
+        'name = "mine"\ndevices_per_node = 2\ncores_per_device = {cores}\nmax_devices = 4\n'
+        '[[partitions]]\nname = "{partition}"\nmax_devices = 4\n'
+    )
+    doctor = ("python", "-m", "hpcbench.doctor", f"--site={site}", f"--results={tmp_path}")
+    site.write_text(lines.format(cores=4, partition=partition))
+    fine = cluster.run(*doctor)
+    assert fine.status == 0, fine.output
+    assert f"mine: partition {partition} fits" in fine.output
+    assert "--full loads the frameworks too" in fine.output
+    site.write_text(lines.format(cores=400, partition="large"))
+    wrong = cluster.run(*doctor)
+    assert wrong.status == 3
+    assert f"partition large does not exist\n{'':21} → choose from {partition}" in wrong.output
+    site.write_text(lines.format(cores=400, partition=partition))
+    assert "2 devices of 400 cores are 800" in cluster.run(*doctor).output
+    log = tmp_path / "doctor.out"
+    submit = ("sbatch", "--wait", "--nodes=2", f"--output={log}", "--wrap")
+    cluster.run(*submit, f"python -m hpcbench.doctor --results={tmp_path}")
+    said = log.read_text()
+    names = cluster.run("sinfo", "--noheader", "--Node", "--format=%N").output.split()
+    assert f"nodes       {', '.join(sorted(set(names)))}" in said
+    assert "TensorFlow  loads" in said

@@ -1,4 +1,7 @@
-"""Where a data set's files are: a folder given, Keras' cache, the system's, or a download."""
+"""Where a data set's files are: a folder given, Keras' cache, the system's, or a download.
+
+python -m hpcbench.datasets.sources [NAME...] downloads what is missing.
+"""
 
 import fcntl
 import logging
@@ -10,7 +13,7 @@ from pathlib import Path
 
 from hpcbench.datasets import DATASETS, DatasetSpec
 from hpcbench.datasets.synthetic import limited
-from hpcbench.errors import ConfigError, DataError
+from hpcbench.errors import ConfigError, DataError, HpcbenchError
 from hpcbench.models import ModelSpec
 
 AUTO_ORDER = ("mnist", "fashion-mnist", "mnist-5k")
@@ -144,23 +147,26 @@ def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:
     return Source(spec, files)
 
 
-def main() -> int:
-    """Make sure that some data is here: what ``auto`` finds, downloading MNIST if it is nothing.
+def main(names: Sequence[str]) -> int:
+    """Make sure that the data sets of ``names`` are here, downloading what is not.
 
-    Exit status 0 if full-size data is here, 3 if at best the 5,000 digits are.
+    Without a name: what ``auto`` finds, else MNIST. Exit status 0 if all are, 3 if not, 2 for an
+    unknown name.
     """
-    for name in AUTO_ORDER[:2]:
-        source = find(DATASETS[name], None)
-        if source:
-            print(f"found {name}: {source.files[0]}")
-            return 0
+    wanted: list[tuple[str, ...]] = [(name,) for name in names] or [AUTO_ORDER[:2]]
     try:
-        print(f"downloaded {download(DATASETS[AUTO_ORDER[0]]).files[0]}")
-    except DataError as error:
-        print(f"no full-size data here yet: {error}", file=sys.stderr)
+        for candidates in wanted:
+            print(f"{_here_or_downloaded(candidates).files[0]}")
+    except HpcbenchError as error:
+        print(f"hpcbench: {error}", file=sys.stderr)
         return error.exit_status
     return 0
 
 
+def _here_or_downloaded(candidates: Sequence[str]) -> Source:
+    found = (find(DATASETS[name], None) for name in candidates)
+    return next((source for source in found if source), None) or download(DATASETS[candidates[0]])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

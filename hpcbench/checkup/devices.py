@@ -1,0 +1,148 @@
+"""GPUs and CPU cores: those really there against those asked for."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpcbench.checkup import Asked, Finding, State
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.gpus import Gpu, chosen, list_gpus
+from hpcbench.launch import available_cores, visible_gpus
+
+GIB = 1 << 30
+# What a driver and an idle context hold; more is somebody's work.
+IDLE_MEMORY = GIB // 2
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def gpus(asked: Asked) -> Iterator[Finding]:
+    """The GPUs that a run would take, and who else is on them."""
+    there = visible_gpus(asked.environment)
+    if there == 0:
+        yield _no_gpu(asked)
+        return
+    try:
+        yield from gpu_findings(chosen(list_gpus(), asked.environment), asked.devices)
+    except EnvironmentLacks as error:
+        yield Finding(
+            "GPUs", State.PROBLEM, str(error),
+            "nvidia-smi says more; the driver and its library must be of one version",
+        )  # fmt: skip
+
+
+def _no_gpu(asked: Asked) -> Finding:
+    if asked.site and asked.site.device == "gpu" and "SLURM_JOB_ID" in asked.environment:
+        return Finding(
+            "GPUs", State.PROBLEM, f"none in this job, and site {asked.site.name} has GPUs",
+            "ask for them: --gpus-per-node, in a partition that has some",
+        )  # fmt: skip
+    if "CUDA_VISIBLE_DEVICES" in asked.environment and visible_gpus({}):
+        hidden = asked.environment["CUDA_VISIBLE_DEVICES"]
+        return Finding(
+            "GPUs", State.WARNING, f"CUDA_VISIBLE_DEVICES={hidden!r} hides all of them",
+            "unset it to train on GPUs",
+        )  # fmt: skip
+    return Finding("GPUs", State.OK, "none: devices are CPU cores")
+
+
+def gpu_findings(found: list[Gpu], wanted: int | None) -> Iterator[Finding]:
+    """Whether ``found`` are enough for ``wanted`` devices of this node, and free."""
+    names = ", ".join(f"{gpu.index} {gpu.name}" for gpu in found) or "none that may be used"
+    if wanted and wanted > len(found):
+        yield Finding(
+            "GPUs", State.PROBLEM, f"{wanted} are asked for, here are {len(found)}: {names}",
+            f"ask for {len(found)}, or for more GPUs of Slurm",
+        )  # fmt: skip
+    else:
+        yield Finding("GPUs", State.OK, names)
+    for gpu in found[: wanted or len(found)]:
+        if gpu.memory_used > IDLE_MEMORY:
+            by = f" by process {', '.join(map(str, gpu.processes))}" if gpu.processes else ""
+            yield Finding(
+                "GPU memory", State.WARNING,
+                f"{gpu.memory_used / GIB:.1f} of {gpu.memory / GIB:.0f} GiB of GPU {gpu.index} "
+                f"are in use{by}",
+                "wait until it is free, or choose others with CUDA_VISIBLE_DEVICES",
+            )  # fmt: skip
+
+
+def cores(asked: Asked) -> Iterator[Finding]:
+    """The cores that this process may run on, and what its cgroup grants."""
+    mine = len(available_cores())
+    yield from core_findings(mine, os.cpu_count() or mine, cpu_quota(), asked)
+
+
+def load(_: Asked) -> Iterator[Finding]:
+    """Who else computes here."""
+    mine, load = len(available_cores()), os.getloadavg()[0]
+    # Other jobs' load on cores that are not ours does not slow this one.
+    if load > 0.5 * mine and mine == os.cpu_count():
+        yield Finding(
+            "CPU load", State.WARNING, f"load average {load:.1f} on {mine} cores",
+            "measure when the machine is idle",
+        )  # fmt: skip
+
+
+def core_findings(
+    mine: int, of_machine: int, quota: float | None, asked: Asked
+) -> Iterator[Finding]:
+    """What ``mine`` cores of a machine, of which a cgroup grants ``quota``, are good for."""
+    found = f"{mine} of {of_machine}"
+    wanted = 0 if visible_gpus(asked.environment) else asked.devices or 0
+    threads = asked.environment.get("OMP_NUM_THREADS", "")
+    if quota is not None and quota < mine - 0.01:
+        yield Finding(
+            "CPU cores", State.WARNING,
+            f"{found}, of which the cgroup grants the time of {quota:g}: more threads than that "
+            f"are stopped again and again",
+            f"bind to fewer: taskset -c 0-{max(int(quota), 1) - 1}, or ask for more CPU time",
+        )  # fmt: skip
+    elif wanted > mine:
+        yield Finding(
+            "CPU cores", State.WARNING, f"{found}, for {wanted} devices that are CPU cores",
+            "ask for as many cores as devices: --cpus-per-task, or mpirun --bind-to none",
+        )  # fmt: skip
+    else:
+        yield Finding("CPU cores", State.OK, found)
+    if threads.isdecimal() and int(threads) > mine:
+        yield Finding(
+            "threads", State.WARNING, f"OMP_NUM_THREADS={threads} on {mine} cores",
+            "unset it; each rank then takes as many threads as it has cores",
+        )  # fmt: skip
+
+
+def cpu_quota(root: Path = CGROUPS, memberships: str | None = None) -> float | None:
+    """How many cores' time this process' cgroups grant it, the least of them; None: all.
+
+    Reads cpu.max of cgroups version 2 and cpu.cfs_quota_us of version 1, as the kernel's
+    Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst define them.
+    """
+    if memberships is None:
+        try:
+            memberships = Path("/proc/self/cgroup").read_text()
+        except OSError:
+            return None
+    grants = []
+    for line in memberships.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers if controllers else root
+        group = top / path.strip("/")
+        # Inside a container the path may be the host's; the top is its own group then.
+        for folder in {group, *group.parents, top}:
+            if folder == top or top in folder.parents:
+                grants.append(_granted(folder))
+    return min((grant for grant in grants if grant), default=None)
+
+
+def _granted(folder: Path) -> float | None:
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        return int(quota) / int(period) if quota not in ("max", "-1") else None
+    except (OSError, ValueError):
+        return None

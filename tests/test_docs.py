@@ -1,0 +1,83 @@
+"""The guide: each of its commands as it stands there, in a copy of the project."""
+
+import os
+import re
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, environment, run
+from test_slurm import Cluster, cluster_in
+
+PAGES = ROOT / "docs"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """All files of the project that git knows or would take, with its virtual environment."""
+    assert run(["make", "setup"]).status == 0
+    copy = tmp_path / "project"
+    copy.mkdir()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, check=True,
+    ).stdout.decode()  # fmt: skip
+    packed = tmp_path / "project.tar"
+    with tarfile.open(packed, "w") as tar:
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).exists():
+                tar.add(ROOT / name, name)
+    with tarfile.open(packed) as tar:
+        tar.extractall(copy, filter="data")
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    return copy
+
+
+def commands(page: str) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", (PAGES / page).read_text(), re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def follow(page: str, project: Path, env: dict[str, str], wait=lambda: None) -> dict[str, str]:
+    """What each command printed; any that fails is the guide's fault."""
+    printed = {}
+    for command in commands(page):
+        if command.startswith("squeue"):
+            wait()
+        shell = f". .venv/bin/activate; {command}"
+        done = run(["bash", "-c", shell], cwd=project, env=env)
+        assert done.status == 0, f"{command}\n{done.output}\n{done.errors}"
+        printed[command] = done.output
+    return printed
+
+
+def test_a_first_run_on_a_cluster(project, tmp_path):
+    with cluster_in(tmp_path / "slurm", "--gpus", "2", "--cpus", "32") as folder:
+        cluster = Cluster(folder, project / "results")
+        said = follow("first-run.md", project, cluster.environment(), cluster.wait_for_empty_queue)
+    assert "TensorFlow  loads" in said["srun --ntasks=1 --time=10 python -m hpcbench.doctor"]
+    assert "fits" in said["python -m hpcbench.doctor --site mine"]
+    status = said["python -m hpcbench.sweep status docs/examples/first.toml"]
+    assert "sweep first: 4 done" in status
+    assert "report.html" in os.listdir(project / "results" / "first" / "figures")
+    assert (project / "figures" / "report.html").exists()
+
+
+def test_a_model_of_ones_own(project):
+    said = follow("own-model.md", project, environment())
+    assert any("1 passed" in text for text in said.values())
+
+
+def test_reading_the_report(project):
+    start = time.time()
+    follow("reading-the-report.md", project, environment())
+    assert (project / "figures" / "example" / "report.html").stat().st_mtime > start - 1
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *PAGES.glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", page.read_text()):
+            target = "".join(link)
+            assert target.startswith("http") or (page.parent / target).exists(), (page, target)
