@@ -1,5 +1,6 @@
 # make sweep: set up, run the default local sweep, draw its plots.   make test: set up and test.
 # make slurm-demo: the same sweep through sbatch, on a Slurm of two virtual nodes on this machine.
+# make setup TENSORFLOW=2.21.0: another TensorFlow; containers/setup.sh says what else there is.
 .PHONY: setup sweep test lint slurm-demo
 
 PYTHON_OF_VENV = .venv/bin/python

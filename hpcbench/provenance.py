@@ -1,5 +1,6 @@
 """What ran where: versions, hosts, devices, scheduler, and every setting that changes speed."""
 
+import json
 import os
 import platform
 import subprocess
@@ -20,6 +21,9 @@ SCHEDULER = (
     "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT",
     "SLURM_JOB_PARTITION", "SLURM_JOB_NODELIST", "SLURM_CLUSTER_NAME",
 )  # fmt: skip
+# As containers/install.sh writes it; then the variables in which runtimes name their image.
+IMAGE_FILE = Path("/opt/hpcbench/image.json")
+IMAGE_NAMES = ("HPCBENCH_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 
 
 def collect() -> dict[str, Any]:
@@ -29,6 +33,7 @@ def collect() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "mpi": _mpi(),
+        "image": _image(),
         "git_commit": _output("git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"),
         "command": sys.argv,
         "host": platform.node(),
@@ -55,6 +60,15 @@ def _mpi() -> str | None:
     """The MPI library's own name of itself, where one is in use already."""
     module = sys.modules.get("mpi4py.MPI")
     return module.Get_library_version().split("\n")[0].rstrip("\0") if module else None
+
+
+def _image() -> dict[str, Any] | None:
+    """The container image that this process runs in: what its builder wrote down, and its name."""
+    made = IMAGE_FILE if Path(sys.executable).is_relative_to(IMAGE_FILE.parent) else None
+    name = next((os.environ[n] for n in IMAGE_NAMES if n in os.environ), None)
+    if made and made.exists():
+        return json.loads(made.read_text()) | ({"name": name} if name else {})
+    return {"name": name} if name else None
 
 
 def _gpu_driver() -> str | None:

@@ -22,6 +22,7 @@ from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.report import warn
 from hpcbench.sweeps import slurm
+from hpcbench.sweeps.containers import check_image
 from hpcbench.sweeps.plan import (
     Machine,
     Plan,
@@ -189,6 +190,8 @@ def _submit(given: argparse.Namespace, states: tuple[State, ...]) -> int:
     if not name_of_site:
         raise ConfigError(f"sweep {sweep.name} was not submitted to a site before; say --site")
     site = read_site(name_of_site)
+    if site.container and not given.dry_run:
+        check_image(site)
     found = fates(known_runs(given, records), records, slurm.queue() if records else {})
     print(f"sweep {sweep.name}: {counts(found)}")
     wanted = [fate.run for fate in found if fate.state in states]

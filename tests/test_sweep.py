@@ -133,7 +133,10 @@ def test_a_container_wraps_the_program_and_not_the_launcher(tmp_path):
     line = job_command(one, OutputConfig(), site)
     assert line[0] == "srun"
     program = line[line.index("apptainer") :]
-    assert program[:6] == ["apptainer", "exec", "--nv", "/images/a b.sif", "python3", "-m"]
+    python = "/opt/hpcbench/.venv/bin/python"
+    here, results = f"--bind={ROOT}", f"--bind={ROOT / 'results'}"
+    exec_ = ["apptainer", "exec", "--nv", here, results, f"--pwd={ROOT}", "/images/a b.sif"]
+    assert program[:9] == [*exec_, python, "-m"]
 
 
 @pytest.mark.parametrize("site", ["bridges2", "generic", "local-cluster"])

@@ -17,6 +17,7 @@ from hpcbench.launch import mpi_version, visible_gpus
 PYTHONS = ((3, 11), (3, 12))
 # The versions that a test suite was run with; make setup TENSORFLOW=... takes them.
 TENSORFLOWS = ((2, 16), (2, 21))
+HOROVOD = "Horovod"
 LOADS = Path(__file__).with_name("loads.py")
 
 
@@ -75,7 +76,7 @@ def horovod(_: Asked) -> Iterator[Finding]:
     found, spec = version("horovod"), find_spec("horovod")
     if found is None or spec is None or not spec.submodule_search_locations:
         yield Finding(
-            "Horovod", State.WARNING, "not installed: single, mirrored, multiworker and mpi work",
+            HOROVOD, State.WARNING, "not installed: single, mirrored, multiworker and mpi work",
             "make setup compiles it",
         )  # fmt: skip
         return
@@ -87,12 +88,12 @@ def horovod(_: Asked) -> Iterator[Finding]:
     libraries = sorted((folder / "tensorflow").glob("mpi_lib*.so"))
     if not built_for or not libraries:
         yield Finding(
-            "Horovod", State.PROBLEM, f"{found}, compiled without TensorFlow",
+            HOROVOD, State.PROBLEM, f"{found}, compiled without TensorFlow",
             "remove .venv and run make setup",
         )  # fmt: skip
     elif built_for != tensorflow_version():
         yield Finding(
-            "Horovod", State.PROBLEM,
+            HOROVOD, State.PROBLEM,
             f"{found}, compiled for TensorFlow {built_for}, and {tensorflow_version()} is here",
             "remove .venv and run make setup",
         )  # fmt: skip
@@ -106,11 +107,11 @@ def horovod(_: Asked) -> Iterator[Finding]:
         over = "MPI and Gloo" if "libmpi" in needed else "Gloo alone"
         if missing:
             yield Finding(
-                "Horovod", State.PROBLEM, f"{found} does not find {', '.join(missing)}",
+                HOROVOD, State.PROBLEM, f"{found} does not find {', '.join(missing)}",
                 "load the MPI (or NCCL) with which it was compiled, as in module load openmpi",
             )  # fmt: skip
         else:
-            yield Finding("Horovod", State.OK, f"{found} for TensorFlow {built_for}, {over}")
+            yield Finding(HOROVOD, State.OK, f"{found} for TensorFlow {built_for}, {over}")
 
 
 def mpi(_: Asked) -> Iterator[Finding]:
@@ -163,7 +164,7 @@ def loading(asked: Asked) -> Iterator[Finding]:
         yield _devices_of_tensorflow(loaded["tensorflow"], visible_gpus(asked.environment))
     if "horovod" in loaded:
         over = [name for name, built in loaded["horovod"].items() if built]
-        yield Finding("Horovod", State.OK, f"loads, with {', '.join(over)}")
+        yield Finding(HOROVOD, State.OK, f"loads, with {', '.join(over)}")
     if "mpi" in loaded:
         yield mpi_fits(loaded["mpi"], said("mpirun", "--version"))
 

@@ -12,9 +12,12 @@ from hpcbench.config import NAME_PATTERN, OutputConfig
 from hpcbench.errors import ConfigError, EnvironmentLacks, unknown_name
 from hpcbench.launch import available_cores
 from hpcbench.strategies import STRATEGIES
+from hpcbench.sweeps.containers import inside
 from hpcbench.sweeps.plan import Machine, PlannedRun, read_toml
 
 SITES = Path("jobs/sites")
+# Where containers/install.sh has it.
+IMAGE_PYTHON = "/opt/hpcbench/.venv/bin/python"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Count = Annotated[int, Field(ge=1)]
@@ -51,7 +54,8 @@ class Site(BaseModel):
     max_array_size: Annotated[int, Field(ge=2)] = 1001
     throttle: Count | None = None
     container: Path | None = None
-    container_command: Literal["apptainer", "singularity"] = "apptainer"
+    container_command: Literal["apptainer", "singularity", "ch-run"] | None = None
+    container_python: Annotated[str, Field(pattern=r"^/[\w./-]+$")] = IMAGE_PYTHON
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
 
     @property
@@ -118,10 +122,10 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
 
     A strategy of one process is started directly, on the job's first node.
     """
-    train = train_command(run, output, "python3" if site.container else sys.executable)
+    train = train_command(run, output, site.container_python if site.container else sys.executable)
     if site.container:
-        gpus = ["--nv"] if site.device == "gpu" else []
-        train = [site.container_command, "exec", *gpus, str(site.container), *train]
+        folders = [output.results] + ([output.data_dir] if output.data_dir else [])
+        train = inside(site, train, folders)
     if not STRATEGIES[run.config.strategy].needs_launcher:
         return train
     per_node = min(run.devices, site.devices_per_node)
@@ -146,7 +150,9 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
     return [str(Path(sys.executable).parent / "horovodrun"), "-np", str(run.devices), *train]
 
 
-def site_of_job(environment: Mapping[str, str], launcher: str) -> Site:
+def site_of_job(
+    environment: Mapping[str, str], launcher: str, container: Path | None = None
+) -> Site:
     """What this job was given, as a site: its GPUs, or its tasks where it has none (as many as
     there are cores to run them on).
 
@@ -164,4 +170,5 @@ def site_of_job(environment: Mapping[str, str], launcher: str) -> Site:
     return Site(
         name="job", launcher=launcher, device="gpu" if gpus else "cpu", devices_per_node=devices,
         cores_per_device=cores or max(1, cpus // devices), max_devices=devices * nodes,
+        container=container,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.report import warn
+from hpcbench.sweeps.containers import check_image
 from hpcbench.sweeps.plan import plan, read_sweep
 from hpcbench.sweeps.record import Record, read_record, records_folder
 from hpcbench.sweeps.running import Runner
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--launcher", choices=("srun", "mpirun", "horovodrun"), default="srun")
+    parser.add_argument("--container", type=Path, help="an image to train in: containers/build")
     parser.add_argument("--record", type=Path, help="as written by hpcbench.sweep submit")
     try:
         given = parser.parse(arguments)
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if index not in record.tasks:
                 raise ConfigError(f"{given.record} has no task {index or 'without an index'}")
             return run_task(record, index, read_site(record.site))
-        site = site_of_job(os.environ, given.launcher)
+        site = site_of_job(os.environ, given.launcher, given.container)
         if not index:
             raise ConfigError("no array index: submit with --array=1,2,4, the device counts")
         return run_count(given.sweep, int(index), given.results, given.data_dir, site)
@@ -70,7 +72,10 @@ def run_task(record: Record, index: str, site: Site) -> int:
     """Run what is not complete of the task's runs, telling of each."""
     logs = record.results / record.sweep / "logs"
     ensure_writable(logs)
-    runner = Runner(logs, site.environment)
+    if site.container:
+        print(f"image {site.container} with {check_image(site)}", flush=True)
+    named = {"HPCBENCH_IMAGE": str(site.container)} if site.container else {}
+    runner = Runner(logs, site.environment | named)
     runner.stop_on([signal.SIGUSR1, signal.SIGTERM], lambda: signal_steps("USR1"))
     where = f"{platform.node()}, restart {os.environ.get('SLURM_RESTART_COUNT', '0')}"
     print(f"{record.sweep} task {index} on {where}", flush=True)

@@ -1,0 +1,93 @@
+"""Container images in jobs: how a program runs inside one, and whether its MPI fits the host's."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.launch import mpi_version
+
+if TYPE_CHECKING:
+    from hpcbench.sweeps.sites import Site
+
+
+def runtime(site: "Site") -> str:
+    """What runs the site's image, unless the site says: a folder is for ch-run, if it is here."""
+    if site.container_command:
+        return site.container_command
+    if site.container and site.container.is_dir() and shutil.which("ch-run"):
+        return "ch-run"
+    return (
+        "apptainer"
+        if shutil.which("apptainer") or not shutil.which("singularity")
+        else "singularity"
+    )
+
+
+def inside(site: "Site", command: Sequence[str], folders: Sequence[Path] = ()) -> list[str]:
+    """``command`` as it runs in the site's image, in this folder, with ``folders`` visible.
+
+    Apptainer's file, or a folder under Charliecloud's ch-run, which makes the mount points in it.
+    """
+    seen = list(dict.fromkeys(str(folder.absolute()) for folder in (Path(), *folders)))
+    image = str(site.container)
+    program = runtime(site)
+    if program == "ch-run":
+        binds = [f"--bind={folder}:{folder}" for folder in seen]
+        return ["ch-run", "--write", "--no-home", *binds, f"--cd={seen[0]}", image, "--", *command]
+    gpus = ["--nv"] if site.device == "gpu" else []
+    return [
+        program, "exec", *gpus, *(f"--bind={folder}" for folder in seen),
+        f"--pwd={seen[0]}", image, *command,
+    ]  # fmt: skip
+
+
+def check_image(site: "Site") -> str:
+    """That the site's image runs here, and its MPI with the host's launcher; says what it has.
+
+    Raises EnvironmentLacks.
+    """
+    if site.container is None or not site.container.exists():
+        raise EnvironmentLacks(
+            f"image {site.container} is not here; containers/build makes one, and a site's "
+            f"container names it"
+        )
+    its = _output(inside(site, ["mpirun", "--version"]))
+    if its is None:
+        raise EnvironmentLacks(
+            f"{runtime(site)} cannot run mpirun in {site.container}: it is not "
+            f"installed here, or the image is damaged"
+        )
+    name = its.splitlines()[0]
+    if site.launcher == "srun":
+        plugins = _output(["srun", "--mpi=list"]) or ""
+        if not re.search(rf"\b{re.escape(site.mpi)}(_v\d+)?\b", plugins):
+            raise EnvironmentLacks(
+                f"this Slurm starts no ranks by {site.mpi} (srun --mpi=list), which the image's "
+                f"{name} wants; choose another mpi or launcher in site {site.name}"
+            )
+    elif site.launcher == "mpirun":
+        ours = _output(["mpirun", "--version"]) or "no mpirun"
+        if mpi_version(ours) != mpi_version(its):
+            raise EnvironmentLacks(
+                f"the host's {ours.splitlines()[0]} does not fit the image's {name}: each rank "
+                f"would believe that it is alone; load the module of the same version, or use "
+                f"launcher srun in site {site.name}"
+            )
+    return name
+
+
+def _output(command: Sequence[str]) -> str | None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False,
+            stdin=subprocess.DEVNULL, env=os.environ | {"USER": os.environ.get("USER", "root")},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    # srun prints its list to stderr.
+    return (done.stdout or done.stderr) if done.returncode == 0 else None

@@ -1,0 +1,152 @@
+"""Images: how jobs run in them, what does not fit found before, the recipes as far as they can be.
+
+A test that needs an image runs where HPCBENCH_IMAGE names one: containers/build cpu makes it.
+"""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run
+from test_slurm import Cluster, cluster_in
+
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.sweeps.containers import check_image, inside
+from hpcbench.sweeps.sites import Site
+
+IMAGE = os.environ.get("HPCBENCH_IMAGE")
+needs_image = pytest.mark.skipif(not IMAGE, reason="HPCBENCH_IMAGE names no image")
+
+
+def site(container: Path, **more) -> Site:
+    sizes = {"devices_per_node": 1, "cores_per_device": 1, "max_devices": 2, "device": "cpu"}
+    return Site(name="here", container=container, **sizes | more)
+
+
+def test_a_program_in_an_image_sees_its_folders(tmp_path):
+    folder = tmp_path / "results"
+    line = inside(site(tmp_path, container_command="ch-run"), ["python", "-V"], [folder])
+    here = os.getcwd()
+    binds = [f"--bind={here}:{here}", f"--bind={folder}:{folder}"]
+    head = ["ch-run", "--write", "--no-home", *binds, f"--cd={here}"]
+    assert line == [*head, str(tmp_path), "--", "python", "-V"]
+    line = inside(site(tmp_path / "x.sif", container_command="singularity", device="gpu"), ["a"])
+    assert line[:4] == ["singularity", "exec", "--nv", f"--bind={here}"]
+
+
+def programs(folder: Path, monkeypatch, **says: str) -> None:
+    """Let programs of these names say that, before the real ones."""
+    for name, text in says.items():
+        program = folder / name.replace("_", "-")
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_an_image_that_cannot_serve_is_found_before_the_job(tmp_path, monkeypatch):
+    image = tmp_path / "image"
+    by_mpirun = site(image, launcher="mpirun", container_command="ch-run")
+    with pytest.raises(EnvironmentLacks, match="is not here; containers/build makes one"):
+        check_image(by_mpirun)
+    image.mkdir()
+    programs(tmp_path, monkeypatch, ch_run="exit 1")
+    with pytest.raises(EnvironmentLacks, match="ch-run cannot run mpirun in"):
+        check_image(by_mpirun)
+    programs(
+        tmp_path, monkeypatch, ch_run="echo 'mpirun (Open MPI) 5.0.3'",
+        mpirun="echo 'mpirun (Open MPI) 4.1.4'", srun="echo 'cray_shasta none pmi2' >&2",
+    )  # fmt: skip
+    with pytest.raises(EnvironmentLacks, match=r"4.1.4 does not fit the image's .*5.0.3"):
+        check_image(by_mpirun)
+    with pytest.raises(EnvironmentLacks, match="starts no ranks by pmix"):
+        check_image(site(image, container_command="ch-run"))
+    programs(tmp_path, monkeypatch, ch_run="echo 'mpirun (Open MPI) 4.1.6'", srun="echo pmix_v4")
+    assert check_image(by_mpirun) == "mpirun (Open MPI) 4.1.6"
+    check_image(site(image, container_command="ch-run"))
+
+
+@needs_image
+def test_jobs_train_in_the_image(tmp_path):
+    """On the local cluster: Horovod over two nodes, and what provenance says of the image."""
+    sweep = tmp_path / "sweep.toml"
+    sweep.write_text(
+        'name = "s"\nrepeats = 1\ndevices = [2]\nstrategies = ["horovod"]\n'
+        '[[models]]\nmodel = "fc-64"\nepochs = 1\ntrain_samples = 5000\n'
+    )
+    results = tmp_path / "results"
+    with cluster_in(tmp_path / "slurm") as folder:
+        cluster = Cluster(folder, results)
+        line = ("--array=2", "--ntasks-per-node=1", "jobs/scale_sweep.sh", "--sweep", sweep)
+        cluster.sbatch(*line, "--results", results, "--container", IMAGE)
+        cluster.wait_for_empty_queue()
+        assert "1 done" in cluster.status(sweep), cluster.said()
+    (document,) = (json.loads(p.read_text()) for p in results.rglob("run.json"))
+    image = document["provenance"]["image"]
+    assert image["digest"].startswith("sha256:")
+    assert image["name"] == IMAGE
+    assert len(set(document["hosts"])) == 2
+    assert document["provenance"]["packages"]["horovod"] == "0.28.1"
+
+
+@needs_image
+def test_the_doctor_finds_no_problem_in_the_image(tmp_path):
+    command = ["/opt/hpcbench/.venv/bin/python", "-m", "hpcbench.doctor", "--full", "--json"]
+    done = run(inside(site(Path(IMAGE)), [*command, f"--results={tmp_path}"], [tmp_path]))
+    problems = [f for f in json.loads(done.output) if f["state"] == "problem"]
+    assert not problems
+
+
+def recipe(name: str) -> str:
+    return (ROOT / "containers" / name).read_text()
+
+
+def test_the_recipes_say_the_same():
+    """One base image, one installer, one place."""
+    docker, definition = recipe("Dockerfile"), recipe("gpu.def")
+    base = re.search(r"^ARG BASE=(\S+)$", docker, re.MULTILINE)[1]
+    assert f"base={base}" in definition
+    for text in (docker, definition, recipe("cpu.def")):
+        assert "/opt/hpcbench/containers/install.sh" in text
+        assert "/opt/hpcbench/.venv/bin/python" in text
+    assert re.search(r":\S*\d", base), "a base image without a version is another one tomorrow"
+
+
+def test_the_docker_file_passes_the_rules_of_hadolint():
+    done = run([Path(sys.executable).with_name("hadolint"), ROOT / "containers" / "Dockerfile"])
+    assert done.status == 0, done.output
+
+
+def test_debian_has_the_packages_that_set_up_installs():
+    if not shutil.which("apt-cache"):
+        pytest.skip("not Debian")
+    text = recipe("setup.sh")
+    names = {name for found in re.findall(r"wanted\+=\(([^)]*)\)", text) for name in found.split()}
+    assert {"g++", "openmpi-bin", "libopenmpi-dev", "python3-venv"} <= names
+    if "http" not in run(["apt-cache", "policy", "bash"]).output:
+        pytest.skip("apt-get update has not run here")
+    for name in names:
+        assert "Candidate: (none)" not in run(["apt-cache", "policy", name]).output, name
+
+
+@pytest.mark.parametrize("arguments", [[], ["tpu"]])
+def test_build_says_what_it_can_build(arguments):
+    done = run([ROOT / "containers" / "build", *arguments])
+    assert done.status == 2
+    assert done.errors == "hpcbench: say what to build: containers/build cpu, or gpu\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [("TENSORFLOW", "2.15.0", "not one of 2.16.x to 2.21.x"), ("PYTHON", "python2", "needed")],
+)
+def test_set_up_refuses_what_it_cannot_do(tmp_path, variable, value, sentence):
+    shown = {**os.environ, variable: value, "VENV": str(tmp_path / "venv"), "PATH": "/usr/bin:/bin"}
+    if variable == "PYTHON" and os.geteuid() == 0:
+        pytest.skip("as root it would install what is missing")
+    done = run([ROOT / "containers" / "setup.sh"], env=shown)
+    assert done.status == 3
+    assert sentence in done.errors
