@@ -7,8 +7,13 @@ if [ -z "${XDG_CACHE_HOME:-}" ]; then
     export XDG_CACHE_HOME
     trap 'rm -rf "$XDG_CACHE_HOME"' EXIT
 fi
+# Git tells which commit a checkout is at that is run in the image.
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends git >/dev/null
 containers/setup.sh --no-data
-if command -v apt-get >/dev/null; then apt-get clean; rm -rf /var/lib/apt/lists/*; fi
+apt-get clean
+rm -rf /var/lib/apt/lists/*
 
 # What provenance names: a digest of all that is installed, the same for the same contents.
 digest=$({ dpkg-query --show 2>/dev/null || true; .venv/bin/python -m pip freeze --all --exclude-editable; cat containers/commit; } |
@@ -16,4 +21,6 @@ digest=$({ dpkg-query --show 2>/dev/null || true; .venv/bin/python -m pip freeze
 cat >image.json <<JSON
 {"name": "hpcbench", "commit": "$(cat containers/commit)", "digest": "sha256:$digest"}
 JSON
+# Runtimes put the host's own over these, where they are.
+touch /etc/hosts /etc/resolv.conf /etc/localtime
 chmod -R a+rX .

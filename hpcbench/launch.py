@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,6 +82,13 @@ def detect(environment: Mapping[str, str]) -> Launch:
                     f"are not a rank and a world size"
                 ) from error
     return Launch("none")
+
+
+def program(name: str) -> str | None:
+    """Where a launcher is: in this environment, whose Horovod may be built with its MPI, else on
+    the PATH."""
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
 
 
 def slurm_task(environment: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hpcbench.launch import program
 from hpcbench.records.schema import Identity
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +51,7 @@ def launcher(strategy: str, devices: int) -> list[str]:
     """What starts ``devices`` ranks here; a machine without MPI has Horovod's Gloo alone."""
     if strategy not in ("horovod", "mpi", "multiworker", "ddp"):
         return []
-    if shutil.which("mpirun"):
+    if program("mpirun"):
         return ["mpirun", "-np", str(devices), "--bind-to", "none", "--oversubscribe"]
     if strategy == "mpi":
         pytest.skip("no MPI on this machine")

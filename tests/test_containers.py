@@ -32,7 +32,7 @@ def test_a_program_in_an_image_sees_its_folders(tmp_path):
     line = inside(site(tmp_path, container_command="ch-run"), ["python", "-V"], [folder])
     here = os.getcwd()
     binds = [f"--bind={here}:{here}", f"--bind={folder}:{folder}"]
-    head = ["ch-run", "--write", "--no-home", *binds, f"--cd={here}"]
+    head = ["ch-run", "--write", *binds, f"--cd={here}"]
     assert line == [*head, str(tmp_path), "--", "python", "-V"]
     line = inside(site(tmp_path / "x.sif", container_command="singularity", device="gpu"), ["a"])
     assert line[:4] == ["singularity", "exec", "--nv", f"--bind={here}"]
@@ -88,6 +88,8 @@ def test_jobs_train_in_the_image(tmp_path):
     image = document["provenance"]["image"]
     assert image["digest"].startswith("sha256:")
     assert image["name"] == IMAGE
+    head = run(["git", "rev-parse", "--short=7", "HEAD"]).output.strip()
+    assert document["provenance"]["git_commit"].startswith(head)
     assert len(set(document["hosts"])) == 2
     assert document["provenance"]["packages"]["horovod"] == "0.28.1"
 

@@ -127,16 +127,20 @@ def test_launchers_start_the_ranks_of_a_job(tmp_path, launcher):
     }[launcher] in start
 
 
-def test_a_container_wraps_the_program_and_not_the_launcher(tmp_path):
+def test_a_container_wraps_the_program_and_not_the_launcher(tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    data.mkdir()
+    monkeypatch.setenv("HPCBENCH_DATA", str(data))
     site = SITE.model_copy(update={"container": Path("/images/a b.sif")})
     (one,) = planned(tmp_path, SMALL.replace("[1, 2]", "[2]").replace(', "mirrored"', "")).runs
     line = job_command(one, OutputConfig(), site)
     assert line[0] == "srun"
     program = line[line.index("apptainer") :]
     python = "/opt/hpcbench/.venv/bin/python"
-    here, results = f"--bind={ROOT}", f"--bind={ROOT / 'results'}"
-    exec_ = ["apptainer", "exec", "--nv", here, results, f"--pwd={ROOT}", "/images/a b.sif"]
-    assert program[:9] == [*exec_, python, "-m"]
+    assert program[:3] == ["apptainer", "exec", "--nv"]
+    folders = {part for part in program if part.startswith("--bind=")}
+    assert {f"--bind={ROOT}", f"--bind={ROOT / 'results'}", f"--bind={data}"} <= folders
+    assert program[3 + len(folders) :][:4] == [f"--pwd={ROOT}", "/images/a b.sif", python, "-m"]
 
 
 @pytest.mark.parametrize("site", ["bridges2", "generic", "local-cluster"])

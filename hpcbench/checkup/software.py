@@ -4,7 +4,6 @@ import ctypes.util
 import json
 import platform
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -12,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hpcbench.checkup import Asked, Finding, State, said
-from hpcbench.launch import mpi_version, visible_gpus
+from hpcbench.launch import mpi_version, program, visible_gpus
 
 PYTHONS = ((3, 11), (3, 12))
 # The versions that a test suite was run with; make setup TENSORFLOW=... takes them.
@@ -116,7 +115,7 @@ def horovod(_: Asked) -> Iterator[Finding]:
 
 def mpi(_: Asked) -> Iterator[Finding]:
     """What starts ranks."""
-    mpirun = shutil.which("mpirun")
+    mpirun = program("mpirun")
     if mpirun is None:
         yield Finding(
             "MPI", State.WARNING, "no mpirun: horovodrun starts ranks over Gloo, strategy mpi "
@@ -166,7 +165,7 @@ def loading(asked: Asked) -> Iterator[Finding]:
         over = [name for name, built in loaded["horovod"].items() if built]
         yield Finding(HOROVOD, State.OK, f"loads, with {', '.join(over)}")
     if "mpi" in loaded:
-        yield mpi_fits(loaded["mpi"], said("mpirun", "--version"))
+        yield mpi_fits(loaded["mpi"], said(program("mpirun") or "mpirun", "--version"))
 
 
 def _devices_of_tensorflow(names: list[str], gpus: int) -> Finding:

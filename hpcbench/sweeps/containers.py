@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcbench.errors import EnvironmentLacks
-from hpcbench.launch import mpi_version
+from hpcbench.launch import mpi_version, program
 
 if TYPE_CHECKING:
     from hpcbench.sweeps.sites import Site
@@ -38,7 +38,7 @@ def inside(site: "Site", command: Sequence[str], folders: Sequence[Path] = ()) -
     program = runtime(site)
     if program == "ch-run":
         binds = [f"--bind={folder}:{folder}" for folder in seen]
-        return ["ch-run", "--write", "--no-home", *binds, f"--cd={seen[0]}", image, "--", *command]
+        return ["ch-run", "--write", *binds, f"--cd={seen[0]}", image, "--", *command]
     gpus = ["--nv"] if site.device == "gpu" else []
     return [
         program, "exec", *gpus, *(f"--bind={folder}" for folder in seen),
@@ -71,7 +71,7 @@ def check_image(site: "Site") -> str:
                 f"{name} wants; choose another mpi or launcher in site {site.name}"
             )
     elif site.launcher == "mpirun":
-        ours = _output(["mpirun", "--version"]) or "no mpirun"
+        ours = _output([program("mpirun") or "mpirun", "--version"]) or "no mpirun"
         if mpi_version(ours) != mpi_version(its):
             raise EnvironmentLacks(
                 f"the host's {ours.splitlines()[0]} does not fit the image's {name}: each rank "

@@ -1,6 +1,5 @@
 """A site: what a cluster wants to be asked for devices, and how it starts ranks."""
 
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hpcbench.config import NAME_PATTERN, OutputConfig
+from hpcbench.datasets import DATASETS
+from hpcbench.datasets.sources import folders
 from hpcbench.errors import ConfigError, EnvironmentLacks, unknown_name
-from hpcbench.launch import available_cores
+from hpcbench.launch import available_cores, program
 from hpcbench.strategies import STRATEGIES
 from hpcbench.sweeps.containers import inside
 from hpcbench.sweeps.plan import Machine, PlannedRun, read_toml
@@ -108,12 +109,12 @@ def local_command(run: PlannedRun, output: OutputConfig) -> list[str]:
     train = train_command(run, output, sys.executable)
     if not STRATEGIES[run.config.strategy].needs_launcher:
         return train
-    if shutil.which("mpirun"):
-        bare = ["mpirun", "-np", str(run.devices), "--bind-to", "none", "--oversubscribe"]
-        return [*bare, *train]
-    horovodrun = Path(sys.executable).parent / "horovodrun"
-    if horovodrun.exists():
-        return [str(horovodrun), "--gloo", "-np", str(run.devices), *train]
+    if mpirun := program("mpirun"):
+        return [
+            mpirun, "-np", str(run.devices), "--bind-to", "none", "--oversubscribe", *train,
+        ]  # fmt: skip
+    if horovodrun := program("horovodrun"):
+        return [horovodrun, "--gloo", "-np", str(run.devices), *train]
     raise EnvironmentLacks("neither mpirun nor horovodrun is here to start several processes")
 
 
@@ -124,8 +125,8 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
     """
     train = train_command(run, output, site.container_python if site.container else sys.executable)
     if site.container:
-        folders = [output.results] + ([output.data_dir] if output.data_dir else [])
-        train = inside(site, train, folders)
+        data = [folder for spec in DATASETS for folder in folders(spec, output.data_dir)]
+        train = inside(site, train, [output.results, *filter(Path.is_dir, data)])
     if not STRATEGIES[run.config.strategy].needs_launcher:
         return train
     per_node = min(run.devices, site.devices_per_node)
@@ -139,15 +140,15 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
         ]  # fmt: skip
     if site.launcher == "mpirun":
         return [
-            "mpirun", "-np", str(run.devices), "--map-by", f"ppr:{per_node}:node",
-            "--bind-to", "none", "--oversubscribe", *train,
+            program("mpirun") or "mpirun", "-np", str(run.devices), "--map-by",
+            f"ppr:{per_node}:node", "--bind-to", "none", "--oversubscribe", *train,
         ]  # fmt: skip
     if nodes > 1:
         raise ConfigError(
             f"horovodrun starts ranks on other nodes by ssh, so {run.devices} devices on {nodes} "
             f"nodes want launcher srun or mpirun in site {site.name}"
         )
-    return [str(Path(sys.executable).parent / "horovodrun"), "-np", str(run.devices), *train]
+    return [program("horovodrun") or "horovodrun", "-np", str(run.devices), *train]
 
 
 def site_of_job(
