@@ -101,7 +101,7 @@ if [ "$tensorflow" = "$locked" ]; then
 else
     # What goes with one TensorFlow does not with another: pip chooses that.
     made_of='tensorflow.*|keras|tensorboard.*|numpy|protobuf|ml-dtypes|h5py|wrapt|gast'
-    { grep -vE "^($made_of)==" requirements.lock; echo "$package==$tensorflow"; echo 'keras>=3.5,<4'; } >"$lock"
+    { grep -vE "^($made_of)==" requirements.lock; echo "$package==$tensorflow"; printf '%s\n' 'keras>=3.5,<4' tensorboard; } >"$lock"
 fi
 pip install -r "$lock"
 rm "$lock"

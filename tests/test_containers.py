@@ -32,7 +32,7 @@ def test_a_program_in_an_image_sees_its_folders(tmp_path):
     line = inside(site(tmp_path, container_command="ch-run"), ["python", "-V"], [folder])
     here = os.getcwd()
     binds = [f"--bind={here}:{here}", f"--bind={folder}:{folder}"]
-    head = ["ch-run", "--write", *binds, f"--cd={here}"]
+    head = ["ch-run", *binds, f"--cd={here}"]
     assert line == [*head, str(tmp_path), "--", "python", "-V"]
     line = inside(site(tmp_path / "x.sif", container_command="singularity", device="gpu"), ["a"])
     assert line[:4] == ["singularity", "exec", "--nv", f"--bind={here}"]
@@ -66,7 +66,13 @@ def test_an_image_that_cannot_serve_is_found_before_the_job(tmp_path, monkeypatc
         check_image(site(image, container_command="ch-run"))
     programs(tmp_path, monkeypatch, ch_run="echo 'mpirun (Open MPI) 4.1.6'", srun="echo pmix_v4")
     assert check_image(by_mpirun) == "mpirun (Open MPI) 4.1.6"
-    check_image(site(image, container_command="ch-run"))
+    check_image(site(image, container_command="ch-run"), [tmp_path / "results"])
+    assert (image / tmp_path.relative_to("/") / "results").is_dir(), "nowhere to mount it"
+    shutil.rmtree(image)
+    image.mkdir()
+    (image / "tmp").touch()
+    with pytest.raises(EnvironmentLacks, match="cannot be seen in image"):
+        check_image(by_mpirun, [Path("/tmp/data")])
 
 
 @needs_image
@@ -97,7 +103,9 @@ def test_jobs_train_in_the_image(tmp_path):
 @needs_image
 def test_the_doctor_finds_no_problem_in_the_image(tmp_path):
     command = ["/opt/hpcbench/.venv/bin/python", "-m", "hpcbench.doctor", "--full", "--json"]
-    done = run(inside(site(Path(IMAGE)), [*command, f"--results={tmp_path}"], [tmp_path]))
+    image = site(Path(IMAGE), launcher="horovodrun")
+    check_image(image, [tmp_path])
+    done = run(inside(image, [*command, f"--results={tmp_path}"], [tmp_path]))
     problems = [f for f in json.loads(done.output) if f["state"] == "problem"]
     assert not problems
 

@@ -29,34 +29,41 @@ def runtime(site: "Site") -> str:
 
 
 def inside(site: "Site", command: Sequence[str], folders: Sequence[Path] = ()) -> list[str]:
-    """``command`` as it runs in the site's image, in this folder, with ``folders`` visible.
-
-    Apptainer's file, or a folder under Charliecloud's ch-run, which makes the mount points in it.
-    """
-    seen = list(dict.fromkeys(str(folder.absolute()) for folder in (Path(), *folders)))
+    """``command`` as it runs in the site's image, in this folder, with ``folders`` visible."""
+    seen = _seen(folders)
     image = str(site.container)
-    program = runtime(site)
-    if program == "ch-run":
+    started = runtime(site)
+    if started == "ch-run":
         binds = [f"--bind={folder}:{folder}" for folder in seen]
-        return ["ch-run", "--write", *binds, f"--cd={seen[0]}", image, "--", *command]
+        return ["ch-run", *binds, f"--cd={seen[0]}", image, "--", *command]
     gpus = ["--nv"] if site.device == "gpu" else []
     return [
-        program, "exec", *gpus, *(f"--bind={folder}" for folder in seen),
+        started, "exec", *gpus, *(f"--bind={folder}" for folder in seen),
         f"--pwd={seen[0]}", image, *command,
     ]  # fmt: skip
 
 
-def check_image(site: "Site") -> str:
+def check_image(site: "Site", folders: Sequence[Path] = ()) -> str:
     """That the site's image runs here, and its MPI with the host's launcher; says what it has.
 
-    Raises EnvironmentLacks.
+    Makes the places in a folder of an image where ``folders`` will be seen: ch-run does not, and
+    ranks would each try. Raises EnvironmentLacks.
     """
     if site.container is None or not site.container.exists():
         raise EnvironmentLacks(
             f"image {site.container} is not here; containers/build makes one, and a site's "
             f"container names it"
         )
-    its = _output(inside(site, ["mpirun", "--version"]))
+    if runtime(site) == "ch-run":
+        try:
+            for folder in _seen(folders):
+                (site.container / folder.relative_to("/")).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentLacks(
+                f"{folder} cannot be seen in image {site.container}, which is not yours to "
+                f"write: copy the image, or have its owner make that folder in it"
+            ) from error
+    its = _output(inside(site, ["mpirun", "--version"], folders))
     if its is None:
         raise EnvironmentLacks(
             f"{runtime(site)} cannot run mpirun in {site.container}: it is not "
@@ -79,6 +86,10 @@ def check_image(site: "Site") -> str:
                 f"launcher srun in site {site.name}"
             )
     return name
+
+
+def _seen(folders: Sequence[Path]) -> list[Path]:
+    return list(dict.fromkeys(folder.absolute() for folder in (Path(), *folders)))
 
 
 def _output(command: Sequence[str]) -> str | None:

@@ -118,6 +118,12 @@ def local_command(run: PlannedRun, output: OutputConfig) -> list[str]:
     raise EnvironmentLacks("neither mpirun nor horovodrun is here to start several processes")
 
 
+def folders_of_a_run(output: OutputConfig) -> list[Path]:
+    """What a run writes to, and what it may read data from and is here."""
+    data = [folder for spec in DATASETS for folder in folders(spec, output.data_dir)]
+    return [output.results, *filter(Path.is_dir, data)]
+
+
 def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
     """The command line of a run inside a Slurm job; ConfigError where the launcher cannot do it.
 
@@ -125,8 +131,7 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
     """
     train = train_command(run, output, site.container_python if site.container else sys.executable)
     if site.container:
-        data = [folder for spec in DATASETS for folder in folders(spec, output.data_dir)]
-        train = inside(site, train, [output.results, *filter(Path.is_dir, data)])
+        train = inside(site, train, folders_of_a_run(output))
     if not STRATEGIES[run.config.strategy].needs_launcher:
         return train
     per_node = min(run.devices, site.devices_per_node)

@@ -16,7 +16,7 @@ from hpcbench.sweeps.containers import check_image
 from hpcbench.sweeps.plan import plan, read_sweep
 from hpcbench.sweeps.record import Record, read_record, records_folder
 from hpcbench.sweeps.running import Runner
-from hpcbench.sweeps.sites import Site, job_command, read_site, site_of_job
+from hpcbench.sweeps.sites import Site, folders_of_a_run, job_command, read_site, site_of_job
 from hpcbench.sweeps.slurm import analysis_line, give_back_nodes, signal_steps, submit
 
 DEFAULT_SWEEP = Path("jobs/sweeps/default.toml")
@@ -73,7 +73,8 @@ def run_task(record: Record, index: str, site: Site) -> int:
     logs = record.results / record.sweep / "logs"
     ensure_writable(logs)
     if site.container:
-        print(f"image {site.container} with {check_image(site)}", flush=True)
+        mpi = check_image(site, folders_of_a_run(record.output))
+        print(f"image {site.container} with {mpi}", flush=True)
     named = {"HPCBENCH_IMAGE": str(site.container)} if site.container else {}
     runner = Runner(logs, site.environment | named)
     runner.stop_on([signal.SIGUSR1, signal.SIGTERM], lambda: signal_steps("USR1"))
