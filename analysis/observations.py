@@ -82,7 +82,8 @@ def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
     Raises ConfigError if one of those is not a setting.
     """
     check_settings("--allow-mixed", allow_mixed)
-    runs = run_table(results.throughput).merge(_facts(results.runs), on=RUN, how="left")
+    runs = run_table(results.throughput, results.energy)
+    runs = runs.merge(_facts(results.runs), on=RUN, how="left")
     runs = mixed(runs, allow_mixed)
     epochs = results.accuracy.drop(columns=[c for c in SERIES if c in results.accuracy]).merge(
         runs[[*RUN, *SERIES, "training"]], on=RUN
@@ -90,13 +91,14 @@ def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
     return Observations(runs, epochs, list(kept_apart(runs)))
 
 
-def run_table(throughput: pd.DataFrame) -> pd.DataFrame:
+def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a run from its intervals.
 
     ``samples_per_second`` is all samples over all seconds: a mean of the intervals' rates would
     overweight the fast ones (Hoefler and Belli, SC'15, rule 3). ``step_seconds`` by the slowest
     rank; ``compute_seconds`` and ``mean_compute_seconds`` a step without the exchange, by the
-    slowest rank and on average over ranks, missing where that was not measured.
+    slowest rank and on average over ranks, missing where that was not measured, as
+    ``samples_per_joule`` is.
     """
     identity = throughput[[field.name for field in fields(Identity)]].drop_duplicates(RUN)
     sums = throughput.groupby([*RUN, "phase"], sort=False, as_index=False)[
@@ -115,6 +117,10 @@ def run_table(throughput: pd.DataFrame) -> pd.DataFrame:
         },
         index=train.index,
     )
+    measured["samples_per_joule"] = np.nan
+    if energy is not None and len(energy):
+        drawn = energy.groupby(RUN)[["samples", "joules"]].sum()
+        measured["samples_per_joule"] = drawn["samples"] / drawn["joules"]
     runs = identity.merge(measured.reset_index(), on=RUN)
     # The batch that scaling keeps: per device if weak, over all devices if strong.
     batch = runs["batch_per_device"].where(runs["scaling"] == "weak", runs["global_batch"])

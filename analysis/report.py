@@ -151,6 +151,9 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
         "step, ms", "speedup", "efficiency", "against single", "load balance", "communication",
         "computation", "serial fraction", "device-hours per million samples",
     ]  # fmt: skip
+    counted = table["samples_per_joule"].notna().any()
+    if counted:
+        header.append("samples per joule")
     if price is not None:
         header.append("cost per million samples")
     rows = []
@@ -175,6 +178,8 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
                 for name in ("serial_fraction", "device_hours_per_million_samples")
             ),
         ]  # fmt: skip
+        if counted:
+            cells.append(between(row, "samples_per_joule"))
         if price is not None:
             cost = price * row["device_hours_per_million_samples"]
             cells.append(Cell(number(cost, 3), cost))

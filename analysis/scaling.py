@@ -93,6 +93,8 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     ``computation_efficiency``, the base's step over the mean compute for the same work. Their
     product is the efficiency, but for medians being taken of each.
 
+    ``samples_per_joule`` is missing where no energy was counted.
+
     ``enough_runs`` is false for fewer than six runs.
     """
     serial = _serial_rates(runs)
@@ -137,6 +139,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                     "device_hours_per_million_samples": devices * 1e6
                     / (rate.median * SECONDS_AN_HOUR),
                 }
+                | _estimate(group, "samples_per_joule", devices).columns("samples_per_joule")
             )  # fmt: skip
     return pd.DataFrame(points)
 

@@ -64,7 +64,7 @@ def harness(model_name: str, samples: int, precision: str) -> Iterator[float]:
     from hpcbench.datasets.sources import locate
     from hpcbench.engine.checkpoint import Progress
     from hpcbench.engine.training import Training
-    from hpcbench.records.schema import AccuracyRow
+    from hpcbench.records.schema import AccuracyRow, ThroughputRow
     from hpcbench.report import TrainingProgress
     from hpcbench.strategies.single import Single
 
@@ -87,7 +87,7 @@ def harness(model_name: str, samples: int, precision: str) -> Iterator[float]:
             shown.epoch(row)
             yield last - start
             start = time.perf_counter()
-        else:
+        elif isinstance(row, ThroughputRow):
             shown.interval(row)
             last = time.perf_counter()
 

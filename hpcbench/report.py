@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hpcbench import launch
-from hpcbench.records.schema import AccuracyRow, Identity, ThroughputRow
+from hpcbench.records.schema import AccuracyRow, EnergyRow, Identity, Row, ThroughputRow
 
 RESAMPLES = 2000
 
@@ -91,13 +91,11 @@ def rate_interval(rows: Sequence[ThroughputRow]) -> tuple[float, float, float]:
 
 
 def summary(
-    identity: Identity,
-    rows: Sequence[ThroughputRow],
-    accuracy: AccuracyRow,
-    startup_seconds: float,
-    folder: Path,
+    identity: Identity, every_row: Sequence[Row], startup_seconds: float, folder: Path
 ) -> None:
-    """Print the table that ends a run."""
+    """Print the table that ends a run, from its rows of all kinds."""
+    rows = [row for row in every_row if isinstance(row, ThroughputRow)]
+    accuracy = [row for row in every_row if isinstance(row, AccuracyRow)][-1]
     rate, low, high = rate_interval(rows)
     step = sum(row.seconds for row in rows) / sum(row.steps for row in rows)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -112,9 +110,21 @@ def summary(
         (f"test {accuracy.metric.replace('_', ' ')}",
          f"{accuracy.test_metric:.4f} after {accuracy.epoch} epochs and "
          f"{accuracy.elapsed_seconds:,.1f} s of training"),
+        *_energy([row for row in every_row if isinstance(row, EnergyRow)]),
         ("start-up", f"{startup_seconds:,.1f} s to the first measured step"),
         ("files", str(folder)),
     ):  # fmt: skip
         table.add_row(name, value)
     width = None if sys.stdout.isatty() else 120
     Console(width=width, highlight=False).print(table)
+
+
+def _energy(rows: Sequence[EnergyRow]) -> list[tuple[str, str]]:
+    """The table's line where energy was counted."""
+    if not rows:
+        return []
+    joules = sum(row.joules for row in rows)
+    watts = joules / sum(row.seconds for row in rows)
+    samples = sum(row.samples for row in rows)
+    counted = f"{rows[0].counters} {rows[0].counted}"
+    return [("energy", f"{samples / joules:,.4g} samples/J, {watts:,.4g} W of {counted}")]

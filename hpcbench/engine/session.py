@@ -12,9 +12,11 @@ import psutil
 
 from hpcbench.binding import Cores
 from hpcbench.config import RunConfig
+from hpcbench.counters import counters_of
 from hpcbench.datasets.rows import Rows
 from hpcbench.engine.backend import Backend
 from hpcbench.engine.checkpoint import CHECKPOINT_FILE, Progress, load, read_progress, save
+from hpcbench.engine.meter import Meter
 from hpcbench.engine.stop import StopSignal, gone
 from hpcbench.errors import (
     CommunicationFailed,
@@ -29,7 +31,7 @@ from hpcbench.frameworks import FRAMEWORKS, Framework
 from hpcbench.provenance import collect, cpu_share
 from hpcbench.records.ownership import OWNER_FILE, Owner, Ownership
 from hpcbench.records.reader import is_complete
-from hpcbench.records.schema import AccuracyRow, Identity, ThroughputRow
+from hpcbench.records.schema import AccuracyRow, EnergyRow, Identity, Row, ThroughputRow
 from hpcbench.records.writer import RunWriter, claim_folder
 from hpcbench.report import TrainingProgress, summary
 from hpcbench.strategies import Strategy
@@ -74,6 +76,11 @@ class Session:
         self.framework.prepare(
             cores.count, kind.devices_of_process(devices), checked.launch.local_rank
         )
+        source, counters = counters_of(
+            checked.launch.local_rank, kind.devices_of_process(devices),
+            on_gpus=self.framework.gpu_name() is not None,
+        )  # fmt: skip
+        self._meter = Meter(source, counters)
         self._strategy: Strategy = kind(checked.launch, devices, checked.config.exchange or "none")
 
     @property
@@ -107,13 +114,15 @@ class Session:
         hosts, self._peers = _meet(strategy)
         training = Training(
             config, checked.plan, seed, checked.source.spec, data, strategy,
-            lambda: self._stop.requested,
+            lambda: self._stop.requested, self._meter,
         )  # fmt: skip
         progress = self._resume(training)
         identity = self._identity(seed, len(set(hosts)))
         if self._ownership:
             keep = (progress.throughput_rows, progress.accuracy_rows)
-            self._writer = RunWriter(self._folder, identity, self._ownership, keep)
+            self._writer = RunWriter(
+                self._folder, identity, self._ownership, keep, energy=self._meter.counts
+            )
             self._writer.start(self._document(identity, training, hosts))
             if checked.output.tensorboard:
                 self._board = self._open_board(training)
@@ -125,17 +134,18 @@ class Session:
                 warmup_steps=config.warmup_steps,
             )  # fmt: skip
         rows = self._record(training, progress)
+        self._meter.close()
         if self._writer:
+            if self._meter.counts:
+                self._writer.add(energy_sampling_core_share=self._meter.cost)
             self._keep_model(training.backend)
         self._measure_beside(training)
         if self._writer:
             self._writer.complete()
-            measured = [row for row in rows if isinstance(row, ThroughputRow)]
-            epochs = [row for row in rows if isinstance(row, AccuracyRow)]
-            if epochs:
-                summary(identity, measured, epochs[-1], startup, self._folder)
+            if any(isinstance(row, AccuracyRow) for row in rows):
+                summary(identity, rows, startup, self._folder)
 
-    def _record(self, training: Any, progress: Progress) -> list[ThroughputRow | AccuracyRow]:
+    def _record(self, training: Any, progress: Progress) -> list[Row]:
         """Train to the end, writing each row; a checkpoint when a signal stops the run, and
         after each epoch if asked."""
         plan = self._checked.plan
@@ -154,6 +164,8 @@ class Session:
                     self._writer.throughput(row)
                     for watcher in watchers:
                         watcher.interval(row)
+                elif isinstance(row, EnergyRow):
+                    self._writer.energy(row)
                 else:
                     self._writer.accuracy(row)
                     for watcher in watchers:
@@ -329,6 +341,7 @@ class Session:
                 self._folder.rmdir()
 
     def close(self) -> None:
+        self._meter.close()
         if self._writer:
             self._writer.close()
         if self._ownership:

@@ -16,17 +16,18 @@ from hpcbench.datasets.sharding import contiguous_share, epoch_order, full_steps
 from hpcbench.engine.checkpoint import Progress
 from hpcbench.engine.clock import Clock, Timing
 from hpcbench.engine.learning_rate import rates
+from hpcbench.engine.meter import TOLD, Meter
 from hpcbench.errors import Diverged, Preempted
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.records.schema import (
     PHASE_NO_EXCHANGE,
     PHASE_TRAIN,
     AccuracyRow,
+    Row,
     ThroughputRow,
 )
 from hpcbench.strategies import Strategy
 
-Row = ThroughputRow | AccuracyRow
 PROFILED_STEPS = 20
 
 
@@ -47,7 +48,10 @@ class EpochShares:
 
 
 class Training:
-    """A model under a strategy, ready to train; ``stop_requested`` is asked after an interval."""
+    """A model under a strategy, ready to train; ``stop_requested`` is asked after an interval.
+
+    ``meter`` counts this process' part of the energy.
+    """
 
     def __init__(
         self,
@@ -58,11 +62,13 @@ class Training:
         data: Arrays,
         strategy: Strategy,
         stop_requested: Callable[[], bool],
+        meter: Meter | None = None,
     ) -> None:
         self.config, self.plan, self.seed = config, plan, seed
         self.strategy = strategy
         self._tested = len(data.test_targets)
         self._stop_requested = stop_requested
+        self._meter = meter or Meter("", [])
         self._clock = Clock(strategy.gather)
         building = time.perf_counter()
         self.backend = FRAMEWORKS[config.framework].backend(
@@ -100,9 +106,10 @@ class Training:
         interval in which any rank was asked to stop.
         """
         while progress.epochs < self.plan.epochs:
-            for row, behind, stop in self._intervals(progress):
+            for rows, behind, stop in self._intervals(progress):
                 progress = behind
-                yield row, progress
+                for row in rows:
+                    yield row, progress
                 if stop:
                     # What rank 0 saves must hold for all.
                     self.backend.average_batch_norm_state()
@@ -155,8 +162,9 @@ class Training:
             samples = steps * self.plan.global_batch
             yield _row(PHASE_NO_EXCHANGE, interval, steps, samples, timing)
 
-    def _intervals(self, progress: Progress) -> Iterator[tuple[ThroughputRow, Progress, bool]]:
-        """What is left of the epoch under way, and whether a rank was asked to stop."""
+    def _intervals(self, progress: Progress) -> Iterator[tuple[list[Row], Progress, bool]]:
+        """What is left of the epoch under way: the rows of an interval, and whether a rank was
+        asked to stop."""
         plan = self.plan
         starts = range(0, plan.full_steps, plan.interval_steps)
         epoch = progress.epochs
@@ -168,7 +176,8 @@ class Training:
             timing, results = self._clock.time(work)
             samples = steps * plan.global_batch + plan.remainder * with_rest
             steps += with_rest
-            *sums, stop = results.sum(axis=0).tolist()
+            totals = results.sum(axis=0).tolist()
+            (*sums, stop), told = totals[:-TOLD], totals[-TOLD:]
             if not math.isfinite(sums[0]):
                 raise Diverged(
                     f"the training loss is {sums[0]} after {progress.steps + steps} steps; "
@@ -184,12 +193,14 @@ class Training:
                 elapsed_seconds=progress.elapsed_seconds + row.seconds,
                 throughput_rows=progress.throughput_rows + 1,
             )
-            yield row, progress, bool(stop)
+            energy = self._meter.row(told, row)
+            yield [row, energy] if energy else [row], progress, bool(stop)
 
     def _work(
         self, epoch_shares: "EpochShares", first: int, steps: int, with_rest: bool, step: int
     ) -> list[float]:
-        """One interval: its sums, and whether to stop after it."""
+        """One interval: its sums, whether to stop after it, and what was drawn."""
+        self._meter.begin()
         # Drawing the epoch's order is part of training, so it is on the first interval's clock.
         order, rest = epoch_shares.get()
         sums = self.backend.steps(order[first : first + steps], self._rates(step, steps), step)
@@ -198,7 +209,7 @@ class Training:
             sums = sums + self.backend.remainder(
                 rest, self._rates(last, 1), self.plan.remainder, last
             )
-        return [*sums, float(self._stop_requested())]
+        return [*sums, float(self._stop_requested()), *self._meter.told()]
 
     def _epoch_shares(self, epoch: int) -> Shares:
         """This process' sample indices of whole steps and of the remainder step."""

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from hpcbench.records.schema import (
     ACCURACY_FILE,
+    ENERGY_FILE,
+    MAY_BE_EMPTY,
     RUN_FILE,
     SCHEMA_VERSION,
     STATUS_COMPLETE,
     STATUS_FAILED,
     THROUGHPUT_FILE,
     AccuracyRow,
+    EnergyRow,
     ThroughputRow,
     columns,
     types,
@@ -51,6 +54,7 @@ class Results:
 
     throughput: "pd.DataFrame"
     accuracy: "pd.DataFrame"
+    energy: "pd.DataFrame"
     runs: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -64,6 +68,7 @@ class _Found:
     document: dict[str, Any]
     throughput: str
     accuracy: str
+    energy: str
 
 
 def read_results(root: Path) -> Results:
@@ -122,6 +127,8 @@ def _complete_runs(
                 document,
                 _text(folder / THROUGHPUT_FILE, ThroughputRow),
                 _text(folder / ACCURACY_FILE, AccuracyRow),
+                # Only where something counts energy is there such a file.
+                _text(folder / ENERGY_FILE, EnergyRow) if (folder / ENERGY_FILE).exists() else "",
             )
         except KeyError as error:
             skipped.append(f"{folder}: {RUN_FILE} says nothing of {error}")
@@ -141,12 +148,13 @@ def _text(path: Path, row: type) -> str:
     return body
 
 
-def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame]":
+def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
     """All runs' rows; raises ValueError if any of them does not fit."""
     ids = {(str(run.document["sweep"]), str(run.document["run_id"])) for run in runs}
     return (
         _table("".join(run.throughput for run in runs), ThroughputRow, THROUGHPUT_FILE, ids),
         _table("".join(run.accuracy for run in runs), AccuracyRow, ACCURACY_FILE, ids),
+        _table("".join(run.energy for run in runs), EnergyRow, ENERGY_FILE, ids),
     )
 
 
@@ -161,7 +169,7 @@ def _table(text: str, row: type, name: str, ids: set[tuple[str, str]]) -> "pd.Da
         )  # fmt: skip
     except (ValueError, pd.errors.ParserError) as error:
         raise ValueError(f"{name}: {str(error).strip()}") from error
-    if table.isna().any(axis=None):
+    if table.drop(columns=MAY_BE_EMPTY, errors="ignore").isna().any(axis=None):
         raise ValueError(f"{name} has a line with missing values")
     if row is ThroughputRow:
         counts = table[["seconds", "samples", "steps"]]

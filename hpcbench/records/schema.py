@@ -3,6 +3,7 @@
 History of ``SCHEMA_VERSION``: 1, the first.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_type_hints
 
@@ -10,6 +11,7 @@ SCHEMA_VERSION = 1
 
 THROUGHPUT_FILE = "throughput.csv"
 ACCURACY_FILE = "accuracy.csv"
+ENERGY_FILE = "energy.csv"
 RUN_FILE = "run.json"
 
 # What an interval timed: training; or, after it, the same steps without the exchange of gradients.
@@ -23,7 +25,7 @@ STATUS_RUNNING, STATUS_COMPLETE, STATUS_FAILED = "running", "complete", "failed"
 
 @dataclass(frozen=True)
 class Identity:
-    """Says which run a row belongs to; the first columns of both files."""
+    """Says which run a row belongs to; the first columns of all files."""
 
     run_id: str
     sweep: str
@@ -81,6 +83,33 @@ class AccuracyRow:
         return self.test_metric <= target if lower else self.test_metric >= target
 
 
+@dataclass(frozen=True)
+class EnergyRow:
+    """What the devices drew in an interval of training, where it is counted.
+
+    ``counted`` says what: all the run's GPUs, or the CPU packages of its hosts with all that others
+    ran on them. ``utilization`` (0 to 1), ``memory_bytes`` and ``clock_mhz`` are means over GPUs.
+    """
+
+    interval: int
+    samples: int
+    seconds: float
+    joules: float
+    samples_per_joule: float
+    watts: float
+    counted: str
+    counters: int
+    utilization: float
+    memory_bytes: float
+    clock_mhz: float
+
+
+Row = ThroughputRow | AccuracyRow | EnergyRow
+
+# Empty where the driver does not tell.
+MAY_BE_EMPTY = frozenset({"utilization", "memory_bytes", "clock_mhz"})
+
+
 def columns(row: type) -> list[str]:
     """The header of a file of ``row``s."""
     return [field.name for field in (*fields(Identity), *fields(row))]
@@ -91,5 +120,7 @@ def types(row: type) -> dict[str, type]:
     return get_type_hints(Identity) | get_type_hints(row)
 
 
-def values(identity: Identity, row: ThroughputRow | AccuracyRow) -> dict[str, Any]:
-    return asdict(identity) | asdict(row)
+def values(identity: Identity, row: Row) -> dict[str, Any]:
+    """The columns of ``row``; those that are not known are left out."""
+    unknown = {name for name in MAY_BE_EMPTY if math.isnan(getattr(row, name, 0.0))}
+    return asdict(identity) | {n: v for n, v in asdict(row).items() if n not in unknown}

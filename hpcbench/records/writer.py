@@ -18,6 +18,7 @@ from hpcbench.records.ownership import Ownership
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import (
     ACCURACY_FILE,
+    ENERGY_FILE,
     RUN_FILE,
     SCHEMA_VERSION,
     STATUS_COMPLETE,
@@ -25,13 +26,12 @@ from hpcbench.records.schema import (
     STATUS_RUNNING,
     THROUGHPUT_FILE,
     AccuracyRow,
+    EnergyRow,
     Identity,
     ThroughputRow,
     columns,
     values,
 )
-
-Row = ThroughputRow | AccuracyRow
 
 
 def ensure_writable(folder: Path) -> None:
@@ -94,8 +94,9 @@ class RowFile:
 class RunWriter:
     """The one writer of a run's folder, which ``ownership`` stands for.
 
-    ``keep_rows`` is how many throughput and accuracy rows a resumed run keeps from before. Each
-    write raises Superseded once a later attempt has taken the folder over.
+    ``keep_rows`` is how many throughput and accuracy rows a resumed run keeps from before;
+    ``energy`` says whether something here counts it. Each write raises Superseded once a later
+    attempt has taken the folder over.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class RunWriter:
         identity: Identity,
         ownership: Ownership,
         keep_rows: tuple[int, int] = (0, 0),
+        energy: bool = False,
     ) -> None:
         self.folder = folder
         self.identity = identity
@@ -116,6 +118,11 @@ class RunWriter:
         with ownership.guard():
             self._throughput = RowFile(folder / THROUGHPUT_FILE, ThroughputRow, keep_rows[0])
             self._accuracy = RowFile(folder / ACCURACY_FILE, AccuracyRow, keep_rows[1])
+            # Its rows go with those of throughput.
+            counted = energy or (folder / ENERGY_FILE).exists()
+            self._energy = (
+                RowFile(folder / ENERGY_FILE, EnergyRow, keep_rows[0]) if counted else None
+            )
 
     @property
     def rows(self) -> tuple[int, int]:
@@ -129,6 +136,11 @@ class RunWriter:
     def accuracy(self, row: AccuracyRow) -> None:
         with self._ownership.guard():
             self._accuracy.append(values(self.identity, row))
+
+    def energy(self, row: EnergyRow) -> None:
+        if self._energy:
+            with self._ownership.guard():
+                self._energy.append(values(self.identity, row))
 
     def start(self, document: dict[str, Any]) -> None:
         """Write run.json for a run that is under way."""
@@ -157,6 +169,8 @@ class RunWriter:
     def close(self) -> None:
         self._throughput.close()
         self._accuracy.close()
+        if self._energy:
+            self._energy.close()
 
 
 def claim_folder(folder_of: Callable[[int], Path], resume: bool) -> int:
