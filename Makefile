@@ -1,7 +1,8 @@
 # make sweep: set up, run the default local sweep, draw its plots.   make test: set up and test.
 # make slurm-demo: the same sweep through sbatch, on a Slurm of two virtual nodes on this machine.
 # make setup TENSORFLOW=2.21.0: another TensorFlow; containers/setup.sh says what else there is.
-.PHONY: setup sweep test lint slurm-demo
+# make test-newest: the tests that another TensorFlow could fail, with the newest one.
+.PHONY: setup sweep test test-newest lint slurm-demo
 
 PYTHON_OF_VENV = .venv/bin/python
 SWEEP = jobs/sweeps/default.toml
@@ -20,6 +21,12 @@ test: setup lint
 	@containers/setup.sh --browser
 	@containers/setup.sh --torch
 	@$(PYTHON_OF_VENV) -m pytest
+
+NEWEST = VENV=.venv-newest TENSORFLOW=2.21.0
+test-newest:
+	@$(NEWEST) containers/setup.sh
+	@.venv-newest/bin/python -m pytest tests/test_models.py tests/test_exercises.py \
+		tests/test_launch.py
 
 lint: setup
 	@.venv/bin/ruff check .

@@ -68,7 +68,7 @@ def confusion(targets: NDArray[np.int32], guesses: NDArray[np.int64]) -> NDArray
     return flat.reshape(classes, classes)
 
 
-def confusion_figure(matrix: NDArray[np.int64]) -> Figure:
+def confusion_figure(matrix: NDArray[np.int64], title: str = "") -> Figure:
     """Shares of each class' samples; numbers where there is room."""
     figure = Figure(figsize=(style.WIDTH, style.WIDTH * 0.95))
     axes = figure.subplots()
@@ -84,6 +84,7 @@ def confusion_figure(matrix: NDArray[np.int64]) -> Figure:
                 column, row, str(matrix[row, column]), ha="center", va="center", fontsize=5,
                 color="white" if dark else "black",
             )  # fmt: skip
+    axes.set_title(title, fontsize=style.FONT)
     axes.set_xlabel("guess")
     axes.set_ylabel("label")
     axes.grid(False)
@@ -168,6 +169,7 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
     os.environ["KERAS_BACKEND"] = "tensorflow"
     from hpcbench.datasets.climate import CHANNELS
     from hpcbench.datasets.sources import locate_for
+    from hpcbench.engine.objectives import mean_iou
     from hpcbench.models import MODELS, BuildContext
     from hpcbench.models.normalization import batch_normalization
 
@@ -187,11 +189,16 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
         fields = np.asarray(data.test_inputs[:MOST_FIELDS])
         classes = np.asarray(data.test_targets[:MOST_FIELDS])
         seen = model.predict(fields, batch_size=1, verbose=0).argmax(-1)
+        matrix = confusion(classes.flatten().astype(np.int32), seen.flatten())
+        nothing = np.zeros_like(matrix)
+        nothing[:, 0] = matrix.sum(axis=1)
+        title = "\n".join(
+            f"{name}: {np.trace(m) / m.sum():.1%} of pixels right, mean IoU {mean_iou(m):.2f}"
+            for name, m in (("this network", matrix), ("background alone", nothing))
+        )
         return {
             "samples": lambda: maps_figure(fields, classes, seen, CHANNELS[0]),
-            "confusion": lambda: confusion_figure(
-                confusion(classes.flatten().astype(np.int32), seen.flatten())
-            ),
+            "confusion": lambda: confusion_figure(matrix, title),
         }
     images, targets = np.asarray(data.test_inputs), np.asarray(data.test_targets)
     guesses = model.predict(images.astype("float32") / 255, batch_size=500, verbose=0).argmax(1)

@@ -142,6 +142,26 @@ def test_debian_has_the_packages_that_set_up_installs():
         assert "Candidate: (none)" not in run(["apt-cache", "policy", name]).output, name
 
 
+def test_pypi_has_what_the_gpu_image_installs(tmp_path):
+    """TensorFlow with CUDA's libraries for the Python of the image, in the locked versions."""
+    lock = (ROOT / "requirements.lock").read_text()
+    version = re.search(r"^tensorflow-cpu==(\S+)$", lock, re.MULTILINE)[1]
+    (tmp_path / "lock").write_text(lock.replace(f"tensorflow-cpu=={version}", ""))
+    command = [
+        sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet",
+        "--report", tmp_path / "report", "--python-version=3.12", "--only-binary=:all:",
+        "--target", tmp_path / "target", "-c", tmp_path / "lock",
+        f"tensorflow[and-cuda]=={version}",
+    ]  # fmt: skip
+    done = run(command)
+    if "Failed to establish a new connection" in done.errors:
+        pytest.skip("PyPI is out of reach")
+    assert done.status == 0, done.errors
+    report = json.loads((tmp_path / "report").read_text())
+    names = {package["metadata"]["name"] for package in report["install"]}
+    assert {"tensorflow", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"} <= names
+
+
 @pytest.mark.parametrize("arguments", [[], ["tpu"]])
 def test_build_says_what_it_can_build(arguments):
     done = run([ROOT / "containers" / "build", *arguments])

@@ -5,6 +5,7 @@ Sums travel instead of means, so that a metric over shares of any size is exact.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -105,12 +106,16 @@ class Segmentation(Objective):
         return tf.reshape(tf.matmul(right, guessed, transpose_a=True) / pixels, [-1])
 
     def value(self, tally: NDArray[np.float64], samples: int) -> float:
-        """The mean over the classes that there are."""
         classes = round(len(tally) ** 0.5)
-        counts = tally.reshape(classes, classes)
-        both = np.diag(counts)
-        either = counts.sum(axis=0) + counts.sum(axis=1) - both
-        return float(np.mean(both[either > 0] / either[either > 0]))
+        return mean_iou(tally.reshape(classes, classes))
+
+
+def mean_iou(counts: NDArray[Any]) -> float:
+    """Intersection over union, averaged over the classes that there are, from a confusion matrix:
+    what of each class (rows) was taken for each class (columns)."""
+    both = np.diag(counts)
+    either = counts.sum(axis=0) + counts.sum(axis=1) - both
+    return float(np.mean(both[either > 0] / either[either > 0]))
 
 
 def _count(right: tf.Tensor) -> tf.Tensor:
