@@ -125,4 +125,9 @@ def counters_of(
             return GPUS, []
     if local_rank > 0:
         return PACKAGES, []
-    return PACKAGES, list(packages(Path(environment.get("HPCBENCH_POWERCAP", POWERCAP))))
+    return PACKAGES, list(packages(powercap(environment)))
+
+
+def powercap(environment: Mapping[str, str]) -> Path:
+    """The folder of the CPU packages' counters."""
+    return Path(environment.get("HPCBENCH_POWERCAP", POWERCAP))

@@ -34,8 +34,8 @@ from hpcbench.sweeps.sites import read_site
 # Under three seconds together, and nothing that a login node's users would mind.
 QUICK: tuple[Check, ...] = (
     software.python, software.tensorflow, software.horovod, software.mpi, software.nccl,
-    devices.gpus, devices.cores, devices.load, storage.data, storage.results, cluster.host,
-    cluster.slurm,
+    devices.gpus, devices.cores, devices.load, devices.energy, storage.data, storage.results,
+    cluster.host, cluster.slurm,
 )  # fmt: skip
 # What training looks at first; the rest it finds out by itself.
 BEFORE_TRAINING: tuple[Check, ...] = (

@@ -158,6 +158,23 @@ def test_a_driver_that_does_not_answer(monkeypatch):
     assert "the NVIDIA driver does not answer" in finding.found
 
 
+def test_energy_that_may_not_be_read(tmp_path):
+    here = {"HPCBENCH_POWERCAP": str(tmp_path)}
+    (finding,) = devices.energy(Asked("fc-64", environment=here))
+    assert finding.state == State.OK
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "name").write_text("package-0\n")
+    (finding,) = devices.energy(Asked("fc-64", environment=here))
+    assert (finding.state, finding.found) == (
+        State.WARNING, f"not counted: {tmp_path} may not be read",
+    )  # fmt: skip
+    (zone / "max_energy_range_uj").write_text("1000000\n")
+    (zone / "energy_uj").write_text("1\n")
+    (finding,) = devices.energy(Asked("fc-64", environment=here))
+    assert (finding.state, finding.found) == (State.OK, "counted by CPU packages")
+
+
 def test_a_job_without_the_gpus_of_its_site():
     asked = Asked("fc-64", site=SITE, environment={"SLURM_JOB_ID": "1"})
     if devices.visible_gpus({}) == 0:

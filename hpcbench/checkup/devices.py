@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpcbench.checkup import Asked, Finding, State
+from hpcbench.counters import counters_of, powercap
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.gpus import Gpu, chosen, list_gpus
 from hpcbench.launch import available_cores, visible_gpus
@@ -81,6 +82,22 @@ def load(_: Asked) -> Iterator[Finding]:
             "CPU load", State.WARNING, f"load average {load:.1f} on {mine} cores",
             "measure when the machine is idle",
         )  # fmt: skip
+
+
+def energy(asked: Asked) -> Iterator[Finding]:
+    """What counts the energy of a run here; nothing needs it."""
+    on_gpus = visible_gpus(asked.environment) > 0
+    source, counters = counters_of(0, asked.devices or 1, on_gpus, asked.environment)
+    zones = powercap(asked.environment)
+    if counters:
+        yield Finding("energy", State.OK, f"counted by {source}")
+    elif not on_gpus and any(zones.glob("intel-rapl:*")):
+        yield Finding(
+            "energy", State.WARNING, f"not counted: {zones} may not be read",
+            "only root may, unless the site allows it: chmod a+r the energy_uj files",
+        )  # fmt: skip
+    else:
+        yield Finding("energy", State.OK, "not counted: the machine offers no counter")
 
 
 def core_findings(
