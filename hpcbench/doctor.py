@@ -39,7 +39,7 @@ QUICK: tuple[Check, ...] = (
 )  # fmt: skip
 # What training looks at first; the rest it finds out by itself.
 BEFORE_TRAINING: tuple[Check, ...] = (
-    software.python, devices.gpus, devices.cores, storage.results, cluster.host,
+    software.python, devices.gpus, devices.cores, storage.results,
 )  # fmt: skip
 THOROUGH: tuple[Check, ...] = (software.loading, storage.data_read, cluster.nodes)
 
@@ -78,10 +78,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace
     )
 
 
-def before_training(asked: Asked, horovod: bool) -> None:
-    """Warn of what makes numbers doubtful; EnvironmentLacks for what makes training impossible."""
+def before_training(asked: Asked, horovod: bool, alone: bool) -> None:
+    """Warn of what makes numbers doubtful; EnvironmentLacks for what makes training impossible.
+
+    A process that is ``alone`` has no others to find.
+    """
     checks = (software.horovod, *BEFORE_TRAINING) if horovod else BEFORE_TRAINING
-    for finding in findings(checks, asked):
+    for finding in findings(checks if alone else (*checks, cluster.host), asked):
         sentence = f"{finding.subject}: {finding.found}; {finding.remedy}"
         # Without Horovod much works, but not what was asked for.
         needed = finding.subject == software.HOROVOD

@@ -115,7 +115,7 @@ def summary(
         ("files", str(folder)),
     ):  # fmt: skip
         table.add_row(name, value)
-    width = None if sys.stdout.isatty() else 120
+    width = None if _on_terminal() else 120
     Console(width=width, highlight=False).print(table)
 
 

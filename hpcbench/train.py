@@ -85,7 +85,7 @@ def check(config: RunConfig, output: OutputConfig) -> Checked:
     if launch.rank == 0:
         ensure_writable(output.results)
         asked = Asked(config.model, results=output.results)
-        before_training(asked, horovod=strategy.name == "horovod")
+        before_training(asked, horovod=strategy.name == "horovod", alone=launch.size == 1)
     # What "auto" came to is part of what was measured.
     config = config.model_copy(update={
         "dataset": source.spec.name,
