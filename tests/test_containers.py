@@ -3,6 +3,7 @@
 A test that needs an image runs where HPCBENCH_IMAGE names one: containers/build cpu makes it.
 """
 
+import getpass
 import json
 import os
 import re
@@ -27,13 +28,17 @@ def site(container: Path, **more) -> Site:
     return Site(name="here", container=container, **sizes | more)
 
 
-def test_a_program_in_an_image_sees_its_folders(tmp_path):
+def test_a_program_in_an_image_sees_its_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("USER", "me")
     folder = tmp_path / "results"
     line = inside(site(tmp_path, container_command="ch-run"), ["python", "-V"], [folder])
     here = os.getcwd()
     binds = [f"--bind={here}:{here}", f"--bind={folder}:{folder}"]
     head = ["ch-run", *binds, f"--cd={here}"]
     assert line == [*head, str(tmp_path), "--", "python", "-V"]
+    monkeypatch.delenv("USER")
+    line = inside(site(tmp_path, container_command="ch-run"), ["a"])
+    assert line[:3] == ["env", f"USER={getpass.getuser()}", "ch-run"]
     line = inside(site(tmp_path / "x.sif", container_command="singularity", device="gpu"), ["a"])
     assert line[:4] == ["singularity", "exec", "--nv", f"--bind={here}"]
 

@@ -1,5 +1,6 @@
 """Container images in jobs: how a program runs inside one, and whether its MPI fits the host's."""
 
+import getpass
 import os
 import re
 import shutil
@@ -35,7 +36,9 @@ def inside(site: "Site", command: Sequence[str], folders: Sequence[Path] = ()) -
     started = runtime(site)
     if started == "ch-run":
         binds = [f"--bind={folder}:{folder}" for folder in seen]
-        return ["ch-run", *binds, f"--cd={seen[0]}", image, "--", *command]
+        # ch-run wants to know who runs it, which batch systems do not always say.
+        user = [] if "USER" in os.environ else ["env", f"USER={getpass.getuser()}"]
+        return [*user, "ch-run", *binds, f"--cd={seen[0]}", image, "--", *command]
     gpus = ["--nv"] if site.device == "gpu" else []
     return [
         started, "exec", *gpus, *(f"--bind={folder}" for folder in seen),
@@ -96,7 +99,7 @@ def _output(command: Sequence[str]) -> str | None:
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=60, check=False,
-            stdin=subprocess.DEVNULL, env=os.environ | {"USER": os.environ.get("USER", "root")},
+            stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
