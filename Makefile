@@ -26,7 +26,7 @@ NEWEST = VENV=.venv-newest TENSORFLOW=2.21.0
 test-newest:
 	@$(NEWEST) containers/setup.sh
 	@.venv-newest/bin/python -m pytest tests/test_models.py tests/test_exercises.py \
-		tests/test_launch.py
+		tests/test_equivalence.py::test_ranks_agree_bit_for_bit -k "not single and not mirrored"
 
 lint: setup
 	@.venv/bin/ruff check .
