@@ -8,7 +8,7 @@ guesses, the filters of the first layer (of images), and the confusion matrix.
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -61,15 +62,21 @@ def curves_figure(epochs: pd.DataFrame) -> Figure:
     return figure
 
 
-def confusion(targets: NDArray[np.int32], guesses: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many samples of each class (rows) were taken for each class (columns)."""
-    classes = int(max(targets.max(), guesses.max())) + 1
+def confusion(
+    targets: NDArray[np.int32], guesses: NDArray[np.int64], classes: int = 0
+) -> NDArray[np.int64]:
+    """How many samples of each class (rows) were taken for each class (columns); without
+    ``classes``, as many as occur."""
+    classes = classes or int(max(targets.max(), guesses.max())) + 1
     flat = np.bincount(targets * classes + guesses, minlength=classes**2)
     return flat.reshape(classes, classes)
 
 
-def confusion_figure(matrix: NDArray[np.int64], title: str = "") -> Figure:
-    """Shares of each class' samples; numbers where there is room."""
+def confusion_figure(
+    matrix: NDArray[np.int64], title: str = "", names: Sequence[str] = ()
+) -> Figure:
+    """Shares of each class' samples; numbers where there is room. Classes have ``names``, or
+    else numbers."""
     figure = Figure(figsize=(style.WIDTH, style.WIDTH * 0.95))
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -90,6 +97,9 @@ def confusion_figure(matrix: NDArray[np.int64], title: str = "") -> Figure:
     axes.grid(False)
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(12, integer=True))
+    if names:
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names, rotation=90, va="center")
     return figure
 
 
@@ -139,12 +149,13 @@ def filters_figure(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> Figur
 
 
 def maps_figure(
-    fields: NDArray[np.float32], targets: NDArray[Any], guesses: NDArray[np.int64], name: str
-) -> Figure:
-    """The first channel of some samples, called ``name``, and the classes of their pixels."""
+    fields: NDArray[np.float32], targets: NDArray[Any], guesses: NDArray[np.int64], channel: str,
+    names: Sequence[str],
+) -> Figure:  # fmt: skip
+    """The first channel of some samples and the classes of their pixels, with their names."""
     rows = min(ROWS, len(fields))
-    figure = Figure(figsize=(style.WIDTH, 0.78 * rows + 0.35))
-    classes = max(int(targets.max()), int(guesses.max())) + 1
+    figure = Figure(figsize=(style.WIDTH, 0.78 * rows + 0.55))
+    classes = len(names)
     colours = ListedColormap(["white", *style.COLOURS[: classes - 1]])
     grid = figure.subplots(rows, 3, squeeze=False)
     for row, (field, label, guess) in enumerate(zip(fields, targets, guesses, strict=False)):
@@ -153,13 +164,15 @@ def maps_figure(
         grid[row, 0].imshow(field[..., 0], cmap="gray")
         for axes, classified in ((grid[row, 1], label), (grid[row, 2], guess)):
             axes.imshow(classified, cmap=colours, vmin=-0.5, vmax=classes - 0.5)
-    for axes, title in zip(grid[0], (name, "label", "guess"), strict=True):
+    for axes, title in zip(grid[0], (channel, "label", "guess"), strict=True):
         axes.set_title(title, fontsize=style.FONT, pad=2)
     for axes in grid.flatten():
         axes.set_xticks([])
         axes.set_yticks([])
         axes.grid(False)
         axes.spines[:].set_visible(True)
+    handles = [Patch(color=colours(place), label=names[place]) for place in range(1, classes)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=classes)
     return figure
 
 
@@ -167,7 +180,7 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
     """What of the model and its test data there is to draw, by figure name."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    from hpcbench.datasets.climate import CHANNELS
+    from hpcbench.datasets.climate import CHANNELS, CLASS_NAMES
     from hpcbench.datasets.sources import locate_for
     from hpcbench.engine.objectives import mean_iou
     from hpcbench.models import MODELS, BuildContext
@@ -189,16 +202,16 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
         fields = np.asarray(data.test_inputs[:MOST_FIELDS])
         classes = np.asarray(data.test_targets[:MOST_FIELDS])
         seen = model.predict(fields, batch_size=1, verbose=0).argmax(-1)
-        matrix = confusion(classes.flatten().astype(np.int32), seen.flatten())
+        matrix = confusion(classes.flatten().astype(np.int32), seen.flatten(), len(CLASS_NAMES))
         nothing = np.zeros_like(matrix)
         nothing[:, 0] = matrix.sum(axis=1)
         title = "\n".join(
-            f"{name}: {np.trace(m) / m.sum():.1%} of pixels right, mean IoU {mean_iou(m):.2f}"
+            f"{name}: {100 * np.trace(m) / m.sum():.1f} % of pixels, mean IoU {mean_iou(m):.2f}"
             for name, m in (("this network", matrix), ("background alone", nothing))
         )
         return {
-            "samples": lambda: maps_figure(fields, classes, seen, CHANNELS[0]),
-            "confusion": lambda: confusion_figure(matrix, title),
+            "samples": lambda: maps_figure(fields, classes, seen, CHANNELS[0], CLASS_NAMES),
+            "confusion": lambda: confusion_figure(matrix, title, CLASS_NAMES),
         }
     images, targets = np.asarray(data.test_inputs), np.asarray(data.test_targets)
     guesses = model.predict(images.astype("float32") / 255, batch_size=500, verbose=0).argmax(1)

@@ -21,7 +21,8 @@ from hpcbench.datasets.rows import Rows
 from hpcbench.errors import DataError
 
 BACKGROUND, CYCLONE, RIVER = 0, 1, 2
-CLASSES = 3
+CLASS_NAMES = ("background", "cyclone", "river")
+CLASSES = len(CLASS_NAMES)
 # CAM5's fields in the order of the public set.
 CHANNELS = (
     "TMQ", "U850", "V850", "UBOT", "VBOT", "QREFHT", "PS", "PSL", "T200", "T500", "PRECT", "TS",
