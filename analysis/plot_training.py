@@ -8,7 +8,7 @@ guesses, the filters of the first layer (of images), and the confusion matrix.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.config import DEFAULT_FRAMEWORK
+from hpcbench.errors import ConfigError, DataError, EnvironmentLacks, HpcbenchError
 from hpcbench.records.reader import read_document
 from hpcbench.records.schema import ACCURACY, ACCURACY_FILE
 
@@ -55,7 +56,7 @@ def curves_figure(epochs: pd.DataFrame) -> Figure:
             )  # fmt: skip
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(5))
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2)
@@ -117,7 +118,7 @@ def _small_images(draw: Callable[[Axes, int], None], count: int, title: str) -> 
 def samples_figure(
     images: NDArray[np.uint8], targets: NDArray[np.int32], guesses: NDArray[np.int64]
 ) -> Figure:
-    """Samples from all over the test set, then mistakes, which stand in colour with a cross."""
+    """Samples from all over the test set, then mistakes in colour: a cross, label, guess."""
     wrong = np.flatnonzero(targets != guesses)[:COLUMNS]
     most = min(ROWS * COLUMNS, len(images)) - len(wrong)
     chosen = [*np.linspace(0, len(images) - 1, most).astype(int), *wrong]
@@ -127,7 +128,7 @@ def samples_figure(
         axes.imshow(images[index].squeeze(), cmap="gray")
         right = targets[index] == guesses[index]
         axes.set_title(
-            f"{targets[index]}" if right else f"{targets[index]}, not {guesses[index]} ✗",
+            f"{targets[index]}" if right else f"✗ {targets[index]}→{guesses[index]}",
             color="black" if right else style.COLOURS[1], fontsize=style.SMALL, pad=1,
         )  # fmt: skip
 
@@ -180,24 +181,40 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
     """What of the model and its test data there is to draw, by figure name."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    from hpcbench.datasets import DATASETS
     from hpcbench.datasets.climate import CHANNELS, CLASS_NAMES
-    from hpcbench.datasets.sources import locate_for
+    from hpcbench.datasets.sources import find, of_files
     from hpcbench.engine.objectives import mean_iou
     from hpcbench.models import MODELS, BuildContext
     from hpcbench.models.normalization import batch_normalization
+    from hpcbench.strategies import STRATEGIES
 
     config = document["config"]
     spec = MODELS[config["model"]]
-    source = locate_for(spec, config["dataset"], data_dir, config.get("image_size"))
-    if source.spec.kind not in ("images", "fields"):
+    if spec.kind not in ("images", "fields"):
         return {}
+    dataset, side = DATASETS[config["dataset"]], config.get("image_size") or spec.image_size
+    files = [Path(name) for name in document["data_files"]]
+    if data_dir:
+        found = find(dataset, data_dir, side)
+    else:
+        found = of_files(dataset, files, side) if all(path.exists() for path in files) else None
+    if found is None:
+        where = data_dir or ", ".join(map(str, files))
+        raise DataError(f"the run's data are not in {where}; name their folder with --data-dir")
+    source = found
+    devices = STRATEGIES[config["strategy"]].devices_per_replica
     context = BuildContext(
         source.spec.input_shape, source.spec.outputs, 0, "float32",
         batch_normalization(config["batchnorm"], list), source.spec.words,
+        ("/cpu:0",) * devices if devices > 1 else ("",),
     )  # fmt: skip
-    model = spec.build(context)
-    model.load_weights(folder / MODEL_FILE)
-    data = source.spec.read(source.files)
+    try:
+        model = spec.build(context)
+        model.load_weights(folder / MODEL_FILE)
+    except ValueError as error:
+        raise DataError(f"{folder / MODEL_FILE} does not fit the data: {error}") from error
+    data = source.read()
     if source.spec.kind == "fields":
         fields = np.asarray(data.test_inputs[:MOST_FIELDS])
         classes = np.asarray(data.test_targets[:MOST_FIELDS])
@@ -223,8 +240,8 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
     }
 
 
-def draw(given: argparse.Namespace) -> list[Path]:
-    """Write the figures; raises HpcbenchError."""
+def draw(given: argparse.Namespace) -> Iterator[Path]:
+    """Write the figures, curves first; raises HpcbenchError."""
     try:
         document = read_document(given.run)
         epochs = pd.read_csv(given.run / ACCURACY_FILE)
@@ -232,21 +249,27 @@ def draw(given: argparse.Namespace) -> list[Path]:
         raise ConfigError(f"{given.run} is not a run's folder: {error}") from error
     if epochs.empty:
         raise EnvironmentLacks(f"{given.run} has no epoch to draw")
-    figures: dict[str, Callable[[], Figure]] = {"curves": lambda: curves_figure(epochs)}
-    if (given.run / MODEL_FILE).exists():
-        figures |= learned(given.run, document, given.data_dir)
-    else:
+    yield from _written(given.output, {"curves": lambda: curves_figure(epochs)})
+    if document["config"].get("input") == "synthetic":
+        print(f"only curves: {given.run} trained on made-up samples", file=sys.stderr)
+    elif document["config"].get("framework", DEFAULT_FRAMEWORK) != DEFAULT_FRAMEWORK:
+        print("only curves: models of other frameworks are not drawn", file=sys.stderr)
+    elif not (given.run / MODEL_FILE).exists():
         print(f"only curves: {given.run} kept no model; train with --checkpoint", file=sys.stderr)
-    written = []
+    else:
+        yield from _written(given.output, learned(given.run, document, given.data_dir))
+
+
+def _written(folder: Path, figures: Mapping[str, Callable[[], Figure]]) -> Iterator[Path]:
     try:
-        given.output.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
-            path = given.output / f"{name}.svg"
+            path = folder / f"{name}.svg"
             style.save(figure, path)
-            written += [path.with_suffix(".png"), path]
+            yield path.with_suffix(".png")
+            yield path
     except OSError as error:
-        raise EnvironmentLacks(f"{given.output} cannot be written: {error}") from error
-    return written
+        raise EnvironmentLacks(f"{folder} cannot be written: {error}") from error
 
 
 def main() -> int:

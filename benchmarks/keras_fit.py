@@ -39,7 +39,7 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
     from hpcbench.models import BuildContext
 
     spec, source = MODELS[model_name], locate("auto")
-    data = source.spec.read(source.files).first(samples)
+    data = source.read().first(samples)
     keras.config.set_dtype_policy("float32")
     context = BuildContext(
         source.spec.input_shape, source.spec.outputs, 0, "float32", keras.layers.BatchNormalization
@@ -77,7 +77,7 @@ def harness(model_name: str, samples: int, precision: str) -> Iterator[float]:
     source = locate("auto")
     config = RunConfig(model=model_name, epochs=ENDLESS, precision=precision, train_samples=samples)
     plan = schedule(config, 1, source.spec.train_samples)
-    data = source.spec.read(source.files).first(samples)
+    data = source.read().first(samples)
     training = Training(config, plan, 0, source.spec, data, Prepared(), lambda: False)
     training.warm_up()
     shown = TrainingProgress(ENDLESS, ENDLESS)

@@ -100,8 +100,8 @@ if [ "$tensorflow" = "$locked" ]; then
     sed "s/^tensorflow-cpu==/$package==/" requirements.lock >"$lock"
 else
     # What goes with one TensorFlow does not with another: pip chooses that.
-    made_of='tensorflow.*|keras|tensorboard.*|numpy|protobuf|ml-dtypes|h5py|wrapt|gast'
-    { grep -vE "^($made_of)==" requirements.lock; echo "$package==$tensorflow"; printf '%s\n' 'keras>=3.5,<4' tensorboard; } >"$lock"
+    made_of='tensorflow.*|keras|tensorboard.*|numpy|pandas.*|protobuf|ml-dtypes|h5py|wrapt|gast'
+    { grep -vE "^($made_of)==" requirements.lock; echo "$package==$tensorflow"; printf '%s\n' 'keras>=3.5,<4' tensorboard 'pandas>=2.2,<4'; } >"$lock"
 fi
 pip install -r "$lock"
 rm "$lock"

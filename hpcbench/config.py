@@ -24,7 +24,9 @@ SHORT_BENCHMARK_EPOCHS = 5
 class RunConfig(BaseModel):
     """One run, as asked for. What is None follows from the model or the machine."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     model: str = Field(SHORT_BENCHMARK_MODEL, description="model to train")
     framework: str = Field(DEFAULT_FRAMEWORK, description="what trains it")
@@ -168,7 +170,8 @@ def parse(model: type[BaseModel], values: dict[str, Any], flag: str = "--") -> A
         if first["type"] == "missing":
             raise ConfigError(f"{flag}{name} is missing") from error
         shown = f"{flag}{name.replace('_', '-')}" if flag else name
-        raise ConfigError(f"{shown} {first['input']}: {first['msg']}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{shown} {first['input']}: {message}") from error
 
 
 class Schedule(BaseModel):

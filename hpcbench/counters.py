@@ -44,6 +44,8 @@ class Package:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "energy_uj"
         self._range = int((folder / "max_energy_range_uj").read_text())
+        if self._range <= 0:
+            raise ValueError(f"{folder} says that its counter has no range")
         self._last = self._read()
         self._joules = 0.0
 

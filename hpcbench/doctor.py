@@ -25,8 +25,8 @@ from hpcbench.checkup import (
 )
 from hpcbench.cli import Parser
 from hpcbench.config import SHORT_BENCHMARK_MODEL
-from hpcbench.datasets import DATASETS
-from hpcbench.errors import EnvironmentLacks, HpcbenchError
+from hpcbench.datasets.sources import check_kind
+from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.models import MODELS
 from hpcbench.report import warn
 from hpcbench.sweeps.sites import read_site
@@ -69,9 +69,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse(arguments)
-    MODELS[given.model]
-    if given.dataset != "auto":
-        DATASETS[given.dataset]
+    check_kind(MODELS[given.model], given.dataset)
+    if given.devices is not None and given.devices < 1:
+        raise ConfigError(f"--devices {given.devices}: one at least")
     site = read_site(given.site) if given.site else None
     return given, Asked(
         given.model, given.dataset, given.devices, given.data_dir, given.results, site

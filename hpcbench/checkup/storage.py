@@ -36,7 +36,11 @@ def _names(asked: Asked) -> Sequence[str]:
 
 def data(asked: Asked) -> Iterator[Finding]:
     """Whether the data set is here, without downloading it, and looks complete."""
-    source = source_of(asked)
+    try:
+        source = source_of(asked)
+    except HpcbenchError as error:
+        yield _damaged(str(error), "mend it, or name another with --data-dir or HPCBENCH_DATA")
+        return
     yield _whole(source) if source else _missing(_names(asked)[0])
 
 
@@ -72,11 +76,14 @@ def _damaged(found: str, remedy: str = "remove it, so that it is downloaded agai
 
 def data_read(asked: Asked) -> Iterator[Finding]:
     """The data set really read."""
-    source = source_of(asked)
+    try:
+        source = source_of(asked)
+    except HpcbenchError:
+        return
     if source is None:
         return
     try:
-        arrays = source.spec.read(source.files)
+        arrays = source.read()
     except HpcbenchError as error:
         yield _damaged(str(error))
         return

@@ -38,7 +38,12 @@ def _read(paths: list[Path]) -> Arrays:
     np.random.RandomState(SEED).shuffle(order)
     columns, prices = columns[order].astype(np.float64), prices[order].astype(np.float32)
     train = columns[:TRAIN_SAMPLES]
-    standard = ((columns - train.mean(axis=0)) / train.std(axis=0)).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        standard = ((columns - train.mean(axis=0)) / train.std(axis=0)).astype(np.float32)
+    if not (np.isfinite(standard).all() and np.isfinite(prices).all()):
+        raise DataError(
+            f"data file {paths[0]} holds numbers that are not finite, or one that never changes"
+        )
     return Arrays(
         standard[:TRAIN_SAMPLES], prices[:TRAIN_SAMPLES],
         standard[TRAIN_SAMPLES:], prices[TRAIN_SAMPLES:],

@@ -95,7 +95,8 @@ def _check(path: Path, images: NDArray[Any], labels: NDArray[Any], classes: int)
             f"data file {path} holds images of shape {images.shape} and type {images.dtype} where "
             f"(n, 32, 32, 3) bytes are expected"
         )
-    if len(labels) != len(images) or len(labels) == 0 or not 0 <= labels.max() < classes:
+    fit = len(labels) == len(images) > 0 and labels.dtype.kind in "iu"
+    if not fit or labels.min() < 0 or labels.max() >= classes:
         raise DataError(f"data file {path} holds labels that do not fit its images")
 
 

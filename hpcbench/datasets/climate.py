@@ -61,10 +61,13 @@ class FieldFiles(Rows):
         super().__init__(len(paths))
         self._paths, self.sample_shape = paths, shape
         self._low = low.astype(np.float32)
-        self._scale = (1 / np.maximum(high - low, np.finfo(np.float32).tiny)).astype(np.float32)
+        # A channel that is the same everywhere stays so.
+        self._scale = (1 / np.where(high > low, high - low, 1)).astype(np.float32)
 
     def read(self, index: int) -> NDArray[np.float32]:
         fields = _fitting(self._paths[index], DATA, self.sample_shape)
+        if not np.isfinite(fields).all():
+            raise DataError(f"{self._paths[index]}: {DATA} has numbers that are not finite")
         return np.asarray((fields - self._low) * self._scale, np.float32)
 
 
@@ -79,7 +82,8 @@ class LabelFiles(Rows):
 
     def read(self, index: int) -> NDArray[np.uint8]:
         labels = _fitting(self._paths[index], LABELS, self.sample_shape)
-        if labels.min() < 0 or labels.max() >= CLASSES:
+        # Written so that numbers that are none do not pass.
+        if not (labels.min() >= 0 and labels.max() < CLASSES):
             raise DataError(f"{self._paths[index]} has labels outside of 0 to {CLASSES - 1}")
         return labels.astype(np.uint8)
 
@@ -121,7 +125,9 @@ def _read_files(paths: list[Path]) -> Arrays:
     low, high = (_read(paths[2], f"climate/{name}") for name in ("minval", "maxval"))
     shape = _read(_files(paths[0])[0], DATA).shape
     if low.shape != shape[-1:] or high.shape != shape[-1:]:
-        raise DataError(f"{paths[2]} has statistics of {len(low)} channels, not of {shape[-1]}")
+        raise DataError(f"{paths[2]} has statistics of {low.size} channels, not of {shape[-1]}")
+    if not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
+        raise DataError(f"{paths[2]} has a channel whose minval is not at most its maxval")
 
     def half(files: list[Path]) -> tuple[Rows, Rows]:
         return FieldFiles(files, shape, low, high), LabelFiles(files, shape[:-1])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download
+from hpcbench.datasets.sharding import mixed_order
 from hpcbench.errors import DataError
 
 IDX_FILES = (
@@ -60,7 +61,8 @@ def _checked(
                 f"data file {path} holds images of shape {images.shape} and type "
                 f"{images.dtype} where (n, 28, 28) bytes are expected"
             )
-        if labels.shape != (len(images),) or len(labels) == 0 or labels.max() > 9:
+        fit = labels.shape == (len(images),) and len(labels) > 0 and labels.dtype.kind in "iu"
+        if not fit or labels.min() < 0 or labels.max() > 9:
             raise DataError(f"data file {path} holds labels that do not fit its images")
     return Arrays(
         train_images[..., np.newaxis],
@@ -164,7 +166,8 @@ def _find_digits(folder: Path) -> list[Path] | None:
 
 
 def _read_digits(paths: list[Path]) -> Arrays:
-    """Every fifth of the 5,000 digits tests (the file is sorted by class), the others train."""
+    """Every fifth of the 5,000 digits tests (the file is sorted by class), the others train, mixed
+    so that a part of them has all classes."""
     try:
         with gzip.open(paths[0], "rt", newline="") as file:
             rows = np.array([[int(float(v)) for v in row] for row in csv.reader(file)])
@@ -174,7 +177,8 @@ def _read_digits(paths: list[Path]) -> Arrays:
         raise DataError(f"data file {paths[0]} does not hold rows of 784 pixels and a label")
     images, labels = rows[:, :-1].astype(np.uint8).reshape(-1, 28, 28), rows[:, -1]
     test = np.arange(len(rows)) % (len(rows) // DIGITS_TEST) == 0
-    return _checked(paths[0], images[~test], labels[~test], images[test], labels[test])
+    train = np.flatnonzero(~test)[mixed_order(np.count_nonzero(~test))]
+    return _checked(paths[0], images[train], labels[train], images[test], labels[test])
 
 
 DATASETS.add(

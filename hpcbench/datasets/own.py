@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.datasets.rows import Rows
+from hpcbench.datasets.sharding import mixed_order
 from hpcbench.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp"})
@@ -59,12 +60,18 @@ def _labelled(paths: list[Path]) -> tuple[list[str], Labelled, Labelled]:
     names = list(train)
     files = [(path, names.index(name)) for name in names for path in train[name]]
     if len(paths) == 1:
-        return names, [f for i, f in enumerate(files) if i % EVERY], files[::EVERY]
+        return names, _mixed([f for i, f in enumerate(files) if i % EVERY]), files[::EVERY]
     test = _classes(paths[1])
     unknown = sorted(set(test) - set(train))
     if unknown:
         raise DataError(f"{paths[1] / unknown[0]} is a class that {paths[0]} does not have")
-    return names, files, [(path, names.index(name)) for name in test for path in test[name]]
+    tests = [(path, names.index(name)) for name in test for path in test[name]]
+    return names, _mixed(files), tests
+
+
+def _mixed(files: Labelled) -> Labelled:
+    """In an order without classes, always the same, so that a part of them is a fair one."""
+    return [files[place] for place in mixed_order(len(files))]
 
 
 class ImageFiles(Rows):
@@ -83,10 +90,13 @@ class ImageFiles(Rows):
         path, side = self._paths[index], self.sample_shape[0]
         try:
             with Image.open(path) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise ValueError(f"it has mode {image.mode}; 8 bits a channel are expected")
                 # A JPEG can be decoded at half or a quarter of its size, where that is enough.
                 image.draft("RGB", (side, side))
                 return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side)))
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError, UnidentifiedImageError,
+                Image.DecompressionBombError) as error:  # fmt: skip
             raise DataError(f"image {path} cannot be read: {error}") from error
 
 
@@ -123,28 +133,35 @@ def _find_csv(folder: Path) -> list[Path] | None:
 
 
 def _table(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Images, square and grey, and labels."""
+    """Images, square and grey, and labels, mixed so that each part of them has all classes."""
     import pandas as pd
 
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"data file {path} is not a CSV file: {error}") from error
+        raise DataError(f"data file {path} is not a CSV file: {str(error).strip()}") from error
     if "label" not in table:
         raise DataError(
-            f"data file {path} has no column 'label'; its first is {table.columns[0]!r}"
+            f"data file {path} has no column 'label'; its first is {table.columns[0][:40]!r}"
         )
     pixels, labels = table.drop(columns="label"), table["label"]
     side = round(pixels.shape[1] ** 0.5)
     if side == 0 or side * side != pixels.shape[1]:
         raise DataError(f"data file {path} has {pixels.shape[1]} pixels a row, which is no square")
+    if table.empty:
+        raise DataError(f"data file {path} has no rows")
     values = _whole_numbers(path, pixels, 255).astype(np.uint8).reshape(-1, side, side, 1)
-    return values, _whole_numbers(path, labels.to_frame(), 2**31 - 1)[:, 0].astype(np.int32)
+    # Labels are counted from 0, so more classes than rows are none.
+    classes = _whole_numbers(path, labels.to_frame(), len(table) - 1)[:, 0].astype(np.int32)
+    if len(np.unique(classes)) < 2:
+        raise DataError(f"data file {path} has one label in all rows, so there is nothing to tell")
+    order = mixed_order(len(table))
+    return values[order], classes[order]
 
 
 def _whole_numbers(path: Path, table: Any, largest: int) -> NDArray[Any]:
     values = table.to_numpy()
-    if values.dtype.kind not in "iu" or not len(values):
+    if values.dtype.kind not in "iu":
         raise DataError(f"data file {path} has cells that are no whole numbers")
     if values.min() < 0 or values.max() > largest:
         raise DataError(f"data file {path} has numbers outside of 0 to {largest}")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcbench.errors import DataError, HpcbenchError
+
 
 class Rows(ABC):
     """Behaves like the array of its samples, of which it reads those that are indexed.
@@ -50,7 +52,12 @@ class Rows(ABC):
         samples = np.empty((chosen.size, *self.sample_shape), self.dtype)
 
         def fill(place: int) -> None:
-            samples[place] = self.read(int(chosen.flat[place]))
+            try:
+                samples[place] = self.read(int(chosen.flat[place]))
+            except HpcbenchError:
+                raise
+            except Exception as error:
+                raise DataError(f"sample {chosen.flat[place]} cannot be read: {error!r}") from error
 
         # The results are asked for, so that an error in a thread is not lost.
         for _ in self._threads.map(fill, range(chosen.size)):

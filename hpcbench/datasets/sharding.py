@@ -17,6 +17,12 @@ def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int32]:
     return generator.permutation(samples).astype(np.int32)
 
 
+def mixed_order(samples: int) -> NDArray[np.int64]:
+    """An order of samples that a file holds class by class, the same each time, so that the first
+    of them are a fair part."""
+    return np.random.default_rng(0).permutation(samples)
+
+
 def full_steps(
     order: NDArray[np.int32], global_batch: int, world_size: int, first_device: int, devices: int
 ) -> NDArray[np.int32]:

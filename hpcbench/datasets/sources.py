@@ -7,14 +7,18 @@ import fcntl
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from hpcbench.datasets import DATASETS, DatasetSpec
+from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.datasets.synthetic import limited
 from hpcbench.errors import ConfigError, DataError, HpcbenchError
 from hpcbench.models import ModelSpec
+
+Result = TypeVar("Result")
 
 AUTO_ORDER = ("mnist", "fashion-mnist", "mnist-5k")
 
@@ -30,8 +34,23 @@ class Source:
     def train_samples(self) -> int:
         """How many training samples the files hold; DataError if they cannot be read."""
         if self.spec.count and self.files:
-            return self.spec.count(self.files)
+            return _of_files(self.spec.count, self.files)
         return self.spec.train_samples
+
+    def read(self) -> Arrays:
+        """What the files hold; DataError if they cannot be read."""
+        return _of_files(self.spec.read, self.files)
+
+
+def _of_files(work: Callable[[list[Path]], Result], files: list[Path]) -> Result:
+    """``work(files)``, with whatever broken files make of a reader told as a DataError."""
+    try:
+        return work(files)
+    except HpcbenchError:
+        raise
+    except Exception as error:
+        name = files[0] if files else "none"
+        raise DataError(f"data file {name} is corrupt or unreadable: {error!r}") from error
 
 
 def keras_cache() -> Path:
@@ -41,8 +60,10 @@ def keras_cache() -> Path:
 
 
 def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
-    """Where ``spec`` is looked for, in this order."""
+    """Where ``spec`` is looked for, in this order; DataError if a folder was named that is none."""
     given = data_dir or os.environ.get("HPCBENCH_DATA")
+    if given and not Path(given).is_dir():
+        raise DataError(f"data folder {given} does not exist")
     places = [Path(given)] if given else []
     places.append(keras_cache())
     if spec.system_folder:
@@ -52,13 +73,20 @@ def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
 
 def find(spec: DatasetSpec, data_dir: Path | None, image_size: int | None = None) -> Source | None:
     """The first place that holds the whole set, without downloading."""
-    if image_size and spec.resized:
-        spec = spec.resized(spec, image_size)
     for folder in folders(spec, data_dir):
         files = spec.find(folder)
         if files is not None:
-            return Source(spec.describe(spec, files) if spec.describe else spec, files)
+            return of_files(spec, files, image_size)
     return None
+
+
+def of_files(spec: DatasetSpec, files: list[Path], image_size: int | None = None) -> Source:
+    """``spec`` as these files hold it; DataError if they cannot be read."""
+    if image_size and spec.resized:
+        spec = spec.resized(spec, image_size)
+    if spec.describe:
+        spec = _of_files(partial(spec.describe, spec), files)
+    return Source(spec, files)
 
 
 def locate(
@@ -73,8 +101,6 @@ def locate(
     downloads the first. Raises ConfigError for an unknown name and DataError where the set can be
     neither found nor downloaded. Image files are brought to ``image_size`` pixels a side.
     """
-    if data_dir is not None and not data_dir.is_dir():
-        raise DataError(f"data folder {data_dir} does not exist")
     if name == "auto":
         for candidate in candidates:
             source = find(DATASETS[candidate], data_dir, image_size)
@@ -96,21 +122,35 @@ def locate_for(
 
     A set that is to be ``made_up`` needs no files, unless only they say what shape it has.
     """
-    if name != "auto" and DATASETS[name].kind != model.kind:
-        raise ConfigError(
-            f"model {model.name} takes {model.kind}, {name} holds {DATASETS[name].kind}; "
-            f"choose from {', '.join(s.name for s in DATASETS if s.kind == model.kind)}"
-        )
+    check_kind(model, name)
     size = image_size or model.image_size
     if not made_up:
-        return locate(name, data_dir, model.datasets, size)
+        source = locate(name, data_dir, model.datasets, size)
+        _check_size(source.spec, image_size)
+        return source
     spec = DATASETS[model.datasets[0] if name == "auto" else name]
+    _check_size(spec, image_size)
     if spec.train_samples == 0:
         found = locate(name, data_dir, image_size=size)
         spec = replace(found.spec, train_samples=found.train_samples)
     elif spec.resized:
         spec = spec.resized(spec, size)
     return Source(limited(spec), [])
+
+
+def check_kind(model: ModelSpec, name: str) -> None:
+    """Raise ConfigError if ``model`` cannot take what the data set ``name`` holds."""
+    if name != "auto" and DATASETS[name].kind != model.kind:
+        raise ConfigError(
+            f"model {model.name} takes {model.kind}, {name} holds {DATASETS[name].kind}; "
+            f"choose from {', '.join(s.name for s in DATASETS if s.kind == model.kind)}"
+        )
+
+
+def _check_size(spec: DatasetSpec, image_size: int | None) -> None:
+    if image_size and not spec.resized:
+        shape = " x ".join(map(str, spec.input_shape))
+        raise ConfigError(f"--image-size {image_size}: samples of {spec.name} are {shape}")
 
 
 def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:

@@ -1,6 +1,7 @@
 """A run's state in one file, from which it goes on as if it had never stopped."""
 
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_progress(path: Path) -> Progress:
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             return Progress.of(file["progress"].tolist())
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(
             f"checkpoint {path} is corrupt: {error}; delete it to start anew"
         ) from error
@@ -74,5 +75,5 @@ def load(path: Path, backend: Backend) -> None:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             names = [name for name in file.files if name.startswith("variable_")]
             backend.restore([file[f"variable_{i}"] for i in range(len(names))])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"checkpoint {path} does not fit this run: {error}") from error

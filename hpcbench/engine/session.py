@@ -125,7 +125,7 @@ class Session:
             )
             self._writer.start(self._document(identity, training, hosts))
             if checked.output.tensorboard:
-                self._board = self._open_board(training)
+                self._board = self._open_board(training, progress.steps)
         compile_seconds = training.warm_up()
         startup = time.time() - psutil.Process().create_time()
         if self._writer:
@@ -142,8 +142,10 @@ class Session:
         self._measure_beside(training)
         if self._writer:
             self._writer.complete()
-            if any(isinstance(row, AccuracyRow) for row in rows):
+            if {AccuracyRow, ThroughputRow} <= {type(row) for row in rows}:
                 summary(identity, rows, startup, self._folder)
+            else:
+                print(f"complete, by what was measured before: {self._folder}")
 
     def _record(self, training: Any, progress: Progress) -> list[Row]:
         """Train to the end, writing each row; a checkpoint when a signal stops the run, and
@@ -204,10 +206,10 @@ class Session:
         log.run_start()
         return log
 
-    def _open_board(self, training: Any) -> Any:
+    def _open_board(self, training: Any, steps: int) -> Any:
         from hpcbench.engine.tensorboard import Board
 
-        board = Board(self._folder, training.backend.named_weights)
+        board = Board(self._folder, training.backend.named_weights, steps)
         board.settings(self._settled.model_dump(mode="json"), self._settled.run_id)
         board.graph(training.backend.graph)
         return board
@@ -372,7 +374,7 @@ def _load(checked: "Checked", seed: int) -> Any:
     data = (
         synthetic.arrays(source.spec, seed)
         if checked.config.input == "synthetic"
-        else source.spec.read(source.files)
+        else source.read()
     )
     if checked.plan.samples > len(data.train_targets):
         raise DataError(

@@ -17,15 +17,18 @@ FLUSH_MILLISECONDS = 2000
 
 
 class Board:
-    """The event files of a run, below its ``folder``; ``weights`` tells them by name."""
+    """The event files of a run, below its ``folder``, with ``steps`` behind it; ``weights`` tells
+    them by name."""
 
-    def __init__(self, folder: Path, weights: Callable[[], Sequence[tuple[str, Any]]]) -> None:
+    def __init__(
+        self, folder: Path, weights: Callable[[], Sequence[tuple[str, Any]]], steps: int
+    ) -> None:
         self.folder = folder / FOLDER
         self._writer = tf.summary.create_file_writer(
             str(self.folder), flush_millis=FLUSH_MILLISECONDS
         )
         self._weights = weights
-        self._steps = 0
+        self._steps = steps
 
     def settings(self, settings: dict[str, Any], run_id: str) -> None:
         """The run's configuration, so that TensorBoard can compare the runs of a sweep."""

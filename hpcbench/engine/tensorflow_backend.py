@@ -128,6 +128,6 @@ def _build(name: str, context: BuildContext) -> keras.Model:
     except ValueError as error:
         shape = " x ".join(map(str, context.input_shape))
         raise ConfigError(
-            f"model {name} cannot be built for inputs of {shape}; choose another --image-size or "
-            f"other data"
+            f"model {name} cannot be built for inputs of {shape}; choose other data, or of images "
+            f"of any size another --image-size"
         ) from error

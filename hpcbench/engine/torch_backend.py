@@ -1,4 +1,4 @@
-"""PyTorch's side of training: a module in an ordinary loop, its data resident on the device.
+"""PyTorch's side of training: a module in an ordinary loop, its data resident unless streamed.
 
 Steps are issued one by one from Python, as PyTorch's users do; the losses stay on the device until
 an interval ends.
@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hpcbench.config import RunConfig, Schedule
 from hpcbench.datasets import Arrays, DatasetSpec
 from hpcbench.engine.backend import Backend, Sums
+from hpcbench.errors import ConfigError
 from hpcbench.models import MODELS
 from hpcbench.records.schema import ACCURACY
 from hpcbench.strategies import Strategy
@@ -49,22 +50,29 @@ class TorchBackend(Backend):
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = torch.float64 if config.precision == "float64" else torch.float32
         torch.manual_seed(seed)
-        self.model = build(spec.input_shape, spec.outputs).to(self._device, self._dtype)
+        try:
+            model = build(spec.input_shape, spec.outputs).to(self._device, self._dtype)
+            self._flops = training_flops(model, spec.input_shape)
+        except RuntimeError as error:
+            shape = " x ".join(map(str, spec.input_shape))
+            raise ConfigError(
+                f"model {config.model} cannot be built for inputs of {shape}; choose other data"
+            ) from error
+        self.model = model
         self._parallel: Any = self.model
         if strategy.needs_launcher:
             self._parallel = DistributedDataParallel(self.model)
         self._data = data
-        self._targets = torch.from_numpy(np.asarray(data.train_targets).astype(np.int64))
-        self._inputs = torch.from_numpy(np.asarray(data.train_inputs))
+        targets = np.asarray(data.train_targets).astype(np.int64)
+        self._targets = torch.from_numpy(targets).to(self._device)
+        self._resident: torch.Tensor | None = None
         if config.input != "stream":
-            self._targets = self._targets.to(self._device)
-            self._inputs = self._inputs.to(self._device)
+            self._resident = torch.from_numpy(np.asarray(data.train_inputs)).to(self._device)
         weights = list(self.model.parameters())
         self._optimizer = make_optimizer(plan, weights)
         self.parameters = sum(weight.numel() for weight in weights)
         self.trainable_parameters = sum(w.numel() for w in weights if w.requires_grad)
         self._shared = [*self.model.state_dict().values(), *self._slots(weights)]
-        self._input_shape = spec.input_shape
 
     def _slots(self, weights: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
         """The optimizer's tensors, made and set to zero, so that they can be kept and shared."""
@@ -94,7 +102,7 @@ class TorchBackend(Backend):
     ) -> Sums:
         self._seed_dropout(first_step)
         self._parallel.train()
-        batches = torch.from_numpy(order[:, 0].astype(np.int64)).to(self._inputs.device)
+        batches = torch.from_numpy(order[:, 0].astype(np.int64)).to(self._device)
         total = torch.zeros(2, dtype=torch.float64, device=self._device)
         for chosen, rate in zip(batches, rates.tolist(), strict=True):
             total += self._step(chosen, rate, 1 / len(chosen))
@@ -117,19 +125,24 @@ class TorchBackend(Backend):
         counted = float(len(share) > 0)
         chosen = torch.from_numpy(share if counted else np.zeros(1, np.int64))
         weight = counted * self._strategy.world_size / total
-        sums = self._step(chosen.to(self._inputs.device), float(rates[0]), weight)
+        sums = self._step(chosen.to(self._device), float(rates[0]), weight)
         return _numbers(sums * counted)
 
     def _step(self, chosen: torch.Tensor, rate: float, per_sample: float) -> torch.Tensor:
         """One update with the gradients of sum(losses * per_sample); the sums."""
-        targets = self._targets[chosen].to(self._device)
-        outputs = self._parallel(self._prepared(self._inputs[chosen]))
+        targets = self._targets[chosen]
+        outputs = self._parallel(self._prepared(self._images(chosen)))
         losses = cross_entropy(outputs, targets, reduction="none")
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.sum() * per_sample)
         self._set_rate(rate)
         self._optimizer.step()
         return _sums(losses.detach(), outputs.detach(), targets)
+
+    def _images(self, chosen: torch.Tensor) -> torch.Tensor:
+        if self._resident is not None:
+            return self._resident[chosen]
+        return torch.from_numpy(np.asarray(self._data.train_inputs[chosen.cpu().numpy()]))
 
     def _prepared(self, images: torch.Tensor) -> torch.Tensor:
         """Bytes (n, height, width, channels) as numbers in [0, 1], channels first."""
@@ -167,7 +180,7 @@ class TorchBackend(Backend):
         self._strategy.broadcast(self._shared)
 
     def flops_per_sample(self) -> int:
-        return training_flops(self.model, self._input_shape)
+        return self._flops
 
     def named_weights(self) -> list[tuple[str, NDArray[Any]]]:
         return [

@@ -116,6 +116,12 @@ class Training:
                     raise Preempted(f"stopped by a signal after {progress.steps} steps")
             self.backend.average_batch_norm_state()
             sums, test_sums = np.array(progress.sums), self._evaluate()
+            if not math.isfinite(test_sums[0]):
+                # Rectifiers can keep the training loss finite when weights no longer are.
+                raise Diverged(
+                    f"the test loss is {test_sums[0]} after epoch {progress.epochs + 1}; lower "
+                    f"--learning-rate or lengthen --warmup-epochs"
+                )
             evaluation = AccuracyRow(
                 epoch=progress.epochs + 1,
                 learning_rate=float(self._rates(progress.steps - 1, 1)[0]),

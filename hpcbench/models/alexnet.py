@@ -123,19 +123,24 @@ def _network(shape: Shape, grouped: frozenset[int], context: BuildContext) -> "k
 
 
 def _add(
-    name: str, shape: Shape, grouped: set[int], parameters: int, datasets: tuple[str, ...]
+    name: str,
+    shape: Shape,
+    side: int,
+    grouped: set[int],
+    parameters: int,
+    datasets: tuple[str, ...],
 ) -> None:
     MODELS.add(
         name,
         ModelSpec(
             name=name, build=partial(_network, shape, frozenset(grouped)), optimizer="sgd",
             learning_rate=0.01, momentum=0.9, batch=128, epochs=90, parameters=parameters,
-            trainable_parameters=parameters, datasets=datasets, image_size=227,
+            trainable_parameters=parameters, datasets=datasets, image_size=side,
             devices_per_replica=(1, TOWERS),
         ),
     )  # fmt: skip
 
 
-_add("alexnet", IMAGENET, {2, 5}, 61_628_776, ("imagenet",))
-_add("alexnet-grouped", IMAGENET, {2, 4, 5}, 60_965_224, ("imagenet",))
-_add("alexnet-cifar", CIFAR, {2, 5}, 2_061_514, ("cifar10", "cifar100"))
+_add("alexnet", IMAGENET, 227, {2, 5}, 61_628_776, ("imagenet",))
+_add("alexnet-grouped", IMAGENET, 227, {2, 4, 5}, 60_965_224, ("imagenet",))
+_add("alexnet-cifar", CIFAR, 32, {2, 5}, 2_061_514, ("cifar10", "cifar100"))

@@ -120,9 +120,9 @@ class RunWriter:
             self._accuracy = RowFile(folder / ACCURACY_FILE, AccuracyRow, keep_rows[1])
             # Its rows go with those of throughput.
             counted = energy or (folder / ENERGY_FILE).exists()
-            self._energy = (
-                RowFile(folder / ENERGY_FILE, EnergyRow, keep_rows[0]) if counted else None
-            )
+            path = folder / ENERGY_FILE
+            keep = _rows_before(path, keep_rows[0])
+            self._energy = RowFile(path, EnergyRow, keep) if counted else None
 
     @property
     def rows(self) -> tuple[int, int]:
@@ -171,6 +171,14 @@ class RunWriter:
         self._accuracy.close()
         if self._energy:
             self._energy.close()
+
+
+def _rows_before(path: Path, interval: int) -> int:
+    """How many rows of ``path`` are of intervals before that; some intervals may have none."""
+    if not path.is_file():
+        return 0
+    with open(path, newline="") as file:
+        return sum(int(row["interval"]) < interval for row in csv.DictReader(file))
 
 
 def claim_folder(folder_of: Callable[[int], Path], resume: bool) -> int:

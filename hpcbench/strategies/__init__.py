@@ -69,10 +69,16 @@ class Strategy(ABC):
                 f"strategy {cls.name} is one process, but {launch.launcher} started "
                 f"{launch.size}; choose horovod or mpi, or start it without {launch.launcher}"
             )
+        starter = "torchrun --nproc-per-node" if config.framework == "torch" else "horovodrun -np"
+        if cls.needs_launcher and launch.launcher == "none" and (config.devices or 1) > 1:
+            raise ConfigError(
+                f"strategy {cls.name} is a process a device; start {config.devices} with "
+                f"{starter} {config.devices}"
+            )
         if cls.needs_launcher and config.devices not in (None, launch.size):
             raise ConfigError(
                 f"--devices {config.devices} contradicts {launch.launcher}, which started "
-                f"{launch.size}; start {config.devices} with horovodrun -np {config.devices}"
+                f"{launch.size}; start {config.devices} with {starter} {config.devices}"
             )
         return launch.size
 
