@@ -232,7 +232,7 @@ def learned(folder: Path, document: dict[str, Any], data_dir: Path | None) -> di
         }
     images, targets = np.asarray(data.test_inputs), np.asarray(data.test_targets)
     guesses = model.predict(images.astype("float32") / 255, batch_size=500, verbose=0).argmax(1)
-    kernel = next(layer.kernel for layer in model.layers if hasattr(layer, "kernel")).numpy()
+    kernel = next(w for w in model.trainable_weights if w.name == "kernel").numpy()
     return {
         "samples": lambda: samples_figure(images, targets, guesses),
         "filters": lambda: filters_figure(kernel, source.spec.input_shape),

@@ -161,6 +161,8 @@ def test_deepcam_is_read_a_sample_at_a_time(tmp_path):
         ("climate/labels_0", np.full(SHAPE[:2], 3), "labels outside of 0 to 2"),
         ("climate/data", np.zeros((32, 32, 16), np.float32), "where others have"),
         ("climate/labels_0", None, "no readable climate/labels_0"),
+        ("climate/labels_0", np.full(SHAPE[:2], np.nan), "labels outside of 0 to 2"),
+        ("climate/data", np.full(SHAPE, np.nan, np.float32), "not finite"),
     ],
 )
 def test_deepcam_files_that_do_not_fit(tmp_path, name, value, says):
@@ -173,6 +175,18 @@ def test_deepcam_files_that_do_not_fit(tmp_path, name, value, says):
     data = source.spec.read(source.files)
     with pytest.raises(DataError, match=f"data-2106-03.*{says}"):
         np.asarray(data.train_inputs), np.asarray(data.train_targets)
+
+
+def test_statistics_of_deepcam(tmp_path):
+    write_deepcam(tmp_path)
+    with h5py.File(tmp_path / "stats.h5", "a") as file:
+        file["climate/maxval"][0] = -5.0
+    data = locate("deepcam", tmp_path).read()
+    assert np.isfinite(np.asarray(data.train_inputs)).all(), "a channel without range"
+    with h5py.File(tmp_path / "stats.h5", "a") as file:
+        file["climate/maxval"][0] = -6.0
+    with pytest.raises(DataError, match="minval is not at most its maxval"):
+        locate("deepcam", tmp_path).read()
 
 
 def test_training_on_deepcam_files(results, tmp_path):

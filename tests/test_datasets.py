@@ -13,8 +13,9 @@ import pytest
 
 from hpcbench.datasets import DATASETS, Download
 from hpcbench.datasets.mnist import IDX_FILES, read_idx
-from hpcbench.datasets.sources import download, find, keras_cache, locate
+from hpcbench.datasets.sources import download, find, keras_cache, locate, locate_for
 from hpcbench.errors import ConfigError, DataError
+from hpcbench.models import MODELS
 
 MNIST = DATASETS["mnist"]
 
@@ -149,3 +150,27 @@ def test_a_download_with_a_wrong_hash_is_thrown_away(no_data, server):
 def test_a_missing_server_is_one_sentence_with_the_way_out(no_data):
     with pytest.raises(DataError, match="--data-dir"):
         download(served("http://127.0.0.1:9/mnist.npz", "0" * 64))
+
+
+def test_the_first_digits_are_of_all_classes():
+    data = locate("mnist-5k").read().first(200)
+    assert np.bincount(data.train_targets, minlength=10).min() >= 5
+
+
+def test_a_folder_that_is_none_is_not_passed_over(monkeypatch, tmp_path):
+    monkeypatch.setenv("HPCBENCH_DATA", str(tmp_path / "no"))
+    with pytest.raises(DataError, match=r"data folder .*no does not exist"):
+        locate("auto")
+
+
+def test_a_size_is_for_images_of_any_size():
+    with pytest.raises(ConfigError, match="--image-size 64: samples of mnist are 28 x 28 x 1"):
+        locate_for(MODELS["fc-64"], "mnist", image_size=64, made_up=True)
+
+
+@pytest.mark.parametrize("labels", [np.full(4, -1), np.array(list("abcd")), np.zeros((4, 1))])
+def test_labels_that_are_none(tmp_path, labels):
+    images = np.zeros((4, 28, 28), np.uint8)
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    with pytest.raises(DataError, match="labels that do not fit"):
+        locate("mnist", tmp_path).read()

@@ -158,6 +158,28 @@ def test_a_driver_that_does_not_answer(monkeypatch):
     assert "the NVIDIA driver does not answer" in finding.found
 
 
+def test_data_of_ones_own_that_are_broken_or_elsewhere(tmp_path):
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "1.png").touch()
+    said = doctor("--dataset=image-folder", "--model=cnn-cifar", f"--data-dir={tmp_path}")
+    assert said["data"][0] == "problem"
+    assert "1 subfolders with images" in said["data"][1]
+    assert "does not exist" in doctor(f"--data-dir={tmp_path / 'no'}")["data"][1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--devices=0"], "one at least"),
+        (["--model=mlp-boston", "--dataset=mnist"], "takes tables"),
+    ],
+)
+def test_what_cannot_be_asked_for(flags, says):
+    done = run([sys.executable, "-m", "hpcbench.doctor", *flags])
+    assert done.status == 2
+    assert says in done.errors
+
+
 def test_energy_that_may_not_be_read(tmp_path):
     here = {"HPCBENCH_POWERCAP": str(tmp_path)}
     (finding,) = devices.energy(Asked("fc-64", environment=here))

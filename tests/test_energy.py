@@ -10,16 +10,21 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import environment, only_run, run, train_command
+from conftest import IDENTITY, environment, only_run, run, train_command
 
 from hpcbench.counters import Package, counters_of
 from hpcbench.engine.meter import Meter
+from hpcbench.records.ownership import Owner, Ownership
 from hpcbench.records.reader import read_results
-from hpcbench.records.schema import ThroughputRow
+from hpcbench.records.schema import EnergyRow, ThroughputRow
+from hpcbench.records.writer import RunWriter
 
+ALONE = Owner("", 0, "here", 1)
+ROW = EnergyRow(0, 100, 1.0, 50.0, 2.0, 50.0, "CPU packages", 1, *3 * (float("nan"),))
 WATTS = 50
 # Begins anew after 0.4 s.
 RANGE_MICROJOULES = 20_000_000
@@ -95,6 +100,25 @@ def test_a_run_counts_what_is_drawn(tmp_path, results, strategy, devices):
         energy["samples"].tolist()
     )
     assert only_run(results)[1]["energy_sampling_core_share"] < 0.01
+
+
+def test_a_counter_without_a_range_is_none(tmp_path):
+    (package(tmp_path) / "max_energy_range_uj").write_text("-1")
+    assert counters_of(0, 1, False, {"HPCBENCH_POWERCAP": str(tmp_path)})[1] == []
+
+
+def test_a_resumed_run_keeps_rows_of_intervals_before(tmp_path):
+    """Intervals in which the counter did not rise have no row."""
+    for keep in ((0, 0), (3, 0)):
+        ownership = Ownership(tmp_path, ALONE)
+        writer = RunWriter(tmp_path, IDENTITY, ownership, keep, energy=True)
+        writer.start({})
+        for interval in (0, 2, 3, 4):
+            writer.energy(replace(ROW, interval=interval))
+        writer.close()
+        ownership.release()
+    kept = [line.split(",")[-11] for line in (tmp_path / "energy.csv").read_text().splitlines()]
+    assert kept == ["interval", "0", "2", "0", "2", "3", "4"]
 
 
 def test_a_driver_that_falls_silent_does_not_end_the_run(tmp_path):

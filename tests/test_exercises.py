@@ -202,6 +202,21 @@ def test_boston_and_cifar_are_learned(results):
     assert rows["test_metric"].iloc[-1] > 0.4
 
 
+@pytest.mark.parametrize("name", ["cifar10", "imdb"])
+def test_an_array_that_is_a_number_is_a_corrupt_file(tmp_path, name):
+    np.savez(tmp_path / f"{name}.npz", x_train=3, y_train=3, x_test=3, y_test=3)
+    with pytest.raises(DataError, match="corrupt or unreadable"):
+        print(locate(name, tmp_path).train_samples)
+
+
+def test_prices_that_are_no_numbers(tmp_path):
+    columns = np.random.default_rng(0).normal(size=(506, 13))
+    columns[7, 3] = np.nan
+    np.savez(tmp_path / "boston_housing.npz", x=columns, y=np.ones(506))
+    with pytest.raises(DataError, match="not finite"):
+        locate("boston-housing", tmp_path).read()
+
+
 def test_samples_of_a_part_are_counted(tmp_path):
     part = np.zeros((30, 32, 32, 3), np.uint8)
     np.savez(tmp_path / "cifar10.npz", x_train=part, y_train=part[:, 0, 0, 0], x_test=part,

@@ -196,6 +196,27 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
+    """What is left then is the last evaluation."""
+    flags = ("--model=cnn-1", "--epochs=1", "--train-samples=9600", "--interval-steps=150")
+    command = train_command(tmp_path, *flags, "--seed=5", "--repeat=0", "--cores-per-device=1")
+    process = start(command, tmp_path, "throughput.csv", 1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    again = run([*command, "--resume"])
+    assert again.status == 0, again.errors
+    assert "complete, by what was measured before" in again.output
+    assert only_run(tmp_path)[1]["status"] == "complete"
+
+
+@pytest.mark.parametrize("flag", ["--target=nan", "--learning-rate=inf", "--warmup-epochs=inf"])
+def test_numbers_that_are_none(results, flag):
+    done = train(results, flag)
+    assert done.status == 2
+    assert "finite number" in done.errors
+
+
 def test_the_short_benchmark_as_typed(results):
     """horovodrun -np 8 python -m hpcbench.train, on whatever machine this is."""
     begun = time.monotonic()

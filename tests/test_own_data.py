@@ -41,6 +41,12 @@ def test_without_a_test_folder_every_fifth_image_tests(tmp_path):
     assert source.train_samples == 16
 
 
+def test_the_first_images_are_of_all_classes(tmp_path):
+    write_images(tmp_path, ["a", "b", "c"], count=20)
+    source = locate("image-folder", tmp_path)
+    assert np.bincount(source.read().first(18).train_targets, minlength=3).min() >= 2
+
+
 def write_csv(path, rows=50, side=6, **columns):
     generator = np.random.default_rng(0)
     labels = np.arange(rows) % 3
@@ -66,12 +72,30 @@ def test_a_csv_of_pixels(tmp_path):
         ({"pixel0": 0.5}, "no whole numbers"),
         ({"more": 1}, "37 pixels a row, which is no square"),
         ({"label": -1}, "outside of 0"),
+        ({"label": 2_000_000_000}, "outside of 0 to 49"),
+        ({"label": 1}, "one label in all rows"),
     ],
 )
 def test_a_csv_that_does_not_fit(tmp_path, columns, says):
     write_csv(tmp_path / "train.csv", **columns)
     with pytest.raises(DataError, match=says):
         locate("pixel-csv", tmp_path)
+
+
+def test_labels_that_repeat_in_fives_are_all_trained(tmp_path):
+    write_csv(tmp_path / "train.csv", label=np.arange(50) % 5)
+    data = locate("pixel-csv", tmp_path).read()
+    assert set(data.test_targets) <= set(data.train_targets)
+    assert set(data.train_targets) == set(range(5))
+
+
+def test_sixteen_bits_are_not_cut_to_eight(tmp_path):
+    write_images(tmp_path, ["a", "b"])
+    deep = Image.fromarray(np.full((40, 25), 40_000, np.uint16))
+    deep.save(tmp_path / "a" / "0.png")
+    data = locate("image-folder", tmp_path).read()
+    with pytest.raises(DataError, match=r"0\.png cannot be read: it has mode I;16"):
+        np.asarray(data.train_inputs), np.asarray(data.test_inputs)
 
 
 def test_folders_that_do_not_fit(tmp_path):

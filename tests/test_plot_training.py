@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT, only_run, run, train
+from PIL import Image
 
 sys.path.insert(0, str(ROOT / "analysis"))
 
@@ -31,6 +32,30 @@ def test_a_run_with_its_model_is_drawn(results, tmp_path, mode):
     names = {path.name for path in (tmp_path / "f").iterdir()}
     assert names == {f"{name}.{suffix}" for name in ("curves", "samples", "filters", "confusion")
                      for suffix in ("png", "svg")}  # fmt: skip
+
+
+def test_a_split_model_is_drawn_and_other_data_are_refused(results, tmp_path):
+    for folder, classes in (("two", ("a", "b")), ("three", ("a", "b", "c"))):
+        for name in classes:
+            (tmp_path / folder / name).mkdir(parents=True)
+            for number in range(10):
+                pixels = np.full((32, 32, 3), 20 * ord(name[0]) % 256, np.uint8)
+                Image.fromarray(pixels).save(tmp_path / folder / name / f"{number}.png")
+    done = train(
+        results, "--model=alexnet-cifar", "--dataset=image-folder", "--batch=8", "--epochs=1",
+        f"--data-dir={tmp_path / 'two'}", "--checkpoint", "--warmup-steps=1",
+        strategy="model-parallel", devices=2,
+    )  # fmt: skip
+    assert done.status == 0, done.errors
+    folder, document = only_run(results)
+    assert document["parameters"] < 3_000_000, "images are brought to the size of CIFAR's"
+    plot = run([*PLOT, folder, "--output", tmp_path / "f"])
+    assert plot.status == 0, plot.errors
+    assert (tmp_path / "f" / "samples.png").exists()
+    other = run([*PLOT, folder, "--output", tmp_path / "g", "--data-dir", tmp_path / "three"])
+    assert other.status == 3
+    assert "does not fit the data" in other.errors
+    assert (tmp_path / "g" / "curves.png").exists()
 
 
 def test_a_run_without_a_model_has_curves_and_no_run_is_one_sentence(results, tmp_path):

@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import launcher, only_run, run
+from conftest import launcher, only_run, run, train
 
 from hpcbench.config import RunConfig, schedule
 from hpcbench.errors import ConfigError
@@ -155,6 +156,7 @@ def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path):
     [
         (["--framework=torch", "--model=fc-64"], "is not written for torch; choose from cnn-py"),
         (["--framework=toch"], "did you mean 'torch'"),
+        ([*FLAGS, "--devices=2"], "start 2 with torchrun --nproc-per-node 2"),
         ([*FLAGS, "--xla"], "--xla is not there for framework torch"),
         ([*FLAGS, "--strategy=horovod"], "not for framework torch, which has ddp, single"),
         (["--model=cnn-pytorch", "--strategy=ddp"], "not for framework tensorflow"),
@@ -187,3 +189,15 @@ def test_one_sweep_holds_both_frameworks(tmp_path):
     with pytest.raises(ConfigError, match="not written for torch"):
         plan(sweep.model_copy(update={"models": [{"model": "fc-64", "framework": "torch"}]}),
              tmp_path, Machine("here", 2, 2, 1))  # fmt: skip
+
+
+def test_images_too_small_are_one_sentence(results):
+    table = pd.DataFrame(np.arange(90).reshape(10, 9) % 256).assign(label=np.arange(10) % 2)
+    results.mkdir()
+    table.to_csv(results / "train.csv", index=False)
+    done = train(
+        results, "--model=cnn-pytorch", "--framework=torch", "--dataset=pixel-csv", "--batch=2",
+        f"--data-dir={results}",
+    )  # fmt: skip
+    assert done.status == 2
+    assert "cannot be built for inputs of 3 x 3 x 1" in done.errors
