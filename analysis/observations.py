@@ -15,7 +15,12 @@ import pandas as pd
 
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.reader import Results, read_results
-from hpcbench.records.schema import PHASE_NO_EXCHANGE, PHASE_TRAIN, Identity
+from hpcbench.records.schema import (
+    LEAST_COUNTED_SECONDS,
+    PHASE_NO_EXCHANGE,
+    PHASE_TRAIN,
+    Identity,
+)
 
 # A row of a table, by column.
 Row = Mapping[Any, Any]
@@ -119,7 +124,8 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
     )
     measured["samples_per_joule"] = np.nan
     if energy is not None and len(energy):
-        drawn = energy.groupby(RUN)[["samples", "joules"]].sum()
+        drawn = energy.groupby(RUN)[["samples", "joules", "seconds"]].sum()
+        drawn = drawn[drawn["seconds"] >= LEAST_COUNTED_SECONDS]
         measured["samples_per_joule"] = drawn["samples"] / drawn["joules"]
     runs = identity.merge(measured.reset_index(), on=RUN)
     # The batch that scaling keeps: per device if weak, over all devices if strong.

@@ -6,8 +6,8 @@
 #   containers/setup.sh --torch         PyTorch, the optional second framework
 #
 # TENSORFLOW=2.21.0 takes another TensorFlow, 2.16 to 2.21, and keeps to it; MPI=none leaves MPI out
-# (Horovod then has Gloo alone), HOROVOD=none leaves Horovod out; GPU=yes or no overrules whether there is a GPU; VENV=DIR names
-# another environment than .venv, PYTHON=... another interpreter.
+# (Horovod then has Gloo alone), HOROVOD=none leaves Horovod out; GPU=yes or no overrules whether there
+# is a GPU; VENV=DIR names another environment than .venv, PYTHON=... another interpreter.
 # Horovod is compiled once and kept as a wheel in ${XDG_CACHE_HOME:-~/.cache}/hpcbench/wheels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,17 @@ venv=${VENV:-.venv}
 python=${PYTHON:-python3}
 say() { printf 'setup: %s\n' "$*"; }
 stop() { printf 'setup: %s\n' "$*" >&2; exit 3; }
+refuse() { printf 'setup: %s\n' "$*" >&2; exit 2; }
+
+case "${1:-}" in
+    "" | --no-data | --browser | --torch) ;;
+    *) refuse "$1 is none of --no-data, --browser, --torch; the head of containers/setup.sh says more" ;;
+esac
+case "$venv" in *[[:space:]]*) refuse "VENV=$venv: a name without spaces, please" ;; esac
+for name in MPI HOROVOD; do
+    case "${!name:-none}" in none) ;; *) refuse "$name=${!name}: leave it out, or none" ;; esac
+done
+case "${GPU:-no}" in yes | no) ;; *) refuse "GPU=$GPU: yes or no" ;; esac
 
 if [ "${1:-}" = --browser ]; then
     if command -v chromium >/dev/null || command -v google-chrome >/dev/null; then exit 0; fi
@@ -34,12 +45,13 @@ if [ "${1:-}" = --browser ]; then
 fi
 
 if [ "${1:-}" = --torch ]; then
+    [ -x $venv/bin/python ] || stop "there is no $venv yet: run make setup first"
     if $venv/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'; then exit 0; fi
     say "installing PyTorch"
     # Without a GPU, PyTorch's own index has a build that is gigabytes smaller; where it does not
     # answer, PyPI's serves.
     index=(--retries 1 --timeout 10 --extra-index-url https://download.pytorch.org/whl/cpu)
-    if command -v nvidia-smi >/dev/null; then index=(); fi
+    if [ "${GPU:-yes}" = yes ] && command -v nvidia-smi >/dev/null; then index=(); fi
     $venv/bin/python -m pip --quiet --disable-pip-version-check install ${index[@]+"${index[@]}"} -r requirements-torch.lock
     exit 0
 fi
@@ -53,15 +65,33 @@ done
 choices=$(printf '%s\n' "TENSORFLOW=${TENSORFLOW:-}" "MPI=${MPI:-}" "HOROVOD=${HOROVOD:-}" "GPU=${GPU:-}")
 locked=$(sed -n 's/^tensorflow-cpu==//p' requirements.lock)
 tensorflow=${TENSORFLOW:-$locked}
-case $tensorflow in
-    2.1[6-9].* | 2.2[01].*) ;;
-    *) stop "TENSORFLOW=$tensorflow is not one of 2.16.x to 2.21.x; the default is $locked" ;;
-esac
+[[ $tensorflow =~ ^2\.(1[6-9]|2[01])\.[0-9]+$ ]] ||
+    refuse "TENSORFLOW=$tensorflow is not one of 2.16.x to 2.21.x, such as the default, $locked"
 minor=$(cut -d. -f2 <<<"$tensorflow")
+
+if [ -n "${PYTHON:-}" ] && [ -x $venv/bin/python ]; then
+    [ "$("$python" -V)" = "$($venv/bin/python -V)" ] ||
+        stop "$venv has another Python than PYTHON=$python: remove it, or name another with VENV=..."
+fi
+
+fetch_data() {
+    if [ "${1:-}" = --no-data ] || [ -f $venv/data-done ]; then return; fi
+    say "data"
+    if ! $venv/bin/python -m hpcbench.datasets.sources && [ "$(id -u)" = 0 ] &&
+        command -v apt-get >/dev/null; then
+        apt-get install -y -qq dataset-fashion-mnist >/dev/null || true
+    fi
+    touch $venv/data-done
+}
 
 # Nothing to do where this very set-up was done before.
 lock_hash=$({ cat requirements.lock containers/setup.sh; echo "$choices"; } | sha256sum | cut -c1-16)
-if [ -f $venv/setup-done ] && [ "$(cat $venv/setup-done)" = "$lock_hash" ]; then exit 0; fi
+if [ -f $venv/setup-done ] && [ "$(cat $venv/setup-done)" = "$lock_hash" ]; then
+    fetch_data "$@"
+    exit 0
+fi
+# What is begun and not ended is not done.
+rm -f $venv/setup-done
 
 # System packages: a compiler for Horovod, MPI to run several processes with.
 wanted=()
@@ -96,6 +126,7 @@ gpu=${GPU:-$(command -v nvidia-smi >/dev/null && echo yes || echo no)}
 package=tensorflow-cpu
 if [ "$gpu" = yes ]; then package='tensorflow[and-cuda]'; fi
 lock=$(mktemp)
+trap 'rm -f "$lock"' EXIT
 if [ "$tensorflow" = "$locked" ]; then
     sed "s/^tensorflow-cpu==/$package==/" requirements.lock >"$lock"
 else
@@ -104,7 +135,6 @@ else
     { grep -vE "^($made_of)==" requirements.lock; echo "$package==$tensorflow"; printf '%s\n' 'keras>=3.5,<4' tensorboard 'pandas>=2.2,<4'; } >"$lock"
 fi
 pip install -r "$lock"
-rm "$lock"
 pip install --no-deps --no-build-isolation -e .
 
 # A Horovod wheel belongs to one Python, one TensorFlow and one MPI; and to one environment where
@@ -163,19 +193,13 @@ else
         say "Horovod $horovod does not compile for GPUs with TensorFlow 2.19 and later, so it exchanges through the CPU; mirrored and multiworker use NCCL"
         nccl=cpu
     fi
-    abi=$("$python" -c 'import sys; print("py%d%d" % sys.version_info[:2])')
+    abi=$($venv/bin/python -c 'import sys; print("py%d%d" % sys.version_info[:2])')
     wheels=${XDG_CACHE_HOME:-$HOME/.cache}/hpcbench/wheels/horovod-$horovod-tf-$tensorflow-$abi-$mpi-$nccl
     compile_horovod
     pip install --no-deps --force-reinstall "$wheels"/*.whl
 fi
 
-if [ "${1:-}" != --no-data ]; then
-    say "data"
-    if ! $venv/bin/python -m hpcbench.datasets.sources && [ "$(id -u)" = 0 ] &&
-        command -v apt-get >/dev/null; then
-        apt-get install -y -qq dataset-fashion-mnist >/dev/null || true
-    fi
-fi
+fetch_data "$@"
 echo "$choices" >$venv/setup-choices
 echo "$lock_hash" >$venv/setup-done
 say "done: $venv/bin/python -m hpcbench.train"

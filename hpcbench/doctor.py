@@ -35,7 +35,7 @@ from hpcbench.sweeps.sites import read_site
 QUICK: tuple[Check, ...] = (
     software.python, software.tensorflow, software.horovod, software.mpi, software.nccl,
     devices.gpus, devices.cores, devices.load, devices.energy, storage.data, storage.results,
-    cluster.host, cluster.slurm,
+    cluster.host, cluster.slurm, cluster.image,
 )  # fmt: skip
 # What training looks at first; the rest it finds out by itself.
 BEFORE_TRAINING: tuple[Check, ...] = (

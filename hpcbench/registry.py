@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from hpcbench.errors import unknown_name
+from hpcbench.errors import ConfigError, unknown_name
 
 T = TypeVar("T")
 
@@ -34,11 +34,18 @@ class Registry(Generic[T]):
         return decorate
 
     def _load(self) -> None:
-        if not self._loaded:
-            self._loaded = True
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
+        """Raises ConfigError where a module, perhaps a user's own, cannot be imported."""
+        if self._loaded:
+            return
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            name = f"{self._package}.{module.name}"
+            try:
+                importlib.import_module(name)
+            except Exception as error:
+                place = f"{self._package.replace('.', '/')}/{module.name}.py"
+                raise ConfigError(f"{place} does not load: {error}") from error
+        self._loaded = True
 
     def names(self) -> list[str]:
         self._load()

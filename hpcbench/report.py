@@ -11,7 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hpcbench import launch
-from hpcbench.records.schema import AccuracyRow, EnergyRow, Identity, Row, ThroughputRow
+from hpcbench.records.schema import (
+    LEAST_COUNTED_SECONDS,
+    AccuracyRow,
+    EnergyRow,
+    Identity,
+    Row,
+    ThroughputRow,
+)
 
 RESAMPLES = 2000
 
@@ -123,8 +130,10 @@ def _energy(rows: Sequence[EnergyRow]) -> list[tuple[str, str]]:
     """The table's line where energy was counted."""
     if not rows:
         return []
-    joules = sum(row.joules for row in rows)
-    watts = joules / sum(row.seconds for row in rows)
+    joules, seconds = sum(row.joules for row in rows), sum(row.seconds for row in rows)
+    if seconds < LEAST_COUNTED_SECONDS:
+        return [("energy", f"{seconds:.2f} s are too short to tell")]
+    watts = joules / seconds
     samples = sum(row.samples for row in rows)
     counted = f"{rows[0].counters} {rows[0].counted}"
     return [("energy", f"{samples / joules:,.4g} samples/J, {watts:,.4g} W of {counted}")]

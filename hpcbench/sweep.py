@@ -190,7 +190,7 @@ def _submit(given: argparse.Namespace, states: tuple[State, ...]) -> int:
     if not name_of_site:
         raise ConfigError(f"sweep {sweep.name} was not submitted to a site before; say --site")
     site = read_site(name_of_site)
-    if site.container and not given.dry_run:
+    if site.container:
         check_image(site)
     found = fates(known_runs(given, records), records, slurm.queue() if records else {})
     print(f"sweep {sweep.name}: {counts(found)}")

@@ -167,6 +167,14 @@ def test_pypi_has_what_the_gpu_image_installs(tmp_path):
     assert {"tensorflow", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"} <= names
 
 
+def test_build_leaves_nothing_behind(tmp_path, monkeypatch):
+    programs(tmp_path, monkeypatch, docker="exit 7")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+    assert run([ROOT / "containers" / "build", "gpu"], env=dict(os.environ)).status == 7
+    assert not list((tmp_path / "work").iterdir())
+
+
 @pytest.mark.parametrize("arguments", [[], ["tpu"]])
 def test_build_says_what_it_can_build(arguments):
     done = run([ROOT / "containers" / "build", *arguments])
@@ -175,13 +183,30 @@ def test_build_says_what_it_can_build(arguments):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "sentence"),
-    [("TENSORFLOW", "2.15.0", "not one of 2.16.x to 2.21.x"), ("PYTHON", "python2", "needed")],
+    ("flags", "variables", "sentence"),
+    [
+        ([], {"TENSORFLOW": "2.15.0"}, "not one of 2.16.x to 2.21.x"),
+        ([], {"TENSORFLOW": "2.18.banana"}, "not one of 2.16.x to 2.21.x"),
+        ([], {"HOROVOD": "no"}, "HOROVOD=no: leave it out, or none"),
+        ([], {"GPU": "1"}, "GPU=1: yes or no"),
+        ([], {"VENV": "a b"}, "a name without spaces"),
+        (["--bogus"], {}, "--bogus is none of"),
+    ],
 )
-def test_set_up_refuses_what_it_cannot_do(tmp_path, variable, value, sentence):
-    shown = {**os.environ, variable: value, "VENV": str(tmp_path / "venv"), "PATH": "/usr/bin:/bin"}
-    if variable == "PYTHON" and os.geteuid() == 0:
-        pytest.skip("as root it would install what is missing")
+def test_set_up_refuses_what_it_does_not_know(tmp_path, flags, variables, sentence):
+    shown = {**os.environ, "VENV": str(tmp_path / "venv"), **variables}
+    done = run([ROOT / "containers" / "setup.sh", *flags], env=shown)
+    assert done.status == 2
+    assert sentence in done.errors
+    assert not (tmp_path / "venv").exists()
+
+
+def test_set_up_in_an_environment_of_another_python(tmp_path):
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho Python 3.7.1\n")
+    python.chmod(0o755)
+    shown = {**os.environ, "VENV": str(tmp_path / "venv"), "PYTHON": sys.executable}
     done = run([ROOT / "containers" / "setup.sh"], env=shown)
     assert done.status == 3
-    assert sentence in done.errors
+    assert "has another Python than" in done.errors

@@ -180,6 +180,14 @@ def test_what_cannot_be_asked_for(flags, says):
     assert says in done.errors
 
 
+def test_a_site_whose_image_is_elsewhere(tmp_path):
+    (finding,) = cluster.image(Asked("fc-64", site=SITE.model_copy(update={"container": tmp_path})))
+    assert finding.state == State.OK
+    gone = SITE.model_copy(update={"container": tmp_path / "no.sif"})
+    (finding,) = cluster.image(Asked("fc-64", site=gone))
+    assert (finding.state, finding.found) == (State.PROBLEM, f"{tmp_path}/no.sif is not here")
+
+
 def test_energy_that_may_not_be_read(tmp_path):
     here = {"HPCBENCH_POWERCAP": str(tmp_path)}
     (finding,) = devices.energy(Asked("fc-64", environment=here))

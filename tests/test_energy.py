@@ -81,7 +81,7 @@ def test_zones_that_are_parts_of_a_package_do_not_count_twice(tmp_path):
 @pytest.mark.parametrize(("strategy", "devices"), [("single", 1), ("horovod", 2)])
 def test_a_run_counts_what_is_drawn(tmp_path, results, strategy, devices):
     with drawing(tmp_path / "powercap") as folder:
-        flags = ["--epochs=4", "--train-samples=30000"]
+        flags = ["--model=cnn-1", "--epochs=1", "--train-samples=30000"]
         done = run(
             train_command(results, *flags, strategy=strategy, devices=devices),
             env=environment(HPCBENCH_POWERCAP=folder),

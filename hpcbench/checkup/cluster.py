@@ -32,6 +32,18 @@ def host(_: Asked) -> Iterator[Finding]:
     yield Finding("host name", State.OK, f"{name}, {address}")
 
 
+def image(asked: Asked) -> Iterator[Finding]:
+    """The container image that the site's file names."""
+    container = asked.site.container if asked.site else None
+    if container and container.exists():
+        yield Finding("image", State.OK, str(container))
+    elif container:
+        yield Finding(
+            "image", State.PROBLEM, f"{container} is not here",
+            "containers/build makes one, and the site's container names it",
+        )  # fmt: skip
+
+
 def slurm(asked: Asked) -> Iterator[Finding]:
     """What the site's file asks of Slurm against what Slurm has."""
     if shutil.which("sinfo") is None:

@@ -97,13 +97,16 @@ def horovod(_: Asked) -> Iterator[Finding]:
             "remove .venv and run make setup",
         )  # fmt: skip
     else:
-        needed = said("ldd", str(libraries[0])) or ""
+        told = said("ldd", str(libraries[0]))
+        needed = told or ""
         # Python's own process brings TensorFlow's libraries.
         missing = [
             line.split()[0] for line in needed.splitlines()
             if "not found" in line and "tensorflow" not in line
         ]  # fmt: skip
         over = "MPI and Gloo" if "libmpi" in needed else "Gloo alone"
+        if told is None:
+            over = "ldd does not say with what"
         if missing:
             yield Finding(
                 HOROVOD, State.PROBLEM, f"{found} does not find {', '.join(missing)}",

@@ -106,6 +106,8 @@ class EnergyRow:
 
 Row = ThroughputRow | AccuracyRow | EnergyRow
 
+# Counters are read ten times a second, so what a shorter run drew is mostly interpolated.
+LEAST_COUNTED_SECONDS = 0.5
 # Empty where the driver does not tell.
 MAY_BE_EMPTY = frozenset({"utilization", "memory_bytes", "clock_mhz"})
 

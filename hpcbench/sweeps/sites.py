@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hpcbench.config import NAME_PATTERN, OutputConfig
 from hpcbench.datasets import DATASETS
@@ -54,7 +54,7 @@ class Site(BaseModel):
     signal_seconds: Count = 120
     max_array_size: Annotated[int, Field(ge=2)] = 1001
     throttle: Count | None = None
-    container: Path | None = None
+    container: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     container_command: Literal["apptainer", "singularity", "ch-run"] | None = None
     container_python: Annotated[str, Field(pattern=r"^/[\w./-]+$")] = IMAGE_PYTHON
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
