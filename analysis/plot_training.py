@@ -119,7 +119,8 @@ def samples_figure(
     images: NDArray[np.uint8], targets: NDArray[np.int32], guesses: NDArray[np.int64]
 ) -> Figure:
     """Samples from all over the test set, then mistakes in colour: a cross, label, guess."""
-    wrong = np.flatnonzero(targets != guesses)[:COLUMNS]
+    wrong = np.flatnonzero(targets != guesses)
+    wrong = wrong[np.linspace(0, len(wrong) - 1, min(COLUMNS, len(wrong))).astype(int)]
     most = min(ROWS * COLUMNS, len(images)) - len(wrong)
     chosen = [*np.linspace(0, len(images) - 1, most).astype(int), *wrong]
 
@@ -132,7 +133,7 @@ def samples_figure(
             color="black" if right else style.COLOURS[1], fontsize=style.SMALL, pad=1,
         )  # fmt: skip
 
-    return _small_images(draw, len(chosen), "test samples with their labels, and mistakes")
+    return _small_images(draw, len(chosen), "test samples with their labels; mistakes: label→guess")
 
 
 def filters_figure(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> Figure:
