@@ -166,7 +166,7 @@ def trained(request):
     """What each model's epochs came to under a strategy, all in one launch."""
     strategy, devices = request.param
     ranks = launcher(strategy, devices)
-    done = run([*ranks, sys.executable, EVERY_MODEL, strategy, str(devices)])
+    done = run([*ranks, sys.executable, EVERY_MODEL, strategy, str(devices)], timeout=900)
     assert done.status == 0, done.errors
     lines = (line[line.index("{") :] for line in done.output.splitlines() if '"losses"' in line)
     return {found["model"]: found for found in map(json.loads, lines)}
