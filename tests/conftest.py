@@ -45,10 +45,10 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(command: Sequence[str], **options: Any) -> Finished:
     """Run to the end from the project's folder."""
+    limits = {"timeout": TIME_LIMIT, "cwd": ROOT, "env": environment()} | options
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True,
-        timeout=options.pop("timeout", TIME_LIMIT), check=False, cwd=options.pop("cwd", ROOT), env=options.pop("env", environment()), **options,
-    )  # fmt: skip
+        [str(part) for part in command], capture_output=True, text=True, check=False, **limits
+    )
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
