@@ -167,8 +167,11 @@ def test_pypi_has_what_the_gpu_image_installs(tmp_path):
     assert {"tensorflow", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"} <= names
 
 
-def test_build_leaves_nothing_behind(tmp_path, monkeypatch):
-    programs(tmp_path, monkeypatch, docker="exit 7")
+@pytest.mark.parametrize("tool", ["apptainer", "docker"])
+def test_build_leaves_nothing_behind(tmp_path, monkeypatch, tool):
+    if tool == "docker" and (shutil.which("apptainer") or shutil.which("singularity")):
+        pytest.skip("Apptainer goes first")
+    programs(tmp_path, monkeypatch, **{tool: "exit 7"})
     monkeypatch.setenv("TMPDIR", str(tmp_path / "work"))
     (tmp_path / "work").mkdir()
     assert run([ROOT / "containers" / "build", "gpu"], env=dict(os.environ)).status == 7

@@ -4,6 +4,7 @@ This machine may have neither a GPU nor a readable counter, so the driver's side
 that rise as powercap's do, and a library with NVML's interface that the real bindings load.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -100,6 +101,13 @@ def test_a_run_counts_what_is_drawn(tmp_path, results, strategy, devices):
         energy["samples"].tolist()
     )
     assert only_run(results)[1]["energy_sampling_core_share"] < 0.01
+    plot = run(
+        ["python", "analysis/plot_scaling.py", results, "--format=json", "--output", tmp_path / "f"]
+    )
+    assert plot.status == 0, plot.errors
+    (point,) = json.loads((tmp_path / "f" / "report.json").read_text())["points"]
+    whole = energy["samples"].sum() / energy["joules"].sum()
+    assert point["samples_per_joule"] == pytest.approx(whole)
 
 
 def test_a_counter_without_a_range_is_none(tmp_path):
