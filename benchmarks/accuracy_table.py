@@ -25,10 +25,24 @@ WORKSHOP = {spec.name: spec.workshop for spec in MODELS if spec.workshop}
 def train(model: str, repeat: int, results: Path) -> None:
     """One run, in a process of its own; raises CalledProcessError if it fails."""
     command = [
-        sys.executable, "-m", "hpcbench.train", "--model", model, "--dataset", "mnist",
-        "--strategy", "single", "--epochs", str(WORKSHOP[model].epochs),
-        "--repeat", str(repeat), "--results", str(results), "--sweep", SWEEP,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "hpcbench.train",
+        "--model",
+        model,
+        "--dataset",
+        "mnist",
+        "--strategy",
+        "single",
+        "--epochs",
+        str(WORKSHOP[model].epochs),
+        "--repeat",
+        str(repeat),
+        "--results",
+        str(results),
+        "--sweep",
+        SWEEP,
+    ]
     print("+", *command[1:], flush=True)
     subprocess.run(command, check=True)
 
@@ -57,10 +71,14 @@ def print_table(folder: Path) -> None:
         median = statistics.median(values)
         workshop = 100 * WORKSHOP[spec.name].accuracy
         table.add_row(
-            spec.name, f"{spec.parameters:,}", str(WORKSHOP[spec.name].epochs), f"{workshop:.2f}",
-            f"{median:.2f}", f"{values[0]:.2f}-{values[-1]:.2f} ({len(values)})",
+            spec.name,
+            f"{spec.parameters:,}",
+            str(WORKSHOP[spec.name].epochs),
+            f"{workshop:.2f}",
+            f"{median:.2f}",
+            f"{values[0]:.2f}-{values[-1]:.2f} ({len(values)})",
             f"{median - workshop:+.2f}",
-        )  # fmt: skip
+        )
     Console(width=100).print(table)
 
 

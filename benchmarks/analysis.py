@@ -42,8 +42,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "made-up"
         runs = write_sweep(results, DEVICES, REPEATS, INTERVALS)
-        rows = sum(len(path.read_text().splitlines()) - 1 for path in
-                   results.rglob("throughput.csv"))  # fmt: skip
+        rows = sum(
+            len(path.read_text().splitlines()) - 1 for path in results.rglob("throughput.csv")
+        )
         print(
             f"{rows:,} throughput rows of {runs:,} runs; load average {psutil.getloadavg()[0]:.1f}"
         )

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hpcbench.config import AUGMENTATIONS
+from hpcbench.devices.cores import cpu_name
 from hpcbench.models import MODELS
-from hpcbench.provenance import cpu_name
 from runs import train
 from spread import spread
 

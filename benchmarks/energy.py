@@ -15,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from hpcbench.counters import POWERCAP, packages
-from hpcbench.launch import visible_gpus
+from hpcbench.devices.cores import cpu_name
+from hpcbench.devices.counters import POWERCAP, packages
+from hpcbench.devices.gpus import visible_gpus
 from hpcbench.models import MODELS
-from hpcbench.provenance import cpu_name
 from runs import train
 from spread import spread
 

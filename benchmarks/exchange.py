@@ -27,14 +27,16 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from hpcbench.devices.cores import cpu_name
 from hpcbench.models import MODELS
-from hpcbench.provenance import cpu_name
-from hpcbench.sweeps.running import environment
+from hpcbench.sweeps.runner import environment
 from spread import spread
 
 RANKS = 2
 SECONDS_A_TURN = 0.4
-PAIRS = ("mpi4py", "Horovod MPI", "Horovod Gloo")
+KINDS = {"mpi4py": "mpi", "Horovod MPI": "horovod", "Horovod Gloo": "horovod"}
+PAIRS = tuple(KINDS)
+SAMPLES = 6400
 ALONE, BARE = "no exchange", "bare Allreduce of the same bytes"
 BUSY = ": % of the core used by its own threads, no exchange"
 
@@ -42,36 +44,36 @@ BUSY = ": % of the core used by its own threads, no exchange"
 def measure(model_name: str, rounds: int, pair: str) -> None:
     """One rank's part; rank 0 prints a line a round: way, microseconds a step."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from hpcbench.binding import bind_cores
-    from hpcbench.config import RunConfig, schedule
+    from hpcbench.cluster.launchers import detect
+    from hpcbench.config import RunConfig
     from hpcbench.datasets import DATASETS, synthetic
+    from hpcbench.devices.cores import bind_cores
     from hpcbench.frameworks import FRAMEWORKS
-    from hpcbench.launch import detect
-    from hpcbench.strategies import STRATEGIES, Strategy
+    from hpcbench.frameworks.backend import Workload
+    from hpcbench.schedule import make_schedule
+    from hpcbench.strategies import STRATEGIES
 
     launch = detect(os.environ)
-    config = RunConfig(model=model_name, cores_per_device=1)
-    bind_cores(launch, config, process_per_device=True)
-    spec = DATASETS["mnist"]
-    plan = schedule(config, launch.size, spec.train_samples)
-    data = synthetic.arrays(spec, seed=0).first(6400)
-    kind = STRATEGIES["mpi" if pair == "mpi4py" else "horovod"]
-    FRAMEWORKS["tensorflow"].prepare(1, 1, launch.local_rank)
+    bind_cores(launch, 1, RANKS, process_per_device=True)
+    config, spec = RunConfig(model=model_name), DATASETS["mnist"]
+    schedule = make_schedule(config, launch.size, spec.train_samples)
+    batch = schedule.batch_per_device
+    data = synthetic.arrays(spec, seed=0).first(SAMPLES)
+    kind, framework = STRATEGIES[KINDS[pair]], FRAMEWORKS["tensorflow"]
+    framework.prepare(1, 1, launch.local_rank)
     before = {thread.id for thread in psutil.Process().threads()}
-    strategies: dict[str, Strategy] = {
-        f"{pair}, {exchange}": kind(launch, RANKS, exchange) for exchange in kind.exchanges
-    }
+    strategies = {exchange: kind(launch, RANKS, exchange) for exchange in kind.exchanges}
     started = {thread.id for thread in psutil.Process().threads()} - before
-    alone = kind(launch, RANKS, kind.exchanges[0])
-    alone.mean = list  # type: ignore[assignment, method-assign]
-    strategies[f"{pair}, {ALONE}"] = alone
-    turns: dict[str, Callable[[int], None]] = {
-        name: _training_turn(model_name, strategy, plan, spec, data)
-        for name, strategy in strategies.items()
+    backends = {
+        exchange: framework.backend(Workload(config, schedule, 0, spec, data, strategy))
+        for exchange, strategy in strategies.items()
     }
+    turns = {f"{pair}, {exchange}": training_turn(of, batch) for exchange, of in backends.items()}
+    default = kind.exchanges[0]
+    turns[f"{pair}, {ALONE}"] = training_turn(backends[default], batch, sync=False)
     if pair == "mpi4py":
-        turns[BARE] = _allreduce_turn(MODELS[model_name].trainable_parameters)
-    gather = alone.gather
+        turns[BARE] = allreduce_turn(backends[default].trainable_parameters)
+    gather = strategies[default].all_gather
     steps = {}
     for name, turn in turns.items():
         turn(3)
@@ -101,40 +103,21 @@ def _cpu_seconds(threads: set[int]) -> float:
     return sum(t.user_time + t.system_time for t in times if t.id in threads)
 
 
-def _training_turn(
-    model_name: str, strategy: Any, plan: Any, spec: Any, data: Any
-) -> Callable[[int], None]:
+def training_turn(backend: Any, batch: int, sync: bool = True) -> Callable[[int], None]:
     """A function that trains so many steps."""
     import numpy as np
 
-    from hpcbench.engine import optimizers
-    from hpcbench.engine.loop import TrainingLoop
-    from hpcbench.engine.objectives import objective as objective_of
-    from hpcbench.models import BuildContext
-    from hpcbench.models.normalization import batch_normalization
-
-    context = BuildContext(
-        spec.input_shape, spec.outputs, 0, "float32", batch_normalization("local", strategy.mean)
-    )
-    model = MODELS[model_name].build(context)
-    weights = [variable.value for variable in model.trainable_variables]
-    optimizer = optimizers.make(plan.optimizer, weights, plan.momentum)
-    batch = plan.batch_per_device
-    objective = objective_of(spec)
-    loop = TrainingLoop(
-        model, optimizer, strategy, data, objective, batch, xla=False, streamed=False
-    )
     generator = np.random.default_rng(0)
 
     def turn(steps: int) -> None:
-        order = generator.integers(0, len(data.train_targets), (steps, 1, batch), np.int32)
+        order = generator.integers(0, SAMPLES, (steps, 1, batch), np.int32)
         # A rate of nearly nothing: made-up labels must not make the weights overflow.
-        loop.steps(order, optimizer.scalars(0, np.full(steps, 1e-9)))
+        backend.steps(order, np.full(steps, 1e-9), sync=sync)
 
     return turn
 
 
-def _allreduce_turn(elements: int) -> Callable[[int], None]:
+def allreduce_turn(elements: int) -> Callable[[int], None]:
     import numpy as np
     from mpi4py import MPI
 
@@ -157,9 +140,13 @@ def launch(model: str, rounds: int, pair: str, more: dict[str, str]) -> dict[str
     else:
         start = ["mpirun", "-np", str(RANKS), "--bind-to", "none", "--oversubscribe"]
     output = subprocess.run(
-        [*start, *script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        check=True, env=environment() | more,
-    ).stdout  # fmt: skip
+        [*start, *script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+        env=environment() | more,
+    ).stdout
     times: dict[str, list[float]] = defaultdict(list)
     for line in output.splitlines():
         if "WAY\t" in line:
@@ -170,7 +157,8 @@ def launch(model: str, rounds: int, pair: str, more: dict[str, str]) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS.names(), default=MODELS.names())
+    digits = [spec.name for spec in MODELS if spec.workshop]
+    parser.add_argument("--models", nargs="+", choices=digits, default=digits)
     parser.add_argument("--launches", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cycle-times", nargs="*", type=float, default=[], metavar="MS")

@@ -21,9 +21,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from hpcbench.launch import available_cores
+from hpcbench.devices.cores import available_cores, cpu_name
 from hpcbench.models import MODELS
-from hpcbench.provenance import cpu_name
 from spread import spread
 
 SIDES = FIT, OURS, BFLOAT16 = "keras fit", "hpcbench", "hpcbench, bfloat16"
@@ -44,7 +43,7 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
     context = BuildContext(
         source.spec.input_shape, source.spec.outputs, 0, "float32", keras.layers.BatchNormalization
     )
-    model = keras.Sequential([spec.build(context), keras.layers.Softmax()])
+    model = keras.Sequential([spec.builder("tensorflow")(context), keras.layers.Softmax()])
     optimizer = (
         keras.optimizers.Adam(spec.learning_rate)
         if spec.optimizer == "adam"
@@ -60,27 +59,25 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
 
 def harness(model_name: str, samples: int, precision: str) -> Iterator[float]:
     """Seconds of one epoch after the other under this harness."""
-    from hpcbench.config import RunConfig, schedule
+    from hpcbench.cluster.launchers import Launch
+    from hpcbench.config import RunConfig
     from hpcbench.datasets.sources import locate
-    from hpcbench.engine.checkpoint import Progress
-    from hpcbench.engine.training import Training
+    from hpcbench.frameworks.backend import Workload
     from hpcbench.records.schema import AccuracyRow, ThroughputRow
-    from hpcbench.report import TrainingProgress
+    from hpcbench.runs.observers.console import TrainingProgress
+    from hpcbench.schedule import make_schedule
     from hpcbench.strategies.single import Single
+    from hpcbench.training.checkpoint import Progress
+    from hpcbench.training.loop import Training
 
-    class Prepared(Single):
-        """The process' devices are configured already."""
-
-        def __init__(self) -> None:
-            pass
-
-    source = locate("auto")
+    source, strategy = locate("auto"), Single(Launch(), 1, "none")
     config = RunConfig(model=model_name, epochs=ENDLESS, precision=precision, train_samples=samples)
-    plan = schedule(config, 1, source.spec.train_samples)
+    schedule = make_schedule(config, 1, source.spec.train_samples)
     data = source.read().first(samples)
-    training = Training(config, plan, 0, source.spec, data, Prepared(), lambda: False)
+    training = Training(Workload(config, schedule, 0, source.spec, data, strategy))
     training.warm_up()
-    shown = TrainingProgress(ENDLESS, ENDLESS)
+    shown = TrainingProgress(ENDLESS)
+    shown.start(ENDLESS, 0)
     last = start = time.perf_counter()
     for row, _ in training.run(Progress()):
         if isinstance(row, AccuracyRow):
@@ -119,8 +116,10 @@ class Side:
     def __init__(self, model: str, side: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--models", model, "--measure", side],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self._answer()
 
     def epoch(self) -> float:
@@ -143,7 +142,8 @@ class Side:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS.names(), default=MODELS.names())
+    digits = [spec.name for spec in MODELS if spec.workshop]
+    parser.add_argument("--models", nargs="+", choices=digits, default=digits)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--measure", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -162,9 +162,14 @@ def main() -> None:
             process.close()
         ratios = [a / b for a, b in zip(times[FIT], times[OURS], strict=True)]
         row = (
-            name, str(MODELS[name].batch), spread(times[FIT], 1), spread(times[OURS], 1),
-            spread(ratios, 2), spread(times[BFLOAT16], 1), f"{load:.2f}",
-        )  # fmt: skip
+            name,
+            str(MODELS[name].batch),
+            spread(times[FIT], 1),
+            spread(times[OURS], 1),
+            spread(ratios, 2),
+            spread(times[BFLOAT16], 1),
+            f"{load:.2f}",
+        )
         table.add_row(*row)
         print(*row, sep="   ", file=sys.stderr, flush=True)
     console = Console(width=130)

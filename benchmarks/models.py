@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hpcbench.datasets.sources import locate_for
+from hpcbench.devices.cores import cpu_name
 from hpcbench.models import MODELS, ModelSpec
-from hpcbench.provenance import cpu_name
 from runs import Trained, train
 from spread import spread
 
@@ -26,9 +26,13 @@ LEAST_STEPS = 2
 
 def measure(model: ModelSpec, framework: str, steps: int) -> Trained:
     return train(
-        f"--model={model.name}", f"--framework={framework}", "--input=synthetic",
-        "--strategy=single", f"--train-samples={steps * model.batch}", "--warmup-steps=1",
-    )  # fmt: skip
+        f"--model={model.name}",
+        f"--framework={framework}",
+        "--input=synthetic",
+        "--strategy=single",
+        f"--train-samples={steps * model.batch}",
+        "--warmup-steps=1",
+    )
 
 
 def main() -> None:
@@ -54,10 +58,14 @@ def main() -> None:
     table = Table("model", "framework", "parameters", "batch", "steps", "samples/s", "MiB")
     for (name, framework), runs in found.items():
         table.add_row(
-            name, framework, f"{runs[0].document['parameters']:,}", str(MODELS[name].batch),
-            str(steps[name, framework]), spread([run.rate for run in runs], 1),
+            name,
+            framework,
+            f"{runs[0].document['parameters']:,}",
+            str(MODELS[name].batch),
+            str(steps[name, framework]),
+            spread([run.rate for run in runs], 1),
             spread([run.memory for run in runs], 0),
-        )  # fmt: skip
+        )
     console = Console(width=130, markup=False)
     console.print(
         f"{cpu_name()}, load {load:.2f} at the start; median [lowest, highest] of "

@@ -15,8 +15,8 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from hpcbench.devices.cores import cpu_name
 from hpcbench.models import MODELS
-from hpcbench.provenance import cpu_name
 from runs import train
 from spread import spread
 
@@ -50,8 +50,9 @@ def main() -> None:
             startups.append(startup)
             compiles.append(compiling)
         beyond = [s - i - c for s, i, c in zip(startups, imports, compiles, strict=True)]
-        table.add_row(model, *(spread(v, 2) for v in (imports, startups, compiles, beyond)),
-                      f"{load:.2f}")  # fmt: skip
+        table.add_row(
+            model, *(spread(v, 2) for v in (imports, startups, compiles, beyond)), f"{load:.2f}"
+        )
     console = Console(width=110, markup=False)
     console.print(f"{cpu_name()}; seconds: median [lowest, highest] of {arguments.rounds}")
     console.print(table)

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hpcbench.provenance import cpu_name
+from hpcbench.devices.cores import cpu_name
 from hpcbench.sweep import this_machine
-from hpcbench.sweeps.plan import plan, read_sweep
+from hpcbench.sweeps.plan import make_plan, read_sweep
 from spread import spread
 
 RUNS, TASKS = 1000, 4
@@ -53,7 +53,7 @@ def big_sweep(folder: Path) -> Path:
     file.write_text(SWEEP.format(repeats=RUNS))
     sweep = read_sweep(file)
     document = json.loads(next(EXAMPLE.rglob("run.json")).read_text())
-    for run in plan(sweep, folder, this_machine(sweep)).runs:
+    for run in make_plan(sweep, folder, this_machine(sweep)).runs:
         run.folder.mkdir(parents=True)
         (run.folder / "run.json").write_text(json.dumps(document | {"run_id": run.config.run_id}))
     return file
@@ -65,8 +65,9 @@ def array_overhead(folder: Path, slurm_conf: Path) -> float:
     file.write_text(SWEEP.format(repeats=TASKS))
     results = folder / "results"
     start = time.time()
-    command("submit", file, "--site", "local-cluster", "--results", results,
-            SLURM_CONF=str(slurm_conf))  # fmt: skip
+    command(
+        "submit", file, "--site", "local-cluster", "--results", results, SLURM_CONF=str(slurm_conf)
+    )
     said: list[str] = []
     while len(said) < TASKS:
         time.sleep(0.05)

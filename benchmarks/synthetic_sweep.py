@@ -2,7 +2,13 @@
 
     python benchmarks/synthetic_sweep.py FOLDER [--repeats 6] [--intervals 50] [--devices 1 2 4 8]
 
-Rates follow the Universal Scalability Law of each strategy, times lognormal noise.
+Rates follow the Universal Scalability Law of each strategy, times lognormal noise. The README's
+pictures are
+
+    python benchmarks/synthetic_sweep.py results/made-up --devices 1 2 4 8 16 32 64 \\
+        --models cnn-2 --strategies horovod multiworker --noise 0.06
+    hpcbench plot results/made-up --output figures/made-up
+    cp figures/made-up/overview.png figures/made-up/step_time.png docs/pictures
 """
 
 import argparse
@@ -15,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcbench.records.identity import Identity
 from hpcbench.records.schema import (
     ACCURACY_FILE,
     PHASE_NO_EXCHANGE,
@@ -23,14 +30,19 @@ from hpcbench.records.schema import (
     SCHEMA_VERSION,
     THROUGHPUT_FILE,
     AccuracyRow,
-    Identity,
     ThroughputRow,
     columns,
 )
 
 # Samples a second on one device; contention and coherency of each strategy.
 RATES = {"fc-64": 200_000.0, "cnn-2": 9_000.0}
-LAWS = {"horovod": (0.02, 0.0004), "mirrored": (0.05, 0.001), "single": (0.0, 0.0)}
+LAWS = {
+    "horovod": (0.02, 0.0004),
+    "mirrored": (0.05, 0.001),
+    "multiworker": (0.05, 0.001),
+    "single": (0.0, 0.0),
+}
+STRATEGIES = ("horovod", "mirrored", "single")
 NOISE = 0.02
 BATCH, STEPS = 128, 47
 
@@ -42,12 +54,19 @@ def rate(strategy: str, devices: int, alone: float) -> float:
     return alone * devices / (1 + contention * others + coherency * devices * others)
 
 
-def write_run(folder: Path, identity: Identity, samples_a_second: float, intervals: int,
-              generator: np.random.Generator, **document: Any) -> None:  # fmt: skip
+def write_run(
+    folder: Path,
+    identity: Identity,
+    samples_a_second: float,
+    intervals: int,
+    generator: np.random.Generator,
+    noise: float = NOISE,
+    **document: Any,
+) -> None:
     """One complete run, of five epochs."""
     folder.mkdir(parents=True)
     samples = STEPS * identity.global_batch
-    of_run = samples_a_second * np.exp(NOISE * generator.standard_normal())
+    of_run = samples_a_second * np.exp(noise * generator.standard_normal())
     rows: list[ThroughputRow] = []
     for interval in range(intervals):
         seconds = samples / of_run * np.exp(NOISE * abs(generator.standard_normal()))
@@ -60,16 +79,20 @@ def write_run(folder: Path, identity: Identity, samples_a_second: float, interva
     for epoch in range(1, 6):
         metric = 0.98 - 0.1 * 0.4**epoch + 0.001 * generator.standard_normal()
         epochs.append(
-            AccuracyRow(epoch, 0.001, 0.1, metric, 0.1, metric, "accuracy", trained / 5,
-                        trained * epoch / 5)
-        )  # fmt: skip
+            AccuracyRow(
+                epoch, 0.001, 0.1, metric, 0.1, metric, "accuracy", trained / 5, trained * epoch / 5
+            )
+        )
     _write(folder / THROUGHPUT_FILE, identity, ThroughputRow, rows)
     _write(folder / ACCURACY_FILE, identity, AccuracyRow, epochs)
     provenance = {
-        "packages": {"tensorflow-cpu": "2.18.1", "horovod": "0.28.1"}, "git_commit": "0" * 40,
-        "load_average": 0.1, "cores_of_machine": 8, "started": "2026-01-01T00:00:00+00:00",
+        "packages": {"tensorflow-cpu": "2.18.1", "horovod": "0.28.1"},
+        "git_commit": "0" * 40,
+        "load_average": 0.1,
+        "cores_of_machine": 8,
+        "started": "2026-01-01T00:00:00+00:00",
         "command": ["hpcbench/train.py", f"--model={identity.model}"],
-    }  # fmt: skip
+    }
     (folder / RUN_FILE).write_text(
         json.dumps(
             {
@@ -86,8 +109,9 @@ def write_run(folder: Path, identity: Identity, samples_a_second: float, interva
 
 
 def _row(phase: str, interval: int, samples: int, seconds: float) -> ThroughputRow:
-    return ThroughputRow(phase, interval, STEPS, samples, seconds, 0.97 * seconds, 0.985 * seconds,
-                         samples / seconds)  # fmt: skip
+    return ThroughputRow(
+        phase, interval, STEPS, samples, seconds, 0.97 * seconds, 0.985 * seconds, samples / seconds
+    )
 
 
 def _write(path: Path, identity: Identity, kind: type, rows: Sequence[Any]) -> None:
@@ -97,33 +121,60 @@ def _write(path: Path, identity: Identity, kind: type, rows: Sequence[Any]) -> N
         writer.writerows(asdict(identity) | asdict(row) for row in rows)
 
 
-def identities(sweep: str, devices: Sequence[int], repeats: int) -> Iterator[Identity]:
+def identities(
+    sweep: str,
+    devices: Sequence[int],
+    repeats: int,
+    models: Sequence[str],
+    strategies: Sequence[str],
+) -> Iterator[Identity]:
     for repeat in range(repeats):
-        for model in RATES:
-            for strategy in LAWS:
+        for model in models:
+            for strategy in strategies:
                 for count in devices:
                     if strategy == "single" and count > 1:
                         continue
                     yield Identity(
-                        run_id=f"{model}-{strategy}-{count}-{repeat}", sweep=sweep, model=model,
-                        dataset="mnist", framework="tensorflow", strategy=strategy, devices=count,
-                        nodes=-(-count // 8), device_kind="NVIDIA made up", scaling="weak",
-                        batch_per_device=BATCH, global_batch=BATCH * count, precision="float32",
-                        xla=False, input="resident",
-                        exchange="none" if strategy == "single" else "flat", seed=repeat,
+                        run_id=f"{model}-{strategy}-{count}-{repeat}",
+                        sweep=sweep,
+                        model=model,
+                        dataset="mnist",
+                        framework="tensorflow",
+                        strategy=strategy,
+                        devices=count,
+                        nodes=-(-count // 8),
+                        device_kind="a made-up GPU",
+                        cpu_math="none",
+                        scaling="weak",
+                        batch_per_device=BATCH,
+                        global_batch=BATCH * count,
+                        precision="float32",
+                        xla=False,
+                        input="resident",
+                        exchange="none" if strategy == "single" else "flat",
+                        seed=repeat,
                         repeat=repeat,
-                    )  # fmt: skip
+                    )
 
 
-def write_sweep(folder: Path, devices: Sequence[int] = (1, 2, 4, 8), repeats: int = 6,
-                intervals: int = 50, seed: int = 0, speed: float = 1.0) -> int:  # fmt: skip
+def write_sweep(
+    folder: Path,
+    devices: Sequence[int] = (1, 2, 4, 8),
+    repeats: int = 6,
+    intervals: int = 50,
+    seed: int = 0,
+    speed: float = 1.0,
+    models: Sequence[str] = tuple(RATES),
+    strategies: Sequence[str] = STRATEGIES,
+    noise: float = NOISE,
+) -> int:
     """All runs below ``folder``; returns how many. ``speed`` is a factor on every rate."""
     generator = np.random.default_rng(seed)
     count = 0
-    for identity in identities(folder.name, devices, repeats):
+    for identity in identities(folder.name, devices, repeats, models, strategies):
         alone = speed * RATES[identity.model]
         expected = rate(identity.strategy, identity.devices, alone)
-        write_run(folder / identity.run_id, identity, expected, intervals, generator)
+        write_run(folder / identity.run_id, identity, expected, intervals, generator, noise)
         count += 1
     return count
 
@@ -134,9 +185,12 @@ def main() -> None:
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--intervals", type=int, default=50)
-    given = parser.parse_args()
-    runs = write_sweep(given.folder, given.devices, given.repeats, given.intervals)
-    print(f"{runs} runs in {given.folder}")
+    parser.add_argument("--models", nargs="+", choices=RATES, default=list(RATES))
+    parser.add_argument("--strategies", nargs="+", choices=LAWS, default=STRATEGIES)
+    parser.add_argument("--noise", type=float, default=NOISE)
+    args = parser.parse_args()
+    settings = {name: value for name, value in vars(args).items() if name != "folder"}
+    print(f"{write_sweep(args.folder, **settings)} runs in {args.folder}")
 
 
 if __name__ == "__main__":

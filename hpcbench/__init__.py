@@ -1,3 +1,31 @@
-"""hpcbench: how does training scale on this machine, and where did the rest go?"""
+"""hpcbench: how does training scale on this machine, and where does the rest go?"""
 
-__version__ = "0.1.0"
+from os import PathLike
+from typing import TYPE_CHECKING
+
+__version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from hpcbench.analysis.frames import Frames
+
+__all__ = ["__version__", "load"]
+
+
+def load(results: "str | PathLike[str]") -> "Frames":
+    """The runs below the folder ``results`` as tidy pandas tables.
+
+    ``runs`` has a row a run, ``points`` a row a point (the median over runs with its interval),
+    ``intervals`` a row a timed interval, ``epochs`` a row an evaluation, ``energy`` a row an
+    interval in which energy was counted; ``failed`` a row a run that did not end well, and
+    ``skipped`` a sentence for each file that was left out.
+
+    >>> import hpcbench
+    >>> frames = hpcbench.load("analysis/examples/default")
+    >>> frames.points[["model", "strategy", "devices", "efficiency"]]  # doctest: +SKIP
+
+    Raises hpcbench.errors.ConfigError if there is no such folder, EnvironmentLacks if no run in it
+    is complete.
+    """
+    from hpcbench.analysis.frames import load_frames
+
+    return load_frames(results)

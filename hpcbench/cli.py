@@ -1,4 +1,4 @@
-"""Command-line flags made from the typed configuration, so that each setting is named once."""
+"""Command lines: flags made from the typed configuration, errors of one sentence."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,11 +17,25 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Parse; ConfigError suggests the closest flag for an unknown one."""
-        known, unknown = self.parse_known_args(arguments)
+        # Positional arguments may stand on both sides of a flag, but not where there are parts.
+        parse = self.parse_known_args if self._subparsers else self.parse_known_intermixed_args
+        known, unknown = parse(arguments)
+        if unknown and not unknown[0].startswith("-"):
+            raise ConfigError(f"{unknown[0]!r} is one argument too many")
         if unknown:
-            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
-            raise unknown_name("argument", unknown[0].split("=")[0], flags)
+            flags = [flag for part in self._parts(known) for flag in part._option_string_actions]
+            long = [flag for flag in flags if flag.startswith("--")]
+            raise unknown_name("argument", unknown[0].split("=")[0], long)
         return known
+
+    def _parts(self, known: argparse.Namespace) -> list[argparse.ArgumentParser]:
+        """This parser and that of the part that was called, if it has parts."""
+        parts: list[argparse.ArgumentParser] = [self]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                called = action.choices.get(getattr(known, action.dest, None) or "")
+                parts += [called] if called else []
+        return parts
 
 
 def add_flags(
@@ -51,6 +65,6 @@ def _metavar(annotation: Any) -> str:
     return {"int": "N", "float": "X", "Path": "DIR"}.get(annotation.__name__, "NAME")
 
 
-def given(arguments: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
-    """What the command line said of ``model``'s fields."""
-    return {k: v for k, v in vars(arguments).items() if k in model.model_fields}
+def values_of(args: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
+    """What the command line says of ``model``'s fields."""
+    return {k: v for k, v in vars(args).items() if k in model.model_fields}

@@ -2,23 +2,58 @@
 
 import hashlib
 import json
-import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from hpcbench.errors import ConfigError, unknown_name
-from hpcbench.models import MODELS, ModelSpec
-
-# A name becomes a folder, and later part of a job script: nothing that a shell could read.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+from hpcbench.references import reference_name
+from hpcbench.validation import NAME_PATTERN
 
 AUGMENTATIONS = frozenset({"rotate", "scale", "shift", "noise"})
 
 DEFAULT_FRAMEWORK = "tensorflow"
 SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
+
+# Settings that came later than schema 1 of the results.
+LATER_SETTINGS = ("model_digest",)
+# What every framework gets right, since it is worked out before a framework sees it. Any other
+# setting has to be claimed by a framework, or is refused under it.
+SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
+    {
+        "model",
+        "model_digest",
+        "framework",
+        "dataset",
+        "strategy",
+        "devices",
+        "scaling",
+        "batch",
+        "target",
+        "epochs",
+        "epochs_rule",
+        "train_samples",
+        "learning_rate",
+        "lr_scaling",
+        "lr_decay",
+        "warmup_epochs",
+        "image_size",
+        "exchange",
+        "seed",
+        "repeat",
+        "cores_per_device",
+        "interval_steps",
+        "no_exchange_intervals",
+        "warmup_steps",
+        "checkpoint",
+        "results",
+        "sweep",
+        "data_dir",
+        "mllog",
+        "resume",
+    }
+)
 
 
 class RunConfig(BaseModel):
@@ -28,7 +63,10 @@ class RunConfig(BaseModel):
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
     )
 
-    model: str = Field(SHORT_BENCHMARK_MODEL, description="model to train")
+    model: str = Field(
+        SHORT_BENCHMARK_MODEL,
+        description="model to train: a name, a file of your own, or package.module:build",
+    )
     framework: str = Field(DEFAULT_FRAMEWORK, description="what trains it")
     dataset: str = Field("auto", description="data set; auto: MNIST, Fashion-MNIST or 5,000 digits")
     strategy: str = Field("auto", description="how devices exchange gradients")
@@ -57,7 +95,9 @@ class RunConfig(BaseModel):
         None, ge=0, lt=1, description="of sgd and larc; default: the model's"
     )
     lr_scaling: Literal["none", "linear", "sqrt"] = Field(
-        "none", description="learning rate times 1, the world size, or its square root"
+        "none",
+        description="learning rate times 1, the growth of the global batch (the world size under "
+        "weak scaling, 1 under strong), or its square root",
     )
     lr_decay: float | None = Field(
         None,
@@ -112,6 +152,9 @@ class RunConfig(BaseModel):
     )
     warmup_steps: int = Field(10, ge=1, description="steps before the clock starts")
     checkpoint: bool = Field(False, description="write a checkpoint after every epoch")
+    model_digest: str | None = Field(
+        None, description="of the file that defines --model, which is refused if it has changed"
+    )
 
     @field_validator("augment")
     @classmethod
@@ -128,9 +171,22 @@ class RunConfig(BaseModel):
 
     @property
     def run_id(self) -> str:
-        """Twelve hexadecimal digits that any change of the configuration changes."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        """Twelve hexadecimal digits that any change of what is measured changes.
+
+        A setting that came later than schema 1 counts only where it is not its default, so that
+        the runs of before keep their ids. A model from a file counts by its name and content.
+        """
+        content = self.model_dump(mode="json")
+        for name in LATER_SETTINGS:
+            if content[name] == type(self).model_fields[name].default:
+                del content[name]
+        if self.lr_scaling != "none" and self.scaling == "strong":
+            # Until version 0.2 the rate grew with the world size there too.
+            content["lr_scaling"] += " of the global batch"
+        if self.model_digest:
+            content["model"] = reference_name(self.model)
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class OutputConfig(BaseModel):
@@ -152,99 +208,3 @@ class OutputConfig(BaseModel):
         False, description="write MLPerf's log into the run's folder; with --target"
     )
     resume: bool = Field(False, description="go on from the run's checkpoint if there is one")
-
-
-def parse(model: type[BaseModel], values: dict[str, Any], flag: str = "--") -> Any:
-    """``model(**values)``, with pydantic's report turned into one sentence.
-
-    Names stand in it as flags, or as they are if ``flag`` is empty. Raises ConfigError.
-    """
-    try:
-        return model(**values)
-    except ValidationError as error:
-        # A misspelt name is reported before the missing one that it was meant for.
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise unknown_name("setting", name, list(model.model_fields)) from error
-        if first["type"] == "missing":
-            raise ConfigError(f"{flag}{name} is missing") from error
-        shown = f"{flag}{name.replace('_', '-')}" if flag else name
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{shown} {first['input']}: {message}") from error
-
-
-class Schedule(BaseModel):
-    """What a run comes to, once model, data and world size are known.
-
-    ``batch_per_device`` times ``world_size`` is ``global_batch``; ``full_steps`` whole global
-    batches an epoch, then one step with the ``remainder`` samples if there are any.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    world_size: int
-    samples: int
-    batch_per_device: int
-    global_batch: int
-    epochs: int
-    optimizer: str
-    learning_rate: float
-    scaled_learning_rate: float
-    momentum: float
-    lr_decay: float
-    full_steps: int
-    remainder: int
-    interval_steps: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.full_steps + (self.remainder > 0)
-
-
-def schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
-    """Work out batch, steps and learning rate of a run.
-
-    Raises ConfigError where a strong-scaling batch is not divisible by the world size or a
-    global batch is larger than the training set.
-    """
-    spec: ModelSpec = MODELS[config.model]
-    batch = config.batch or spec.batch
-    if config.scaling == "strong":
-        if batch % world_size:
-            raise ConfigError(
-                f"under strong scaling the batch is shared: {batch} is not divisible by "
-                f"{world_size} devices; choose a multiple of {world_size}"
-            )
-        per_device = batch // world_size
-    else:
-        per_device = batch
-    global_batch = per_device * world_size
-    if config.train_samples is not None and config.train_samples > samples:
-        raise ConfigError(f"--train-samples {config.train_samples}: there are only {samples}")
-    samples = config.train_samples or samples
-    if global_batch > samples:
-        raise ConfigError(
-            f"a global batch of {global_batch} is larger than the {samples} training samples"
-        )
-    epochs = config.epochs or spec.epochs
-    if config.epochs_rule == "horovod":
-        epochs = math.ceil(epochs / world_size)
-    rate = config.learning_rate or spec.learning_rate
-    factor = {"none": 1.0, "linear": float(world_size), "sqrt": math.sqrt(world_size)}
-    full_steps, remainder = divmod(samples, global_batch)
-    return Schedule(
-        world_size=world_size,
-        samples=samples,
-        batch_per_device=per_device,
-        global_batch=global_batch,
-        epochs=epochs,
-        optimizer=config.optimizer or spec.optimizer,
-        learning_rate=rate,
-        scaled_learning_rate=rate * factor[config.lr_scaling],
-        momentum=spec.momentum if config.momentum is None else config.momentum,
-        lr_decay=spec.lr_decay if config.lr_decay is None else config.lr_decay,
-        full_steps=full_steps,
-        remainder=remainder,
-        interval_steps=min(config.interval_steps or math.ceil(full_steps / 10), full_steps),
-    )

@@ -59,6 +59,11 @@ class Preempted(HpcbenchError):
     on_all_ranks = True
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's begins with, since frameworks write pages."""
+    return (str(error).splitlines() or [""])[0][:300]
+
+
 def unknown_name(kind: str, name: str, known: list[str]) -> ConfigError:
     """A ConfigError that suggests the closest known name, or lists them all."""
     close = get_close_matches(name, known, n=1)

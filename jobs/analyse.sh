@@ -9,4 +9,4 @@
 set -euo pipefail
 
 cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}"
-exec "${HPCBENCH_PYTHON:-.venv/bin/python}" analysis/plot_scaling.py "$1" --output "$1/figures"
+exec "${HPCBENCH_PYTHON:-.venv/bin/python}" -m hpcbench.plot "$1" --output "$1/figures"

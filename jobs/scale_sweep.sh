@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# A scaling sweep as a Slurm array whose index is the number of devices.
+# A scaling sweep as a Slurm array whose index is the repeat, from 1.
 #
 #   sbatch jobs/scale_sweep.sh                         # 1, 2 and 4 CPU devices on two nodes
-#   sbatch --nodes=2 --gpus-per-node=4 --ntasks-per-node=4 --array=1,2,4,8 jobs/scale_sweep.sh
-#   sbatch jobs/scale_sweep.sh --sweep jobs/sweeps/default.toml --launcher mpirun --results DIR
+#   sbatch --nodes=2 --gpus-per-node=4 --ntasks-per-node=4 --exclusive jobs/scale_sweep.sh
+#   sbatch --array=1-6%1 jobs/scale_sweep.sh --sweep mine.toml --launcher mpirun --results DIR
 #
-# A device is a GPU that the job got, else one of its tasks. An index beyond what it got runs
-# nothing, a task that needs fewer nodes gives the rest back, and when the array is over one more
-# job draws the plots. `python -m hpcbench.sweep submit` uses this script too, with --record.
+# A device is a GPU that the job got, else one of its tasks. Each task runs all device counts of
+# its repeat in random order on the same nodes, one task after another, so that neither other nodes
+# nor a cluster that drifts look like scaling. When the array is over one more job draws the plots.
+# `hpcbench sweep submit` uses this script too, with --record.
 #
 #SBATCH --job-name=hpcbench
-#SBATCH --array=1,2,4
+#SBATCH --array=1-3%1
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=2
 #SBATCH --cpus-per-task=1
@@ -26,13 +27,9 @@ if [ -z "${SLURM_JOB_ID:-}" ]; then
     exit 2
 fi
 cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}" || exit 3
-if [ ! -e hpcbench/train.py ]; then
-    echo "hpcbench: $PWD is not the project; submit from there, or set HPCBENCH_HOME" >&2
-    exit 2
-fi
 python=${HPCBENCH_PYTHON:-.venv/bin/python}
 if ! command -v "$python" >/dev/null; then
-    echo "hpcbench: $python is not here; run make setup, or set HPCBENCH_PYTHON" >&2
+    echo "hpcbench: $python is not here; submit from the project (or set HPCBENCH_HOME) after make setup, or set HPCBENCH_PYTHON to the Python that has hpcbench" >&2
     exit 3
 fi
 

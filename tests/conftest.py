@@ -1,86 +1,18 @@
-"""Runs the real program in processes of its own, on whatever real data this machine has."""
+"""What all tests share: how hypothesis tries, and where a test's results go."""
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
-
-from hpcbench.launch import program
-from hpcbench.records.schema import Identity
 
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-ROOT = Path(__file__).resolve().parent.parent
-TIME_LIMIT = 240
-IDENTITY = Identity(
-    run_id="0123456789ab", sweep="t", model="fc-64", dataset="mnist", framework="tensorflow",
-    strategy="horovod", devices=1, nodes=1, device_kind="CPU (1 core)", scaling="weak",
-    batch_per_device=128, global_batch=128, precision="float32", xla=False, input="resident",
-    exchange="flat", seed=0, repeat=0,
-)  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Finished:
-    status: int
-    output: str
-    errors: str
-
-
-def environment(**more: str) -> dict[str, str]:
-    """As a user's shell in the virtual environment has it."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return os.environ | {"PATH": path} | root | more
-
-
-def run(command: Sequence[str], **options: Any) -> Finished:
-    """Run to the end from the project's folder."""
-    limits = {"timeout": TIME_LIMIT, "cwd": ROOT, "env": environment()} | options
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=False, **limits
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
-
-
-def launcher(strategy: str, devices: int) -> list[str]:
-    """What starts ``devices`` ranks here; a machine without MPI has Horovod's Gloo alone."""
-    if strategy not in ("horovod", "mpi", "multiworker", "ddp"):
-        return []
-    if program("mpirun"):
-        return ["mpirun", "-np", str(devices), "--bind-to", "none", "--oversubscribe"]
-    if strategy == "mpi":
-        pytest.skip("no MPI on this machine")
-    return ["horovodrun", "--gloo", "-np", str(devices)]
-
-
-def train_command(
-    results: Path, *flags: str, strategy: str = "single", devices: int = 1
-) -> list[str]:
-    return [
-        *launcher(strategy, devices), sys.executable, "-m", "hpcbench.train",
-        f"--results={results}", f"--strategy={strategy}", f"--devices={devices}", *flags,
-    ]  # fmt: skip
-
-
-def train(results: Path, *flags: str, strategy: str = "single", devices: int = 1) -> Finished:
-    """One run of hpcbench.train under its launcher."""
-    return run(train_command(results, *flags, strategy=strategy, devices=devices))
-
-
-def only_run(results: Path) -> tuple[Path, dict[str, Any]]:
-    """The one run below ``results``: its folder and its run.json."""
-    (path,) = results.rglob("run.json")
-    return path.parent, json.loads(path.read_text())
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slurm's tests first: they wait more than they compute, while others run beside them."""
+    items.sort(key=lambda item: item.path.name != "test_slurm.py")
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, only_run, run, train
 
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.records.reader import read_results
+from support import RANKS, only_run, run, train
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_weights_by_layer_are_as_printed(keras, name, fourth):
 
 
 def test_a_grouped_convolution_is_two_of_half_the_channels(keras):
-    from hpcbench.layers import GroupedConv2D
+    from hpcbench.layers.grouped_convolution import GroupedConv2D
 
     images = np.random.default_rng(0).normal(size=(2, 7, 7, 4)).astype(np.float32)
     layer = GroupedConv2D(6, 3, groups=2, padding="same")
@@ -46,7 +46,7 @@ def test_a_grouped_convolution_is_two_of_half_the_channels(keras):
 
 
 def test_response_normalization_is_the_papers_formula(keras):
-    from hpcbench.layers import LocalResponseNormalization
+    from hpcbench.layers.response_normalization import LocalResponseNormalization
 
     values = np.random.default_rng(0).normal(scale=50, size=(1, 2, 2, 12))
     got = LocalResponseNormalization(groups=2)(values.astype(np.float32)).numpy()
@@ -57,8 +57,9 @@ def test_response_normalization_is_the_papers_formula(keras):
         assert np.allclose(got[..., channel], values[..., channel] / scale, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_split_over_two_devices_it_is_the_same_network():
-    done = run([sys.executable, ROOT / "tests" / "split_alexnet.py"])
+    done = run([sys.executable, RANKS / "split_alexnet.py"])
     assert done.status == 0, done.errors
     found = json.loads(done.output.splitlines()[-1])
     assert found["apart"] < 1e-4
@@ -70,11 +71,19 @@ def test_split_over_two_devices_it_is_the_same_network():
     assert {"0", "1"} <= set(found["work"]["MatMul"])
 
 
+@pytest.mark.slow
 def test_it_trains_split_over_two_devices(results):
     done = train(
-        results, "--model=alexnet-cifar", "--input=synthetic", "--train-samples=256",
-        "--batch=32", "--epochs=1", "--checkpoint", strategy="model-parallel", devices=2,
-    )  # fmt: skip
+        results,
+        "--model=alexnet-cifar",
+        "--input=synthetic",
+        "--train-samples=256",
+        "--batch=32",
+        "--epochs=1",
+        "--checkpoint",
+        strategy="model-parallel",
+        devices=2,
+    )
     assert done.status == 0, done.errors
     folder, _ = only_run(results)
     assert (folder / "model.keras").exists()
@@ -83,6 +92,7 @@ def test_it_trains_split_over_two_devices(results):
     assert set(rows["global_batch"]) == {32}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_split_is_refused(results):
     done = train(results, "--model=cnn-2", strategy="model-parallel", devices=2)
     assert done.status == 2

@@ -5,12 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from conftest import only_run, train
 
 from hpcbench.config import AUGMENTATIONS, RunConfig
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import locate
-from hpcbench.engine.augmentation import SHIFT, augmentation
+from hpcbench.frameworks.tensorflow.augmentation import SHIFT, augmentation
+from support import only_run, train
 
 
 def blob(size=28):
@@ -27,8 +27,12 @@ def changed(kinds, seed=(1, 2)):
 def centres(images):
     places = np.arange(images.shape[1])
     weight = images.sum(axis=(1, 2, 3))
-    return np.stack([(images.sum(axis=(2, 3)) * places).sum(axis=1) / weight,
-                     (images.sum(axis=(1, 3)) * places).sum(axis=1) / weight])  # fmt: skip
+    return np.stack(
+        [
+            (images.sum(axis=(2, 3)) * places).sum(axis=1) / weight,
+            (images.sum(axis=(1, 3)) * places).sum(axis=1) / weight,
+        ]
+    )
 
 
 def test_each_kind_does_what_it_says():
@@ -62,12 +66,14 @@ def test_the_order_in_which_kinds_are_named_is_the_same_run():
     assert RunConfig().augmentations == frozenset()
 
 
+@pytest.mark.slow
 def test_a_bad_kind_and_data_without_images_are_refused(results):
     done = train(results, "--augment=twist")
     assert done.status == 2
     assert "choose from noise, rotate, scale, shift" in done.errors
 
 
+@pytest.mark.slow
 def test_it_helps_on_digits_that_are_turned_and_shifted(results):
     """The same network, trained with and without, on test digits moved in the same way."""
     source = locate("mnist-5k")
@@ -77,9 +83,14 @@ def test_it_helps_on_digits_that_are_turned_and_shifted(results):
     accuracy = {}
     for kinds in ("none", "rotate+shift"):
         done = train(
-            results / kinds, "--model=fc-512", "--dataset=mnist-5k", "--epochs=25", "--seed=0",
-            "--checkpoint", f"--augment={kinds}",
-        )  # fmt: skip
+            results / kinds,
+            "--model=fc-512",
+            "--dataset=mnist-5k",
+            "--epochs=25",
+            "--seed=0",
+            "--checkpoint",
+            f"--augment={kinds}",
+        )
         assert done.status == 0, done.errors
         folder, _ = only_run(results / kinds)
         model = keras.models.load_model(folder / "model.keras")

@@ -1,21 +1,23 @@
 """The climate network: its loss and metric, its optimizer, loss scaling, and its data."""
 
+import json
+import re
+import sys
+
 import h5py
-import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from conftest import only_run, run, train
 
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.climate import CLASSES, STORM_SHARES
 from hpcbench.datasets.sources import locate
-from hpcbench.engine import optimizers
-from hpcbench.engine.loss_scale import LossScaled
-from hpcbench.engine.objectives import Segmentation
 from hpcbench.errors import DataError
-from hpcbench.layers import DilatedConv2D
+from hpcbench.frameworks.tensorflow import optimizers
+from hpcbench.frameworks.tensorflow.loss_scale import LossScaled
+from hpcbench.frameworks.tensorflow.objectives import Segmentation
+from support import RANKS, environment, only_run, run, train, train_command
 
 SHAPE = (32, 48, 16)
 
@@ -58,20 +60,46 @@ def test_rare_classes_weigh_more_and_the_mean_weight_is_one():
     assert np.dot(losses, shares) == pytest.approx(np.log(CLASSES), rel=1e-5)
 
 
-def test_a_dilated_convolution_is_keras_own():
-    images = np.random.default_rng(0).normal(size=(2, 9, 7, 4)).astype(np.float32)
-    ours = DilatedConv2D(5, 3, padding="same", use_bias=False, dilation_rate=3)
-    keras_own = keras.layers.Conv2D(5, 3, padding="same", use_bias=False, dilation_rate=3)
-    found = {}
-    for layer in (ours, keras_own):
-        layer.build(images.shape)
-        layer.set_weights(ours.get_weights())
-        with tf.GradientTape() as tape:
-            outputs = layer(images)
-            loss = tf.reduce_sum(outputs**2)
-        found[layer] = outputs, tape.gradient(loss, layer.kernel.value)
-    for mine, other in zip(found[ours], found[keras_own], strict=True):
-        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
+# How a CPU computes differs with its instructions and with this switch of TensorFlow's.
+PROCESSORS = [
+    {"TF_ENABLE_ONEDNN_OPTS": "1"},
+    {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    {"TF_ENABLE_ONEDNN_OPTS": "0"},
+]
+# What oneDNN says of itself (its src/cpu/x64/cpu_isa_traits.cpp), and the name that chooses it.
+AVX512 = "Intel AVX-512 with "
+SPOKEN = {
+    "Intel SSE4.1": "SSE41",
+    "Intel AVX": "AVX",
+    "Intel AVX2": "AVX2",
+    f"{AVX512}AVX512BW, AVX512VL, and AVX512DQ extensions": "AVX512_CORE",
+    f"{AVX512}Intel DL Boost": "AVX512_CORE_VNNI",
+    f"{AVX512}Intel DL Boost and bfloat16 support": "AVX512_CORE_BF16",
+    f"{AVX512}float16, Intel DL Boost and bfloat16 support": "AVX512_CORE_FP16",
+    f"{AVX512}float16, Intel DL Boost and bfloat16 support and Intel AMX with bfloat16 and 8-bit "
+    "integer support": "AVX512_CORE_AMX",
+}
+DILATED = RANKS / "dilated_convolution.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", PROCESSORS, ids=lambda v: " ".join(v.values()))
+def test_a_dilated_convolution_is_keras_own_on_every_processor(processor):
+    done = run([sys.executable, DILATED], env=environment(**processor, ONEDNN_VERBOSE="1"))
+    assert done.status == 0, done.errors
+    found = json.loads(done.output.splitlines()[-1])
+    assert found["one_dnn"] == (processor["TF_ENABLE_ONEDNN_OPTS"] == "1")
+    assert max(found["apart"]) < 1e-4
+    if found["one_dnn"]:
+        (spoken,) = re.findall(r"cpu,isa:(.*)", done.output)
+        assert found["instruction_set"] == SPOKEN[spoken]
+
+
+@pytest.mark.slow
+def test_the_climate_network_trains_without_onednn(results):
+    flags = ("--model=climate-tiny", "--train-samples=64", "--epochs=1", "--warmup-steps=1")
+    done = run(train_command(results, *flags), env=environment(TF_ENABLE_ONEDNN_OPTS="0"))
+    assert done.status == 0, done.errors
 
 
 def test_larc_holds_an_update_to_a_share_of_the_weights():
@@ -112,6 +140,7 @@ def test_an_overflow_is_left_out_and_halves_the_scale(monkeypatch):
     np.testing.assert_allclose(variable.numpy(), plain.numpy(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_float16_learns_as_float32_does(results):
     flags = ("--dataset=mnist-5k", "--epochs=3", "--seed=0", "--checkpoint")
     found = {}
@@ -189,19 +218,29 @@ def test_statistics_of_deepcam(tmp_path):
         locate("deepcam", tmp_path).read()
 
 
+@pytest.mark.slow
 def test_training_on_deepcam_files(results, tmp_path):
     write_deepcam(tmp_path / "deepcam")
     done = train(
-        results, "--model=climate-tiny", "--dataset=deepcam", f"--data-dir={tmp_path}",
-        "--batch=2", "--epochs=1", "--input=stream", "--warmup-steps=1", "--seed=0",
-        strategy="horovod", devices=2,
-    )  # fmt: skip
+        results,
+        "--model=climate-tiny",
+        "--dataset=deepcam",
+        f"--data-dir={tmp_path}",
+        "--batch=2",
+        "--epochs=1",
+        "--input=stream",
+        "--warmup-steps=1",
+        "--seed=0",
+        strategy="horovod",
+        devices=2,
+    )
     assert done.status == 0, done.errors
     rows = pd.read_csv(only_run(results)[0] / "accuracy.csv")
     assert (rows["metric"] == "mean_iou").all()
     assert (rows["dataset"] == "deepcam").all()
 
 
+@pytest.mark.slow
 def test_storms_are_found_and_drawn(results, tmp_path):
     """Far better than background everywhere, which comes to 0.33."""
     done = train(results, "--model=climate-tiny", "--epochs=5", "--seed=0", "--checkpoint")

@@ -4,33 +4,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcbench.config import RunConfig, parse, schedule
-from hpcbench.engine.learning_rate import rates
+from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError
+from hpcbench.schedule import make_schedule
+from hpcbench.training.learning_rate import rates
+from hpcbench.validation import parse
 
 
 def test_the_workshops_defaults():
-    plan = schedule(RunConfig(model="cnn-2"), 1, 60_000)
+    plan = make_schedule(RunConfig(model="cnn-2"), 1, 60_000)
     assert (plan.optimizer, plan.learning_rate, plan.momentum) == ("sgd", 0.01, 0.9)
     assert (plan.global_batch, plan.epochs, plan.full_steps, plan.remainder) == (32, 10, 1875, 0)
 
 
 def test_weak_keeps_the_device_batch_and_strong_the_global_one():
-    weak = schedule(RunConfig(batch=64, scaling="weak"), 4, 1000)
-    strong = schedule(RunConfig(batch=64, scaling="strong"), 4, 1000)
+    weak = make_schedule(RunConfig(batch=64, scaling="weak"), 4, 1000)
+    strong = make_schedule(RunConfig(batch=64, scaling="strong"), 4, 1000)
     assert (weak.batch_per_device, weak.global_batch) == (64, 256)
     assert (strong.batch_per_device, strong.global_batch) == (16, 64)
 
 
 def test_horovods_epochs_rule_rounds_up():
-    plan = schedule(RunConfig(epochs=12, epochs_rule="horovod"), 5, 1000)
+    plan = make_schedule(RunConfig(epochs=12, epochs_rule="horovod"), 5, 1000)
     assert plan.epochs == 3
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
-def test_learning_rate_scales_with_the_world_size(rule, factor):
-    plan = schedule(RunConfig(learning_rate=0.1, lr_scaling=rule), 4, 1000)
-    assert plan.scaled_learning_rate == pytest.approx(0.1 * factor)
+def test_learning_rate_scales_with_the_global_batch(rule, factor):
+    weak = RunConfig(learning_rate=0.1, lr_scaling=rule)
+    assert make_schedule(weak, 4, 1000).scaled_learning_rate == pytest.approx(0.1 * factor)
+    # Strong scaling keeps the global batch, so one device and four have to train alike.
+    strong = weak.model_copy(update={"scaling": "strong"})
+    assert make_schedule(strong, 4, 1000).scaled_learning_rate == pytest.approx(0.1)
 
 
 @given(st.integers(0, 50), st.integers(1, 50), st.floats(0, 40))
@@ -74,4 +79,4 @@ def test_a_bad_value_is_one_sentence(values, says):
 )
 def test_what_does_not_fit_together_is_refused(config, says):
     with pytest.raises(ConfigError, match=says):
-        schedule(config, 3, 1000)
+        make_schedule(config, 3, 1000)

@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
-from test_slurm import Cluster, cluster_in
 
+from hpcbench.cluster.container import check_image, inside
+from hpcbench.cluster.site import Site
 from hpcbench.errors import EnvironmentLacks
-from hpcbench.sweeps.containers import check_image, inside
-from hpcbench.sweeps.sites import Site
+from support import ROOT, run
+from support.slurm import Cluster, cluster_in
 
 IMAGE = os.environ.get("HPCBENCH_IMAGE")
 needs_image = pytest.mark.skipif(not IMAGE, reason="HPCBENCH_IMAGE names no image")
@@ -62,9 +62,12 @@ def test_an_image_that_cannot_serve_is_found_before_the_job(tmp_path, monkeypatc
     with pytest.raises(EnvironmentLacks, match="ch-run cannot run mpirun in"):
         check_image(by_mpirun)
     programs(
-        tmp_path, monkeypatch, ch_run="echo 'mpirun (Open MPI) 5.0.3'",
-        mpirun="echo 'mpirun (Open MPI) 4.1.4'", srun="echo 'cray_shasta none pmi2' >&2",
-    )  # fmt: skip
+        tmp_path,
+        monkeypatch,
+        ch_run="echo 'mpirun (Open MPI) 5.0.3'",
+        mpirun="echo 'mpirun (Open MPI) 4.1.4'",
+        srun="echo 'cray_shasta none pmi2' >&2",
+    )
     with pytest.raises(EnvironmentLacks, match=r"4.1.4 does not fit the image's .*5.0.3"):
         check_image(by_mpirun)
     with pytest.raises(EnvironmentLacks, match="starts no ranks by pmix"):
@@ -80,6 +83,7 @@ def test_an_image_that_cannot_serve_is_found_before_the_job(tmp_path, monkeypatc
         check_image(by_mpirun, [Path("/tmp/data")])
 
 
+@pytest.mark.slow
 @needs_image
 def test_jobs_train_in_the_image(tmp_path):
     """On the local cluster: Horovod over two nodes, and what provenance says of the image."""
@@ -91,7 +95,7 @@ def test_jobs_train_in_the_image(tmp_path):
     results = tmp_path / "results"
     with cluster_in(tmp_path / "slurm") as folder:
         cluster = Cluster(folder, results)
-        line = ("--array=2", "--ntasks-per-node=1", "jobs/scale_sweep.sh", "--sweep", sweep)
+        line = ("--array=1", "--ntasks-per-node=1", "jobs/scale_sweep.sh", "--sweep", sweep)
         cluster.sbatch(*line, "--results", results, "--container", IMAGE)
         cluster.wait_for_empty_queue()
         assert "1 done" in cluster.status(sweep), cluster.said()
@@ -135,6 +139,7 @@ def test_the_docker_file_passes_the_rules_of_hadolint():
     assert done.status == 0, done.output
 
 
+@pytest.mark.slow
 def test_debian_has_the_packages_that_set_up_installs():
     if not shutil.which("apt-cache"):
         pytest.skip("not Debian")
@@ -147,17 +152,30 @@ def test_debian_has_the_packages_that_set_up_installs():
         assert "Candidate: (none)" not in run(["apt-cache", "policy", name]).output, name
 
 
+@pytest.mark.slow
 def test_pypi_has_what_the_gpu_image_installs(tmp_path):
     """TensorFlow with CUDA's libraries for the Python of the image, in the locked versions."""
     lock = (ROOT / "requirements.lock").read_text()
     version = re.search(r"^tensorflow-cpu==(\S+)$", lock, re.MULTILINE)[1]
     (tmp_path / "lock").write_text(lock.replace(f"tensorflow-cpu=={version}", ""))
     command = [
-        sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet",
-        "--report", tmp_path / "report", "--python-version=3.12", "--only-binary=:all:",
-        "--target", tmp_path / "target", "-c", tmp_path / "lock",
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--ignore-installed",
+        "--quiet",
+        "--report",
+        tmp_path / "report",
+        "--python-version=3.12",
+        "--only-binary=:all:",
+        "--target",
+        tmp_path / "target",
+        "-c",
+        tmp_path / "lock",
         f"tensorflow[and-cuda]=={version}",
-    ]  # fmt: skip
+    ]
     done = run(command)
     if "Failed to establish a new connection" in done.errors:
         pytest.skip("PyPI is out of reach")

@@ -29,8 +29,12 @@ def small_mnist():
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (30, 28, 28), np.uint8)
     labels = generator.integers(0, 10, 30, np.uint8)
-    return {"x_train": images[:20], "y_train": labels[:20], "x_test": images[20:],
-            "y_test": labels[20:]}  # fmt: skip
+    return {
+        "x_train": images[:20],
+        "y_train": labels[:20],
+        "x_test": images[20:],
+        "y_test": labels[20:],
+    }
 
 
 @pytest.fixture

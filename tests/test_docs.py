@@ -1,5 +1,6 @@
 """The guide: each of its commands as it stands there, in a copy of the project."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, environment, run
-from test_slurm import Cluster, cluster_in
+
+from support import ROOT, environment, run
+from support.slurm import Cluster, cluster_in
 
 PAGES = ROOT / "docs"
 
@@ -22,8 +24,10 @@ def project(tmp_path):
     copy.mkdir()
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, check=True,
-    ).stdout.decode()  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
     packed = tmp_path / "project.tar"
     with tarfile.open(packed, "w") as tar:
         for name in filter(None, listed.split("\0")):
@@ -53,23 +57,27 @@ def follow(page: str, project: Path, env: dict[str, str], wait=lambda: None) -> 
     return printed
 
 
+@pytest.mark.slow
 def test_a_first_run_on_a_cluster(project, tmp_path):
     with cluster_in(tmp_path / "slurm", "--gpus", "2", "--cpus", "32") as folder:
         cluster = Cluster(folder, project / "results")
         said = follow("first-run.md", project, cluster.environment(), cluster.wait_for_empty_queue)
-    assert "TensorFlow  loads" in said["srun --ntasks=1 --time=10 python -m hpcbench.doctor"]
-    assert "fits" in said["python -m hpcbench.doctor --site mine"]
-    status = said["python -m hpcbench.sweep status docs/examples/first.toml"]
+    assert "TensorFlow  loads" in said["srun --ntasks=1 --time=10 hpcbench doctor"]
+    assert "fits" in said["hpcbench doctor --site mine"]
+    status = said["hpcbench sweep status docs/examples/first.toml"]
     assert "sweep first: 4 done" in status
     assert "report.html" in os.listdir(project / "results" / "first" / "figures")
     assert (project / "figures" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own(project):
     said = follow("own-model.md", project, environment())
-    assert any("1 passed" in text for text in said.values())
+    assert sum("cnn-three on" in text for text in said.values()) == 2
+    assert "sweep own on this machine: 4 runs" in said["hpcbench sweep plan docs/examples/own.toml"]
 
 
+@pytest.mark.slow
 def test_reading_the_report(project):
     start = time.time()
     follow("reading-the-report.md", project, environment())
@@ -81,3 +89,15 @@ def test_links_lead_somewhere():
         for link in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", page.read_text()):
             target = "".join(link)
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+def test_the_notebook_prints_what_it_shows(monkeypatch, capsys):
+    """Its cells in their order, as a kernel would run them in docs/."""
+    monkeypatch.chdir(PAGES)
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    cells = json.loads((PAGES / "results-in-a-notebook.ipynb").read_text())["cells"]
+    names: dict[str, object] = {}
+    for cell in (cell for cell in cells if cell["cell_type"] == "code"):
+        exec("".join(cell["source"]), names)
+        shown = [out for out in cell["outputs"] if out["output_type"] == "stream"]
+        assert capsys.readouterr().out == "".join("".join(out["text"]) for out in shown)

@@ -9,17 +9,25 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import environment, run, train
 
-from hpcbench.checkup import Asked, State, cluster, devices, software, storage
-from hpcbench.gpus import Gpu, chosen
-from hpcbench.sweeps.sites import Partition, Site
+from hpcbench.checkup import CheckContext, Severity, cluster, devices, software, storage
+from hpcbench.cluster.schedulers import SCHEDULERS
+from hpcbench.cluster.schedulers.slurm import partitions
+from hpcbench.cluster.site import Site, SitePartition
+from hpcbench.devices.gpus import Gpu, chosen
+from support import environment, run, train
 
 GIB = 1 << 30
 SITE = Site(
-    name="here", device="gpu", gpu_type="v100", devices_per_node=4, cores_per_device=8,
-    max_devices=8, time="2:00:00", partitions=[Partition(name="gpu", max_devices=8)],
-)  # fmt: skip
+    name="here",
+    device="gpu",
+    gpu_type="v100",
+    devices_per_node=4,
+    cores_per_device=8,
+    max_devices=8,
+    time="2:00:00",
+    partitions=[SitePartition(name="gpu", max_devices=8)],
+)
 
 
 def doctor(*flags, **options):
@@ -39,6 +47,7 @@ def doctor(*flags, **options):
     return said
 
 
+@pytest.mark.slow
 def test_a_machine_that_works_has_no_problem(tmp_path):
     done = run([sys.executable, "-m", "hpcbench.doctor", "--full", f"--results={tmp_path}"])
     assert done.status == 0, done.output
@@ -56,8 +65,8 @@ def test_bad_arguments_end_with_2():
 
 def test_an_interpreter_that_is_too_old(monkeypatch):
     monkeypatch.setattr(software, "PYTHONS", ((3, 99),))
-    (finding,) = software.python(Asked("fc-64"))
-    assert finding.state == State.PROBLEM
+    (finding,) = software.python(CheckContext("fc-64"))
+    assert finding.state == Severity.PROBLEM
 
 
 def installed(folder: Path, package: str, version: str) -> None:
@@ -111,9 +120,9 @@ def test_mpi_that_is_missing_broken_or_another(tmp_path):
     (tmp_path / "mpirun").chmod(0o755)
     assert doctor(PATH=f"{tmp_path}:{os.environ['PATH']}")["MPI"][0] == "problem"
     launcher = "mpirun (Open MPI) 4.1.4\n"
-    assert software.mpi_fits("Open MPI v4.1.4, package: Debian", launcher).state == State.OK
+    assert software.mpi_fits("Open MPI v4.1.4, package: Debian", launcher).state == Severity.OK
     other = software.mpi_fits("MPICH Version: 4.2.0", launcher)
-    assert other.state == State.PROBLEM
+    assert other.state == Severity.PROBLEM
     assert "ranks load MPICH Version: 4.2.0, and mpirun is of Open MPI 4.1" in other.found
 
 
@@ -133,10 +142,10 @@ def gpu(index, used=0.1, processes=()):
 
 def test_gpus_that_are_few_or_in_use():
     few, *_ = devices.gpu_findings([gpu(0), gpu(1)], 4)
-    assert few.state == State.PROBLEM
+    assert few.state == Severity.PROBLEM
     assert few.found == "4 are asked for, here are 2: 0 V100, 1 V100"
     fine, busy = devices.gpu_findings([gpu(0), gpu(1, 12.5, (4711,))], 2)
-    assert fine.state == State.OK
+    assert fine.state == Severity.OK
     assert busy.found == "12.5 of 32 GiB of GPU 1 are in use by process 4711"
     # Nobody is told of a GPU that the run would not take.
     assert len(list(devices.gpu_findings([gpu(0), gpu(1, 12.5)], 1))) == 1
@@ -153,8 +162,8 @@ def test_a_driver_that_does_not_answer(monkeypatch):
     if devices.visible_gpus({}):
         pytest.skip("this machine has GPUs")
     monkeypatch.setattr(devices, "visible_gpus", lambda _: 2)
-    (finding,) = devices.gpus(Asked("fc-64"))
-    assert finding.state == State.PROBLEM
+    (finding,) = devices.gpus(CheckContext("fc-64"))
+    assert finding.state == Severity.PROBLEM
     assert "the NVIDIA driver does not answer" in finding.found
 
 
@@ -181,35 +190,38 @@ def test_what_cannot_be_asked_for(flags, says):
 
 
 def test_a_site_whose_image_is_elsewhere(tmp_path):
-    (finding,) = cluster.image(Asked("fc-64", site=SITE.model_copy(update={"container": tmp_path})))
-    assert finding.state == State.OK
+    (finding,) = cluster.image(
+        CheckContext("fc-64", site=SITE.model_copy(update={"container": tmp_path}))
+    )
+    assert finding.state == Severity.OK
     gone = SITE.model_copy(update={"container": tmp_path / "no.sif"})
-    (finding,) = cluster.image(Asked("fc-64", site=gone))
-    assert (finding.state, finding.found) == (State.PROBLEM, f"{tmp_path}/no.sif is not here")
+    (finding,) = cluster.image(CheckContext("fc-64", site=gone))
+    assert (finding.state, finding.found) == (Severity.PROBLEM, f"{tmp_path}/no.sif is not here")
 
 
 def test_energy_that_may_not_be_read(tmp_path):
     here = {"HPCBENCH_POWERCAP": str(tmp_path)}
-    (finding,) = devices.energy(Asked("fc-64", environment=here))
-    assert finding.state == State.OK
+    (finding,) = devices.energy(CheckContext("fc-64", environment=here))
+    assert finding.state == Severity.OK
     zone = tmp_path / "intel-rapl:0"
     zone.mkdir()
     (zone / "name").write_text("package-0\n")
-    (finding,) = devices.energy(Asked("fc-64", environment=here))
+    (finding,) = devices.energy(CheckContext("fc-64", environment=here))
     assert (finding.state, finding.found) == (
-        State.WARNING, f"not counted: {tmp_path} may not be read",
-    )  # fmt: skip
+        Severity.WARNING,
+        f"not counted: {tmp_path} may not be read",
+    )
     (zone / "max_energy_range_uj").write_text("1000000\n")
     (zone / "energy_uj").write_text("1\n")
-    (finding,) = devices.energy(Asked("fc-64", environment=here))
-    assert (finding.state, finding.found) == (State.OK, "counted by CPU packages")
+    (finding,) = devices.energy(CheckContext("fc-64", environment=here))
+    assert (finding.state, finding.found) == (Severity.OK, "counted by CPU packages")
 
 
 def test_a_job_without_the_gpus_of_its_site():
-    asked = Asked("fc-64", site=SITE, environment={"SLURM_JOB_ID": "1"})
+    asked = CheckContext("fc-64", site=SITE, environment={"SLURM_JOB_ID": "1"})
     if devices.visible_gpus({}) == 0:
         (finding,) = devices.gpus(asked)
-        assert finding.state == State.PROBLEM
+        assert finding.state == Severity.PROBLEM
 
 
 def test_cores_that_are_fewer_than_they_seem(tmp_path):
@@ -218,8 +230,9 @@ def test_cores_that_are_fewer_than_they_seem(tmp_path):
     assert "for 2 devices that are CPU cores" in done.output
     assert "OMP_NUM_THREADS=64" in doctor(OMP_NUM_THREADS="64")["threads"][1]
     for name, content in (
-        ("cpu.max", "150000 100000\n"), ("cpu.cfs_quota_us", "150000\n"),
-    ):  # fmt: skip
+        ("cpu.max", "150000 100000\n"),
+        ("cpu.cfs_quota_us", "150000\n"),
+    ):
         second = name == "cpu.max"
         group = tmp_path / ("" if second else "cpu,cpuacct") / "job" / "step"
         group.mkdir(parents=True)
@@ -228,8 +241,8 @@ def test_cores_that_are_fewer_than_they_seem(tmp_path):
         line = f"0::{'/job/step'}" if second else "4:cpu,cpuacct:/job/step"
         assert devices.cpu_quota(tmp_path, f"7:memory:/elsewhere\n{line}\n") == 1.5
         shutil.rmtree(tmp_path / group.relative_to(tmp_path).parts[0])
-    (finding,) = devices.core_findings(64, 64, 1.5, Asked("fc-64", environment={}))
-    assert finding.state == State.WARNING
+    (finding,) = devices.core_findings(64, 64, 1.5, CheckContext("fc-64", environment={}))
+    assert finding.state == Severity.WARNING
     assert "64 of 64, of which the cgroup grants the time of 1.5" in finding.found
 
 
@@ -249,11 +262,18 @@ def test_data_that_are_missing_cut_short_or_damaged(tmp_path):
 
     np.savez(archive, x_train=np.zeros((2, 28, 28), np.uint8))
     assert doctor(*asked, **elsewhere)["data"][0] == "ok"
-    (finding,) = storage.data_read(Asked("fc-64", "mnist", data_dir=tmp_path))
-    assert finding.state == State.PROBLEM
+    (finding,) = storage.data_read(CheckContext("fc-64", "mnist", data_dir=tmp_path))
+    assert finding.state == Severity.PROBLEM
     assert "corrupt or unreadable" in finding.found
 
 
+def test_onednn_that_is_kept_to_narrow_instructions():
+    state, found, remedy = doctor(ONEDNN_MAX_CPU_ISA="SSE41")["CPU math"]
+    assert (state, remedy[:8]) == ("warning", "unset it")
+    assert found.startswith("ONEDNN_MAX_CPU_ISA=SSE41 keeps oneDNN to SSE41")
+
+
+@pytest.mark.slow
 def test_results_that_cannot_be_written_or_have_no_room(tmp_path):
     (tmp_path / "file").touch()
     assert doctor(f"--results={tmp_path}/file/results")["results"][0] == "problem"
@@ -274,7 +294,7 @@ def test_results_that_cannot_be_written_or_have_no_room(tmp_path):
 
 def test_a_file_server_with_another_time(tmp_path):
     finding = storage.clock(tmp_path, lambda: time.time() + 3600)
-    assert finding.state == State.WARNING
+    assert finding.state == Severity.WARNING
     assert "3600 s behind this clock" in finding.found
 
 
@@ -289,8 +309,8 @@ def test_a_host_that_does_not_find_itself():
 
 def test_slurm_that_is_not_there_or_does_not_answer(tmp_path):
     python = Path(sys.executable).parent
-    assert doctor("--site=generic", PATH=str(python))["Slurm"][0] == "problem"
-    assert doctor(PATH=str(python))["Slurm"] == ("ok", "not a machine of a cluster", "")
+    assert doctor("--site=generic", PATH=str(python))["scheduler"][0] == "problem"
+    assert doctor(PATH=str(python))["scheduler"] == ("ok", "not a machine of a cluster", "")
     sinfo = tmp_path / "sinfo"
     sinfo.write_text("#!/bin/sh\nexec sleep 60\n")
     sinfo.chmod(0o755)
@@ -315,17 +335,20 @@ def test_slurm_that_is_not_there_or_does_not_answer(tmp_path):
     ],
 )
 def test_a_site_file_against_its_partitions(answer, wrong):
-    found = list(cluster.site_findings(SITE, answer + "\n"))
+    found = list(
+        cluster.site_findings(SITE, partitions.read_partitions(answer + "\n"), SCHEDULERS["slurm"])
+    )
     if wrong is None:
-        assert [f.state for f in found] == [State.OK]
+        assert [f.state for f in found] == [Severity.OK]
     else:
-        assert found[0].state == State.PROBLEM
+        assert found[0].state == Severity.PROBLEM
         assert wrong in found[0].found
 
 
 def test_a_site_of_larger_arrays_than_slurm_takes():
-    assert list(cluster.array_finding(SITE, "MaxArraySize            = 1001\n")) == []
-    (finding,) = cluster.array_finding(SITE, "Max = 1\nMaxArraySize            = 500\n")
+    assert list(cluster.array_finding(SITE, 1001)) == []
+    assert list(cluster.array_finding(SITE, None)) == []
+    (finding,) = cluster.array_finding(SITE, 500)
     assert finding.remedy == "max_array_size = 500"
 
 
@@ -334,15 +357,15 @@ def test_a_site_of_larger_arrays_than_slurm_takes():
     [("90", 90), ("1:30", 1.5), ("1:30:00", 90), ("1-12", 2160), ("1-12:30:00", 2190)],
 )
 def test_time_limits_of_slurm(limit, expected):
-    assert cluster.minutes(limit) == expected
+    assert partitions.minutes(limit) == expected
 
 
 def test_nodes_with_other_names_or_clocks():
     now = 1000.0
     fine = cluster.node_finding("n1 1000.2\nn2 1000.4\n", 2, now, now + 1)
-    assert (fine.state, fine.found) == (State.OK, "n1, n2")
+    assert (fine.state, fine.found) == (Severity.OK, "n1, n2")
     late = cluster.node_finding("n1 1000.2\nn2 1030.0\n", 2, now, now + 1)
-    assert late.state == State.WARNING
+    assert late.state == Severity.WARNING
     assert "the clock of n2 is 29 s off" in late.found
     same = cluster.node_finding("n1 1000.2\nn1 1000.2\n", 2, now, now + 1)
     assert "the same name" in same.found

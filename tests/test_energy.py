@@ -15,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import IDENTITY, environment, only_run, run, train_command
 
-from hpcbench.counters import Package, counters_of
-from hpcbench.engine.meter import Meter
+from hpcbench.devices.counters import Package, counters_of
+from hpcbench.devices.meter import Meter
 from hpcbench.records.ownership import Owner, Ownership
 from hpcbench.records.reader import read_results
 from hpcbench.records.schema import EnergyRow, ThroughputRow
 from hpcbench.records.writer import RunWriter
+from support import IDENTITY, environment, only_run, run, train_command
 
 ALONE = Owner("", 0, "here", 1)
 ROW = EnergyRow(0, 100, 1.0, 50.0, 2.0, 50.0, "CPU packages", 1, *3 * (float("nan"),))
@@ -79,6 +79,7 @@ def test_zones_that_are_parts_of_a_package_do_not_count_twice(tmp_path):
     assert counters_of(0, 1, False, {"HPCBENCH_POWERCAP": str(tmp_path / "none")})[1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "devices"), [("single", 1), ("horovod", 2)])
 def test_a_run_counts_what_is_drawn(tmp_path, results, strategy, devices):
     with drawing(tmp_path / "powercap") as folder:
@@ -138,7 +139,7 @@ def test_a_driver_that_falls_silent_does_not_end_the_run(tmp_path):
         time.sleep(0.005)
     meter.begin()
     row = ThroughputRow("train", 0, 1, 1, 1.0, 1.0, 1.0, 1.0)
-    assert meter.row(meter.told(), row) is None
+    assert EnergyRow.of(row, meter.source, meter.readings(), of_gpus=False) is None
     meter.close()
 
 
@@ -179,18 +180,19 @@ const char* nvmlErrorString(int) { return "not supported"; }
 """
 METERED = """
 import sys, time
-from hpcbench.counters import counters_of
-from hpcbench.engine.meter import Meter
-from hpcbench.records.schema import ThroughputRow
+from hpcbench.devices.counters import counters_of
+from hpcbench.devices.meter import Meter
+from hpcbench.records.schema import EnergyRow, ThroughputRow
 rank, devices = int(sys.argv[1]), int(sys.argv[2])
 with Meter(*counters_of(rank, devices, on_gpus=True), period=0.01) as meter:
     time.sleep(0.1)
     meter.begin()
     start = time.perf_counter()
     time.sleep(0.3)
-    told = meter.told()
+    readings = meter.readings()
     seconds = time.perf_counter() - start
-    row = meter.row(told, ThroughputRow("train", 0, 1, 1000, seconds, seconds, seconds, 1.0))
+    interval = ThroughputRow("train", 0, 1, 1000, seconds, seconds, seconds, 1.0)
+    row = EnergyRow.of(interval, meter.source, readings, of_gpus=True)
     print(row.counted, row.counters, row.watts, row.utilization, row.memory_bytes, row.clock_mhz)
 """
 

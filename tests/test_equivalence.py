@@ -1,24 +1,35 @@
 """The same order and global batch give the same weights, however many devices share them."""
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import launcher, only_run, run, train
+
+from support import RANKS, launcher, only_run, run, train
+
+pytestmark = pytest.mark.slow
 
 STEPS, BATCH = 50, 128
-RANKS_AGREE = Path(__file__).parent / "ranks_agree.py"
+RANKS_AGREE, SAME_WEIGHTS = RANKS / "ranks_agree.py", RANKS / "same_weights.py"
 
 
 def weights(results: Path, strategy: str, devices: int, samples: int, *flags: str):
     """The variables after training under ``strategy``, from its checkpoint."""
     done = train(
-        results / strategy, f"--train-samples={samples}", "--epochs=1", "--scaling=strong",
-        f"--batch={BATCH}", "--checkpoint", "--seed=3", *flags,
-        strategy=strategy, devices=devices,
-    )  # fmt: skip
+        results / strategy,
+        f"--train-samples={samples}",
+        "--epochs=1",
+        "--scaling=strong",
+        f"--batch={BATCH}",
+        "--checkpoint",
+        "--seed=3",
+        *flags,
+        strategy=strategy,
+        devices=devices,
+    )
     assert done.status == 0, done.errors
     folder, _ = only_run(results / strategy)
     with open(folder / "checkpoint.npz", "rb") as opened, np.load(opened) as file:
@@ -30,28 +41,51 @@ def distance(a, b) -> float:
     return max(float(np.abs(x.astype(float) - y).max()) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("flags", "samples", "tolerance"),
-    [
-        # A remainder of 37 samples makes the last step one of unequal shares. Adam turns the
-        # rounding of a gradient near zero into a whole step, so it is held to float64.
-        (["--model=fc-64", "--optimizer=sgd"], STEPS * BATCH + 37, 1e-5),
-        (["--model=fc-64", "--precision=float64"], STEPS * BATCH + 37, 1e-6),
-        # Rounding decides which side of ReLU's bend the many equal background pixels fall on, so
-        # a CNN's float32 paths part after a few steps; in float64 they stay together.
-        (
-            ["--model=cnn-strided-bn", "--batchnorm=sync", "--precision=float64"],
-            STEPS * BATCH,
-            1e-6,
-        ),
-    ],
-    ids=["fc-64 sgd float32", "fc-64 adam", "cnn-strided-bn"],
-)
-def test_one_device_with_128_is_two_with_64(results, flags, samples, tolerance):
-    alone = weights(results, "single", 1, samples, *flags)
-    for strategy in ("horovod", "mirrored", "mpi", "multiworker"):
-        shared = weights(results, strategy, 2, samples, *flags)
-        assert distance(alone, shared) < tolerance, strategy
+STRATEGIES = ("horovod", "mirrored", "mpi", "multiworker")
+# A remainder of 37 samples makes the last step one of unequal shares.
+UNEVEN = STEPS * BATCH + 37
+
+
+def test_one_device_with_128_is_two_with_64_as_typed(results):
+    flags = ("--model=fc-64", "--optimizer=sgd")
+    alone = weights(results, "single", 1, UNEVEN, *flags)
+    for strategy in STRATEGIES:
+        shared = weights(results, strategy, 2, UNEVEN, *flags)
+        assert distance(alone, shared) < 1e-5, strategy
+
+
+@pytest.fixture(scope="module")
+def in_float64(tmp_path_factory):
+    """The weights of each network by strategy, all networks of a strategy in one launch."""
+
+    def trained(strategy: str, devices: int) -> dict[str, list]:
+        folder = tmp_path_factory.mktemp(strategy)
+        command = [*launcher(strategy, devices), sys.executable, SAME_WEIGHTS, strategy]
+        done = run([*command, str(devices), folder, str(UNEVEN), str(STEPS * BATCH)])
+        assert done.status == 0, done.errors
+        found = {}
+        for path in folder.glob("*.npz"):
+            with np.load(path) as file:
+                found[path.stem] = [file[name] for name in file]
+        return found
+
+    return trained("single", 1), {name: trained(name, 2) for name in STRATEGIES}
+
+
+@pytest.mark.parametrize("network", ["fc-64", "cnn-strided-bn"])
+def test_in_float64_paths_stay_together(in_float64, network):
+    """Under Adam, and with batch normalization over all devices."""
+    alone, shared = in_float64
+    for strategy in STRATEGIES:
+        assert distance(alone[network], shared[strategy][network]) < 1e-6, strategy
+
+
+FEW_STEPS = ("--optimizer=sgd", "--learning-rate=0.1")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return weights(tmp_path_factory.mktemp("plain"), "single", 1, 10 * BATCH + 5, *FEW_STEPS)
 
 
 @pytest.mark.parametrize(
@@ -63,19 +97,27 @@ def test_one_device_with_128_is_two_with_64(results, flags, samples, tolerance):
         ("horovod", 2, ["--xla", "--exchange=flat"]),
     ],
 )
-def test_ways_to_feed_and_to_compile_do_not_change_the_weights(results, strategy, devices, flags):
-    common = ("--optimizer=sgd", "--learning-rate=0.1")
-    plain = weights(results / "plain", "single", 1, 10 * BATCH + 5, *common)
-    other = weights(results, strategy, devices, 10 * BATCH + 5, *common, *flags)
+def test_ways_to_feed_and_to_compile_do_not_change_the_weights(
+    results, plain, strategy, devices, flags
+):
+    other = weights(results, strategy, devices, 10 * BATCH + 5, *FEW_STEPS, *flags)
     assert distance(plain, other) < 1e-5
 
 
 def test_every_other_option_trains(results):
     done = train(
-        results, "--input=synthetic", "--precision=mixed_bfloat16", "--optimizer=adadelta",
-        "--lr-scaling=linear", "--warmup-epochs=0.5", "--epochs=2", "--epochs-rule=horovod",
-        "--train-samples=2000", strategy="mirrored", devices=2,
-    )  # fmt: skip
+        results,
+        "--input=synthetic",
+        "--precision=mixed_bfloat16",
+        "--optimizer=adadelta",
+        "--lr-scaling=linear",
+        "--warmup-epochs=0.5",
+        "--epochs=2",
+        "--epochs-rule=horovod",
+        "--train-samples=2000",
+        strategy="mirrored",
+        devices=2,
+    )
     assert done.status == 0, done.errors
     _, document = only_run(results)
     assert document["schedule"]["epochs"] == 1
@@ -83,7 +125,7 @@ def test_every_other_option_trains(results):
 
 
 def test_local_batch_normalization_is_another_network_but_the_same_under_all(results):
-    flags = ("--model=cnn-batchnorm", "--batchnorm=local", "--precision=float64")
+    flags = ("--model=cnn-strided-bn", "--batchnorm=local", "--precision=float64")
     samples = 10 * BATCH
     alone = weights(results, "single", 1, samples, *flags)
     horovod = weights(results, "horovod", 2, samples, *flags)
@@ -93,20 +135,20 @@ def test_local_batch_normalization_is_another_network_but_the_same_under_all(res
 
 
 @pytest.mark.parametrize(
-    ("strategy", "exchange"),
+    ("strategy", "exchanges"),
     [
-        ("horovod", "grouped"),
-        ("horovod", "per-tensor"),
-        ("horovod", "flat"),
-        ("mpi", "flat"),
-        ("multiworker", "flat"),
-        ("multiworker", "grouped"),
+        ("horovod", ["grouped", "per-tensor", "flat"]),
+        ("mpi", ["flat"]),
+        # A process has one MultiWorkerMirroredStrategy in its life.
+        ("multiworker", ["flat"]),
+        ("multiworker", ["grouped"]),
     ],
 )
-def test_ranks_agree_bit_for_bit(strategy, exchange):
-    done = run([*launcher(strategy, 2), sys.executable, str(RANKS_AGREE), strategy, exchange])
+def test_ranks_agree_bit_for_bit(strategy, exchanges):
+    done = run([*launcher(strategy, 2), sys.executable, str(RANKS_AGREE), strategy, *exchanges])
     assert done.status == 0, done.errors
-    hashes = [line.split()[-1] for line in done.output.splitlines() if "weights" in line]
-    assert len(hashes) == 2
-    assert len(set(hashes)) == 1
-    assert all(len(value) == hashlib.sha256().digest_size * 2 for value in hashes)
+    for exchange in exchanges:
+        hashes = re.findall(rf"rank \d {exchange} weights (\w+)", done.output)
+        assert len(hashes) == 2
+        assert len(set(hashes)) == 1
+        assert all(len(value) == hashlib.sha256().digest_size * 2 for value in hashes)

@@ -11,15 +11,15 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, launcher, only_run, run, train
 
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import locate, locate_for
 from hpcbench.datasets.text import LENGTH, START, UNKNOWN, WORDS, padded
 from hpcbench.errors import ConfigError, DataError
 from hpcbench.models import MODELS
+from support import RANKS, ROOT, launcher, only_run, run, train
 
-EVERY_MODEL = ROOT / "tests" / "every_model.py"
+EVERY_MODEL = RANKS / "every_model.py"
 GENERATOR = np.random.default_rng(0)
 SHARED = os.environ.get("HPCBENCH_DATA")
 
@@ -37,11 +37,23 @@ def cifar_batches(members, label, classes):
 
 
 LAYOUTS = {
-    "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py", b"labels", 10,
-                [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"], 100),
-    "cifar100": ("cifar-100-python.tar.gz", "cifar-100-python", b"fine_labels", 100,
-                 ["train", "test"], 20),
-}  # fmt: skip
+    "cifar10": (
+        "cifar-10-python.tar.gz",
+        "cifar-10-batches-py",
+        b"labels",
+        10,
+        [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"],
+        100,
+    ),
+    "cifar100": (
+        "cifar-100-python.tar.gz",
+        "cifar-100-python",
+        b"fine_labels",
+        100,
+        ["train", "test"],
+        20,
+    ),
+}
 
 
 def write_cifar(folder, name, packed):
@@ -96,8 +108,13 @@ def texts(count, longest=300):
 
 
 def test_texts_as_published(tmp_path):
-    write_npz(tmp_path / "imdb.npz", x_train=texts(30), y_train=GENERATOR.integers(0, 2, 30),
-              x_test=texts(10), y_test=GENERATOR.integers(0, 2, 10))  # fmt: skip
+    write_npz(
+        tmp_path / "imdb.npz",
+        x_train=texts(30),
+        y_train=GENERATOR.integers(0, 2, 30),
+        x_test=texts(10),
+        y_test=GENERATOR.integers(0, 2, 10),
+    )
     write_npz(tmp_path / "reuters.npz", x=texts(50), y=GENERATOR.integers(0, 46, 50))
     for name, samples in (("imdb", (30, 10)), ("reuters", (40, 10))):
         source = locate(name, tmp_path)
@@ -160,20 +177,25 @@ def test_a_model_takes_only_what_it_is_for():
         assert {DATASETS[name].kind for name in model.datasets} == {model.kind}
 
 
-@pytest.fixture(scope="module", params=[("single", 1), ("mirrored", 2), ("horovod", 2)],
-                ids=lambda param: param[0])  # fmt: skip
+@pytest.fixture(
+    scope="module",
+    params=[("single", 1), ("mirrored", 2), ("horovod", 2)],
+    ids=lambda param: param[0],
+)
 def trained(request):
     """What each model's epochs came to under a strategy, all in one launch."""
     strategy, devices = request.param
     ranks = launcher(strategy, devices)
     done = run([*ranks, sys.executable, EVERY_MODEL, strategy, str(devices)], timeout=900)
     assert done.status == 0, done.errors
-    lines = (line[line.index("{") :] for line in done.output.splitlines() if '"losses"' in line)
+    lines = (line[line.index("{") :] for line in done.output.splitlines() if '{"model"' in line)
     return {found["model"]: found for found in map(json.loads, lines)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS.names())
 def test_every_model_learns_under_every_strategy(trained, name):
+    assert "error" not in trained[name], trained[name]["error"]
     losses = trained[name]["losses"]
     assert len(losses) == 3
     assert losses[-1] < losses[0]
@@ -187,6 +209,7 @@ needs_real_data = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_real_data
 def test_boston_and_cifar_are_learned(results):
     """Better than the best constant guess by a third; than one in ten by thirty points."""
@@ -219,6 +242,11 @@ def test_prices_that_are_no_numbers(tmp_path):
 
 def test_samples_of_a_part_are_counted(tmp_path):
     part = np.zeros((30, 32, 32, 3), np.uint8)
-    np.savez(tmp_path / "cifar10.npz", x_train=part, y_train=part[:, 0, 0, 0], x_test=part,
-             y_test=part[:, 0, 0, 0])  # fmt: skip
+    np.savez(
+        tmp_path / "cifar10.npz",
+        x_train=part,
+        y_train=part[:, 0, 0, 0],
+        x_test=part,
+        y_test=part[:, 0, 0, 0],
+    )
     assert locate("cifar10", tmp_path).train_samples == 30

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import environment, launcher, only_run, run, train, train_command
 
+from hpcbench.process import program
 from hpcbench.records.reader import read_results
+from support import environment, launcher, only_run, run, train, train_command
 
 LONG = ("--epochs=400", "--interval-steps=20")
 
@@ -53,6 +54,7 @@ def test_bad_arguments_end_with_2_before_tensorflow_loads(results, flags, words)
     assert not results.exists()
 
 
+@pytest.mark.slow
 def test_a_launcher_that_contradicts_the_strategy(results):
     command = [sys.executable, "-m", "hpcbench.train", "--strategy=single", f"--results={results}"]
     done = run([*launcher("mpi", 2), *command])
@@ -60,6 +62,21 @@ def test_a_launcher_that_contradicts_the_strategy(results):
     one_sentence(done, "mpirun started 2")
 
 
+@pytest.mark.slow
+def test_ranks_that_do_not_find_each_other(results):
+    """As under an mpirun of another MPI: mpi4py finds one rank where the launcher said two."""
+    if not program("mpirun"):
+        pytest.skip("no MPI on this machine")
+    told = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
+    local = {"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+    command = [sys.executable, "-m", "hpcbench.train", "--strategy=mpi", f"--results={results}"]
+    done = run(command, env=environment(**told, **local))
+    assert done.status == 3
+    one_sentence(done, "mpirun started 2 processes but mpi4py sees 1")
+    assert list(results.rglob("run.json")) == []
+
+
+@pytest.mark.slow
 def test_missing_and_corrupt_data_end_with_3(results, tmp_path):
     done = train(results, f"--data-dir={tmp_path / 'nowhere'}")
     assert done.status == 3
@@ -71,6 +88,7 @@ def test_missing_and_corrupt_data_end_with_3(results, tmp_path):
     assert list(results.rglob("run.json")) == []
 
 
+@pytest.mark.slow
 def test_unwritable_output_ends_with_3(tmp_path):
     (tmp_path / "file").touch()
     done = train(tmp_path / "file")
@@ -78,24 +96,31 @@ def test_unwritable_output_ends_with_3(tmp_path):
     one_sentence(done, "cannot be written")
 
 
+@pytest.mark.slow
 def test_more_mirrored_devices_than_there_are(results):
     done = train(results, strategy="mirrored", devices=4096)
     assert done.status == 3
     one_sentence(done, "--devices 4096", "this machine has")
 
 
+@pytest.mark.slow
 def test_inputs_that_a_model_cannot_take(results):
     done = train(results, "--model=climate-tiny", "--image-size=40")
     assert done.status == 2
     one_sentence(done, "climate-tiny", "40 x 60 x 16", "--image-size")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_diverging_loss_ends_with_4(results, devices):
     done = train(
-        results, "--optimizer=sgd", "--learning-rate=1e20", "--epochs=2",
-        strategy="horovod", devices=devices,
-    )  # fmt: skip
+        results,
+        "--optimizer=sgd",
+        "--learning-rate=1e20",
+        "--epochs=2",
+        strategy="horovod",
+        devices=devices,
+    )
     assert done.status == 4
     one_sentence(done, "training loss is", "--learning-rate")
     _, document = only_run(results)
@@ -103,6 +128,7 @@ def test_a_diverging_loss_ends_with_4(results, devices):
     assert len(read_results(results).skipped) == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_3_and_whole_lines(results):
     command = train_command(results, *LONG)
     # No file may grow past 40 blocks of 512 bytes (a shell's ulimit), as on a full disk.
@@ -135,6 +161,7 @@ def start(command: list[str], results: Path, wait_for: str = "accuracy.csv", row
     raise AssertionError(process.communicate())
 
 
+@pytest.mark.slow
 def test_control_c_keeps_the_rows(results):
     process = start(train_command(results, *LONG), results)
     process.send_signal(signal.SIGINT)
@@ -147,6 +174,7 @@ def test_control_c_keeps_the_rows(results):
     assert (folder / "throughput.csv").read_text().endswith("\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["horovod", "mpi"])
 def test_a_killed_rank_ends_the_others_and_leaves_readable_files(results, strategy):
     process = start(train_command(results, *LONG, strategy=strategy, devices=2), results)
@@ -169,6 +197,7 @@ def test_a_killed_rank_ends_the_others_and_leaves_readable_files(results, strate
         assert len({line.count(",") for line in text.splitlines()}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
     flags = ("--epochs=3", "--seed=5", "--repeat=0", "--cores-per-device=1", "--interval-steps=9")
@@ -196,6 +225,7 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
     """What is left then is the last evaluation."""
     flags = ("--model=cnn-1", "--epochs=1", "--train-samples=9600", "--interval-steps=150")
@@ -210,6 +240,7 @@ def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
     assert only_run(tmp_path)[1]["status"] == "complete"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--target=nan", "--learning-rate=inf", "--warmup-epochs=inf"])
 def test_numbers_that_are_none(results, flag):
     done = train(results, flag)
@@ -217,6 +248,7 @@ def test_numbers_that_are_none(results, flag):
     assert "finite number" in done.errors
 
 
+@pytest.mark.slow
 def test_the_short_benchmark_as_typed(results):
     """horovodrun -np 8 python -m hpcbench.train, on whatever machine this is."""
     begun = time.monotonic()
@@ -231,9 +263,13 @@ def test_the_short_benchmark_as_typed(results):
     assert "test accuracy" in done.output
 
 
+@pytest.mark.slow
 def test_no_argument_at_all_prints_a_summary(tmp_path):
-    done = run([sys.executable, "-m", "hpcbench.train"], cwd=tmp_path,
-               env=environment(PYTHONPATH=os.getcwd()))  # fmt: skip
+    done = run(
+        [sys.executable, "-m", "hpcbench.train"],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=os.getcwd()),
+    )
     assert done.status == 0, done.errors
     for word in ("rate", "samples/s", "step time", "test accuracy", "files"):
         assert word in done.output

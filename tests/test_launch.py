@@ -4,8 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench.cluster.launchers import Launch, detect
+from hpcbench.cluster.rendezvous import rank_hosts
+from hpcbench.devices.cores import core_share
+from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError
-from hpcbench.launch import Launch, core_share, detect, rank_hosts, visible_gpus
 from hpcbench.strategies.multiworker import tf_config
 
 MPIRUN = {

@@ -4,8 +4,11 @@ import re
 
 import pandas as pd
 import pytest
-from conftest import only_run, train
 from mlperf_logging.compliance_checker import mlp_parser
+
+from support import only_run, train
+
+pytestmark = pytest.mark.slow
 
 EPOCHS = 6
 
@@ -15,9 +18,15 @@ EPOCHS = 6
 )
 def test_time_to_train_is_read_from_the_log(results, target, status, devices):
     done = train(
-        results, "--dataset=mnist-5k", f"--epochs={EPOCHS}", "--mllog", f"--target={target}",
-        "--seed=7", strategy="mpi" if devices > 1 else "single", devices=devices,
-    )  # fmt: skip
+        results,
+        "--dataset=mnist-5k",
+        f"--epochs={EPOCHS}",
+        "--mllog",
+        f"--target={target}",
+        "--seed=7",
+        strategy="mpi" if devices > 1 else "single",
+        devices=devices,
+    )
     assert done.status == 0, done.errors
     folder, document = only_run(results)
     lines, errors = mlp_parser.parse_file(folder / "mllog.txt", ruleset="4.1.0")

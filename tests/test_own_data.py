@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import only_run, train
 from PIL import Image
 
 from hpcbench.datasets.sources import locate
 from hpcbench.errors import DataError
+from support import only_run, train
 
 
 def write_images(folder, classes, count=12, size=(40, 25)):
@@ -111,6 +111,7 @@ def test_folders_that_do_not_fit(tmp_path):
         locate("image-folder", tmp_path / "two")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["resident", "stream"])
 def test_an_image_that_is_none_ends_training_in_one_sentence(results, tmp_path, way):
     write_images(tmp_path / "own", ["a", "b"])
@@ -121,14 +122,23 @@ def test_an_image_that_is_none_ends_training_in_one_sentence(results, tmp_path, 
     assert "a/3.png cannot be read" in done.errors.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_training_on_ones_own_images(results, tmp_path):
     write_images(tmp_path / "own" / "train", ["red", "green", "blue"], count=40)
     write_images(tmp_path / "own" / "test", ["red", "green", "blue"], count=5)
     done = train(
-        results, "--model=cnn-cifar", "--dataset=image-folder", f"--data-dir={tmp_path / 'own'}",
-        "--epochs=6", "--batch=16", "--seed=0", "--input=stream", "--image-size=24",
-        strategy="mirrored", devices=2,
-    )  # fmt: skip
+        results,
+        "--model=cnn-cifar",
+        "--dataset=image-folder",
+        f"--data-dir={tmp_path / 'own'}",
+        "--epochs=6",
+        "--batch=16",
+        "--seed=0",
+        "--input=stream",
+        "--image-size=24",
+        strategy="mirrored",
+        devices=2,
+    )
     assert done.status == 0, done.errors
     rows = pd.read_csv(only_run(results)[0] / "accuracy.csv")
     assert rows["test_metric"].iloc[-1] > 0.9

@@ -9,21 +9,25 @@ import sys
 from dataclasses import replace
 
 import pytest
-from conftest import IDENTITY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcbench.errors import ConfigError, EnvironmentLacks, Superseded
+from hpcbench.records.identity import OF_CONFIGURATION, UNKNOWN
 from hpcbench.records.ownership import Owner, Ownership
 from hpcbench.records.reader import is_complete, read_results
 from hpcbench.records.schema import (
     ACCURACY_FILE,
     RUN_FILE,
+    SCHEMA_VERSION,
     THROUGHPUT_FILE,
     AccuracyRow,
     ThroughputRow,
+    columns,
 )
+from hpcbench.records.upgrade import identity_of
 from hpcbench.records.writer import RunWriter, claim_folder, ensure_writable
+from support import IDENTITY, ROOT
 
 ALONE = Owner("", 0, "host", 1)
 EPOCH = AccuracyRow(1, 0.001, 0.5, 0.8, 0.4, 0.9, "accuracy", 1.0, 1.0)
@@ -58,8 +62,8 @@ def test_what_was_written_is_read_back(tmp_path):
 def test_a_second_writer_is_refused(tmp_path):
     ownership = Ownership(tmp_path, ALONE)
     code = (
-        "import os, sys; from pathlib import Path; from hpcbench.records.ownership import *\n"
-        "try: Ownership(Path(sys.argv[1]), Owner.of(os.environ))\n"
+        "import sys; from pathlib import Path; from hpcbench.records.ownership import *\n"
+        "try: Ownership(Path(sys.argv[1]), Owner.here('', 0))\n"
         "except ConfigError as error: print(error); sys.exit(2)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -80,8 +84,10 @@ def test_a_later_attempt_takes_over_and_the_earlier_one_writes_nothing_more(tmp_
             Ownership(tmp_path, owner)
     second = RunWriter(tmp_path, IDENTITY, Ownership(tmp_path, Owner("17_3", 1, "n2", 2)))
     for write in (
-        lambda: first.throughput(interval(1)), lambda: first.accuracy(EPOCH), first.complete,
-    ):  # fmt: skip
+        lambda: first.throughput(interval(1)),
+        lambda: first.accuracy(EPOCH),
+        first.complete,
+    ):
         with pytest.raises(Superseded, match="restart 1, on n2"):
             write()
     second.start({"run_id": IDENTITY.run_id, "sweep": IDENTITY.sweep})
@@ -110,7 +116,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path_factory, limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     lines = (folder / THROUGHPUT_FILE).read_text()
     assert lines.endswith("\n")
-    assert {line.count(",") for line in lines.splitlines()} == {25}
+    assert {line.count(",") for line in lines.splitlines()} == {len(columns(ThroughputRow)) - 1}
     writer.fail("environment", "disk full")
     assert json.loads((folder / RUN_FILE).read_text())["status"] == "failed"
     writer.close()
@@ -147,7 +153,7 @@ def test_bad_files_are_named_and_left_out(tmp_path):
         file.write("0123456789ab,t,fc-64")
     (tmp_path / "foreign" / RUN_FILE).write_text("[1, 2]")
     (tmp_path / "header" / ACCURACY_FILE).write_text("a,b\n1,2\n")
-    (tmp_path / "gone" / ACCURACY_FILE).unlink()
+    (tmp_path / "gone" / THROUGHPUT_FILE).unlink()
     document = json.loads((tmp_path / "running" / RUN_FILE).read_text())
     (tmp_path / "running" / RUN_FILE).write_text(json.dumps(document | {"status": "running"}))
     (tmp_path / "good" / "loop").symlink_to(tmp_path)
@@ -167,6 +173,81 @@ def test_bad_files_are_named_and_left_out(tmp_path):
         ("stray/throughput.csv", "no run.json beside it"),
     ):
         assert re.search(f"/{name}: .*{reason}", skipped), skipped
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"provenance": None},
+        {"provenance": {"packages": None}},
+        {"provenance": {"load_average": "x"}},
+        {"config": None},
+        {"schedule": 3},
+    ],
+    ids=str,
+)
+def test_a_damaged_document_costs_its_own_run_alone(tmp_path, wrong):
+    for name in ("good", "damaged"):
+        write_run(tmp_path / name)
+    document = json.loads((tmp_path / "damaged" / RUN_FILE).read_text())
+    (tmp_path / "damaged" / RUN_FILE).write_text(json.dumps(document | wrong))
+    results = read_results(tmp_path)
+    assert len(results.runs) == 1
+    (skipped,) = results.skipped
+    assert re.search(r"/damaged: run\.json has a \w+ that is no (table|number)$", skipped)
+
+
+def test_throughput_alone_is_a_measurement(tmp_path):
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / ACCURACY_FILE).unlink()
+    results = read_results(tmp_path)
+    assert (len(results.throughput), len(results.accuracy), results.skipped) == (3, 0, [])
+
+
+def test_every_file_of_the_first_schema_is_read(tmp_path):
+    """The recorded example, beside a run of today: what came later has a value that says so."""
+    write_run(tmp_path / "new")
+    (tmp_path / "old").symlink_to(ROOT / "analysis" / "examples" / "default")
+    results = read_results(tmp_path)
+    assert results.skipped == []
+    assert len(results.runs) == 73
+    old = results.throughput["sweep"] == "default"
+    assert set(results.throughput[old]["cpu_math"]) == {UNKNOWN}
+    assert set(results.throughput[~old]["cpu_math"]) == {IDENTITY.cpu_math}
+    assert {document["schema_version"] for document in results.runs} == {1, SCHEMA_VERSION}
+    rows = results.throughput[old].drop_duplicates("run_id").set_index("run_id")
+    for document in results.runs:
+        made = identity_of(document)
+        assert made.framework == "tensorflow"
+        if document["sweep"] == "default":
+            # What the configuration says of a run is what stands in its rows.
+            row = rows.loc[document["run_id"]]
+            assert {n: getattr(made, n) for n in OF_CONFIGURATION} == row[
+                list(OF_CONFIGURATION)
+            ].to_dict()
+
+
+def test_a_column_is_missing_only_where_its_schema_came_before_it(tmp_path):
+    write_run(tmp_path / "run")
+    path = tmp_path / "run" / THROUGHPUT_FILE
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    place = lines[0].index("scaling")
+    path.write_text("".join(",".join(line[:place] + line[place + 1 :]) + "\n" for line in lines))
+    (skipped,) = read_results(tmp_path).skipped
+    assert skipped.endswith(f"{THROUGHPUT_FILE} does not have the columns of schema 2")
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [(SCHEMA_VERSION + 1, "written by a newer hpcbench"), (0, "not a run.json"), ("1", "not a")],
+)
+def test_a_run_of_another_version_is_one_sentence(tmp_path, version, says):
+    write_run(tmp_path / "run")
+    path = tmp_path / "run" / RUN_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
+    (skipped,) = read_results(tmp_path).skipped
+    assert says in skipped
+    assert not is_complete(tmp_path / "run")
 
 
 def test_a_sweep_that_is_a_link_is_read(tmp_path):

@@ -3,16 +3,12 @@
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, run
 
-sys.path.insert(0, str(ROOT / "analysis"))
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
+from support import run
 from synthetic_sweep import write_sweep
 
 PLOT = ["python", "analysis/plot_scaling.py"]
@@ -23,14 +19,25 @@ def fail(folder: Path, model: str, devices: int) -> None:
     """A run that did not end well, as run.json has it."""
     folder.mkdir()
     config = {
-        "model": model, "dataset": "mnist", "strategy": "horovod", "scaling": "weak",
-        "devices": devices, "precision": "float32", "input": "resident", "xla": False,
+        "model": model,
+        "dataset": "mnist",
+        "strategy": "horovod",
+        "scaling": "weak",
+        "devices": devices,
+        "precision": "float32",
+        "input": "resident",
+        "xla": False,
         "exchange": "flat",
-    }  # fmt: skip
+    }
     document = {
-        "schema_version": 1, "run_id": folder.name, "sweep": "s", "status": "failed",
-        "failure": "out-of-memory", "message": f"too large {HOSTILE}", "config": config,
-    }  # fmt: skip
+        "schema_version": 1,
+        "run_id": folder.name,
+        "sweep": "s",
+        "status": "failed",
+        "failure": "out-of-memory",
+        "message": f"too large {HOSTILE}",
+        "config": config,
+    }
     (folder / "run.json").write_text(json.dumps(document))
 
 
@@ -63,7 +70,7 @@ def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
         assert reason in done.errors
     words = json.loads((tmp_path / "report.json").read_text())
     assert len(words["warnings"]) == 4
-    assert words["summary"][0].startswith("At 8 devices cnn-2 keeps ")
+    assert words["summary"][0].startswith("At 8 devices cnn-2 reaches a parallel efficiency of ")
     points = pd.DataFrame(words["points"])
     horovod = points[(points["model"] == "cnn-2") & (points["strategy"] == "horovod")]
     assert horovod.set_index("devices")["failed"].to_dict() == {1: 0, 2: 1, 4: 0, 8: 0, 16: 1}
@@ -74,7 +81,7 @@ def test_markdown_for_a_pull_request(sweep, tmp_path):
     done = run([*PLOT, sweep, "--output", tmp_path, "--format", "md"])
     assert done.status == 0
     text = (tmp_path / "report.md").read_text()
-    assert "| cnn-2 | mnist | horovod | weak | 8 | 6 |" in text
+    assert "| cnn-2 | mnist | tensorflow | horovod | weak | 8 | 6 |" in text
     assert "<script>" not in text
 
 
@@ -84,6 +91,7 @@ def test_bad_flags_and_unwritable_output_are_one_sentence(sweep, tmp_path):
         (["--allow-mixed", "model"], 2, "choose from device_kind"),
         (["--output", tmp_path / "file"], 3, "cannot be written"),
         (["--format", "pdf"], 2, "invalid choice"),
+        (["--extrapolate", "64"], 2, "1 to 4 times the largest count"),
     ):
         done = run([*PLOT, sweep, *flags])
         assert done.status == status
@@ -114,8 +122,12 @@ def page(browser, report):
     said: list[str] = []
     opened.on("console", lambda message: said.append(message.text))
     opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: said.append(request.url) if request.url[:5] not in
-              ("file:", "data:") else None)  # fmt: skip
+    opened.on(
+        "request",
+        lambda request: (
+            said.append(request.url) if request.url[:5] not in ("file:", "data:") else None
+        ),
+    )
     opened.goto(f"file://{report}/report.html")
     yield opened
     assert said == []
@@ -189,8 +201,16 @@ def test_printing_loses_nothing(page):
 def test_figures_are_vector_and_large_enough_for_print(report):
     from matplotlib.image import imread
 
-    for name in ("overview", "throughput", "speedup", "efficiency", "step_time", "laws",
-                 "accuracy_epochs", "accuracy_seconds"):  # fmt: skip
+    for name in (
+        "overview",
+        "throughput",
+        "speedup",
+        "efficiency",
+        "step_time",
+        "laws",
+        "accuracy_epochs",
+        "accuracy_seconds",
+    ):
         height, width = imread(report / f"{name}.png").shape[:2]
         assert width == pytest.approx(85 / 25.4 * 300, abs=2), "85 mm at 300 dots an inch"
         assert height < 3 * width
@@ -199,33 +219,75 @@ def test_figures_are_vector_and_large_enough_for_print(report):
         assert "<image" not in text
 
 
-def compare(old, new, *flags):
-    return run(["python", "analysis/compare.py", old, new, *flags])
+def compare(*arguments):
+    return run(["python", "analysis/compare.py", *arguments])
 
 
 def test_comparing_two_sweeps(tmp_path):
     for name, seed, speed in (("old", 1, 1.0), ("same", 2, 1.0), ("slow", 3, 0.85)):
-        write_sweep(tmp_path / name, (1, 2), intervals=3, seed=seed, speed=speed)
+        write_sweep(tmp_path / name, (1, 2), intervals=3, seed=seed, speed=speed, noise=0.005)
     same = compare(tmp_path / "old", tmp_path / "same")
     assert same.status == 0, same.output
-    assert "10 points: 0 faster, 0 slower" in same.output
+    assert "10 points, threshold 5 %: 0 slower beyond the threshold, 10 not slower" in same.output
+    assert "OLD and NEW are one sweep each, so whatever else differed" in same.output
     slow = compare(tmp_path / "old", tmp_path / "slow")
     assert slow.status == 1
-    assert "10 slower (10 beyond the threshold)" in slow.output
-    assert compare(tmp_path / "old", tmp_path / "slow", "--threshold", "30").status == 0
-    assert compare(tmp_path / "slow", tmp_path / "old").status == 0
+    assert ": 10 slower beyond the threshold" in slow.output
+    assert compare(tmp_path / "old", "--threshold", "30", tmp_path / "slow").status == 0
+    near = compare(tmp_path / "old", tmp_path / "slow", "--threshold", "15")
+    assert near.status == 3
+    assert "more of them tell whether something did" in near.errors
+    faster = compare(tmp_path / "slow", tmp_path / "old")
+    assert (faster.status, ", 10 faster, " in faster.output) == (0, True)
     assert compare(tmp_path / "old", tmp_path / "none").status == 2
-    write_sweep(tmp_path / "one", (1,), intervals=3, seed=4)
+    write_sweep(tmp_path / "one", (1,), intervals=3, seed=4, noise=0.005)
     less = compare(tmp_path / "old", tmp_path / "one")
     assert less.status == 3, "points that vanished are no success"
     assert "only in OLD: horovod cnn-2 at 2" in less.output
     assert compare(tmp_path / "old", tmp_path / "one", "--allow-missing").status == 0
-    write_sweep(tmp_path / "few", (1, 2), repeats=2, intervals=3)
-    few = compare(tmp_path / "few", tmp_path / "few")
+    for name, seed in (("few", 5), ("also few", 6)):
+        write_sweep(tmp_path / name, (1, 2), repeats=2, intervals=3, seed=seed)
+    few = compare(tmp_path / "few", tmp_path / "also few")
     assert few.status == 3
-    assert "no point has runs enough for a verdict" in few.errors
-    assert "6 runs of each are needed" in few.output
+    assert "of 10 of 10 points it cannot be told" in few.errors
+    assert "runs of each in OLD and in NEW (here 2)" in few.errors
     assert compare(tmp_path / "old", tmp_path / "same", "--across", "model").status == 2
+
+
+def test_comparing_several_sweeps_a_side(tmp_path):
+    sides = {"old": 1.0, "new": 0.85}
+    folders = {side: [tmp_path / f"{side}-{day}" for day in range(3)] for side in sides}
+    for seed, (side, speed) in enumerate(sides.items()):
+        for day, folder in enumerate(folders[side]):
+            write_sweep(
+                *(folder, (1, 2), 2),
+                intervals=3,
+                seed=10 * seed + day,
+                speed=speed * (1 + 0.01 * day),
+                models=["cnn-2"],
+                noise=0.005,
+            )
+    done = compare("--old", *folders["old"], "--json", "--new", *folders["new"])
+    assert done.status == 1, done.errors
+    words = json.loads(done.output)
+    assert words["slower"]
+    assert words["sweeps"] == [3, 3]
+    assert {row["old_count"] for row in words["points"]} == {3}
+    assert words["common"]["low"] < -0.15 < words["common"]["high"]
+    for wrong in (
+        ["--old", *folders["old"], "--new", *folders["new"], folders["old"][0]],
+        ["--old", *folders["old"], folders["old"][1], "--new", *folders["new"]],
+    ):
+        twice = compare(*wrong)
+        assert twice.status == 2
+        assert "a measurement counts once, on one side" in twice.errors
+    for wrong in (
+        [tmp_path / "old-0"],
+        [*folders["old"]],
+        ["--old", *folders["old"]],
+        [*folders["old"][:2], "--old", *folders["old"], "--new", *folders["new"]],
+    ):
+        assert compare(*wrong).status == 2
 
 
 HOROVOD_LOG = """\
@@ -268,6 +330,11 @@ def test_old_printouts_lie_beside_new_results(tmp_path):
     assert done.status == 0, done.errors
     other = run([*command, tmp_path / "x.log"])
     assert (other.status, "neither of Horovod" in other.errors) == (2, True)
+    for wrong in (("64 per device", "0 per device"), ("600.0", "0.0")):
+        assert wrong[0] in TF_CNN_LOG
+        (tmp_path / "x.log").write_text(TF_CNN_LOG.replace(*wrong))
+        nothing = run([*command, tmp_path / "x.log"])
+        assert (nothing.status, "a batch or a rate of nothing" in nothing.errors) == (2, True)
     write_sweep(tmp_path / "r" / "new", (1, 2), repeats=1, intervals=3)
     plot = run([*PLOT, tmp_path / "r", "--output", tmp_path / "f", "--format", "json"])
     assert plot.status == 0, plot.errors

@@ -4,97 +4,23 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, Finished, environment, run
 
 from hpcbench.records.reader import read_results
-from hpcbench.sweeps.record import read_record
+from hpcbench.sweeps.submission import read_submission
+from support import environment
+from support.slurm import Cluster, cluster_in, until
 
-PATIENCE = 150
+pytestmark = pytest.mark.slow
+
 # More than fit before the signal, which comes up to 30 s after the first rows.
-EPOCHS_OF_A_MINUTE = 700
-
-
-@dataclass
-class Cluster:
-    """A running cluster, and the results folder of one test."""
-
-    folder: Path
-    results: Path
-
-    def run(self, *command: str | Path, **more: str) -> Finished:
-        return run(command, env=self.environment(**more))
-
-    def environment(self, **more: str) -> dict[str, str]:
-        lines = (self.folder / "environment").read_text().splitlines()
-        exports = (shlex.split(line)[1].split("=", 1) for line in lines)
-        return environment(**dict(exports), **more)
-
-    def sbatch(self, *arguments: str | Path) -> str:
-        """The number of the job that ``jobs/scale_sweep.sh`` becomes."""
-        log = f"--output={self.results}-%A_%a.out"
-        done = self.run("sbatch", "--parsable", log, *arguments)
-        assert done.status == 0, done.errors
-        return done.output.strip()
-
-    def sweep(self, command: str, file: Path, *arguments: str) -> str:
-        """What ``python -m hpcbench.sweep`` prints."""
-        line = ("python", "-m", "hpcbench.sweep", command, file, "--results", self.results)
-        done = self.run(*line, *arguments)
-        assert done.status == 0, done.errors
-        return done.output
-
-    def status(self, file: Path) -> str:
-        """Its last line, as ``4 done, 1 failed``."""
-        return self.sweep("status", file).splitlines()[-1].split(": ")[1]
-
-    def queue(self) -> str:
-        return self.run("squeue", "--noheader", "--array", "--format=%F_%K %T %r").output
-
-    def wait_for_empty_queue(self) -> None:
-        until(lambda: not self.queue(), "the queue to be empty", lambda: self.queue() + self.said())
-
-    def said(self) -> str:
-        """What jobs and runs printed."""
-        logs = [*self.results.parent.glob("results-*.out"), *self.results.rglob("*.log")]
-        return "\n".join(f"{path.name}:\n{path.read_text()}" for path in logs)
-
-    def rows(self) -> int:
-        """Lines measured so far, in all runs."""
-        return sum(text.count("\n") - 1 for text in map(Path.read_text, self.csv()))
-
-    def csv(self) -> list[Path]:
-        return list(self.results.rglob("throughput.csv"))
-
-
-def until(condition, what, describe=lambda: "", patience=PATIENCE):
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}\n{describe()}"
-        time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def cluster_in(folder: Path, *options: str) -> Iterator[Path]:
-    started = run([ROOT / "jobs/local-cluster/up", "--dir", folder, *options])
-    if started.status == 3:
-        pytest.skip(started.errors.strip())
-    assert started.status == 0, started.errors
-    try:
-        yield folder
-    finally:
-        ended = run([ROOT / "jobs/local-cluster/down", folder])
-        assert ended.status == 0, ended.errors
-        assert not folder.exists()
+EPOCHS_OF_A_MINUTE = 350
 
 
 @pytest.fixture(scope="module")
@@ -138,34 +64,49 @@ def each_row_once(results: Path, runs: int, epochs: int) -> None:
 
 
 def test_sbatch_as_typed(cluster, tmp_path):
-    """An index a device count; nodes given back; one analysis when all is over."""
-    file = sweep_file(tmp_path, devices="[1, 2]", strategies='["horovod", "mirrored"]')
+    """A task a repeat, all its counts on the same nodes; one analysis when all is over."""
+    file = sweep_file(
+        tmp_path, devices="[1, 2, 4]", strategies='["horovod", "mirrored"]', repeats=2
+    )
     script = ("jobs/scale_sweep.sh", "--sweep", file, "--results", cluster.results)
     job = cluster.sbatch("--ntasks-per-node=1", "--gpus-per-node=1", *script)
     cluster.wait_for_empty_queue()
-    assert cluster.status(file) == "3 done", cluster.said()
-    each_row_once(cluster.results, runs=3, epochs=2)
-    said = {i: Path(f"{cluster.results}-{job}_{i}.out").read_text() for i in (1, 2, 4)}
-    assert "left out: mirrored on 2 devices" in said[2]
-    assert "this job has 2 devices, so nothing is run on 4" in said[4]
+    assert "6 done" in cluster.status(file), cluster.said()
+    each_row_once(cluster.results, runs=6, epochs=2)
+    said = {i: Path(f"{cluster.results}-{job}_{i}.out").read_text() for i in (1, 2, 3)}
+    for text in (said[1], said[2]):
+        assert "left out: mirrored on 2 devices" in text
+        assert "left out: this job has 2 devices, so nothing is run on 4" in text
+        assert "others' jobs may run on this job's nodes" in text
+    assert "sweep sweep has 2 repeats, so there is no repeat 3" in said[3]
     assert "".join(said.values()).count("analysis: job") == 1
     documents = [json.loads(path.read_text()) for path in cluster.results.rglob("run.json")]
-    hosts = sorted(len(set(document["hosts"])) for document in documents)
-    assert hosts == [1, 1, 2]
+    assert sorted(len(set(document["hosts"])) for document in documents) == [1, 1, 1, 1, 2, 2]
+    allocations = {
+        (document["config"]["repeat"], *document["provenance"]["allocation"].values())
+        for document in documents
+    }
+    assert len(allocations) == 2, "a repeat was on other nodes"
+    assert {whole for *_, whole in allocations} == {False}
+    (repeat,) = {frozenset(r for r, *_ in allocations)}
+    assert repeat == {0, 1}
     assert (cluster.results / "sweep" / "figures" / "overview.png").exists()
 
 
 def test_submit_is_right_sized_and_nothing_is_done_twice(cluster, tmp_path):
     file = sweep_file(
-        tmp_path, devices="[1, 2]", strategies='["single", "mpi", "multiworker"]',
+        tmp_path,
+        devices="[1, 2]",
+        strategies='["single", "mpi", "multiworker"]',
         more='optimizer = "sgd"\nscaling = "strong"',
-    )  # fmt: skip
+    )
     first = cluster.sweep("submit", file, "--site", "local-cluster")
     assert "5 missing" in first
     assert "--nodes=1 --ntasks-per-node=1" in first
     assert "--nodes=2 --ntasks-per-node=1" in first
     assert "sbatch" not in cluster.sweep("submit", file, "--site", "local-cluster")
     assert re.fullmatch(r"(\d running, )?\d queued", cluster.status(file))
+    assert "--exclusive" in first
     cluster.wait_for_empty_queue()
     assert cluster.status(file) == "5 done", cluster.said()
     each_row_once(cluster.results, runs=5, epochs=2)
@@ -179,13 +120,17 @@ def test_submit_is_right_sized_and_nothing_is_done_twice(cluster, tmp_path):
 
 @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
 def test_other_launchers_start_ranks_in_a_job(cluster, tmp_path, launcher):
-    file = sweep_file(tmp_path)
+    file = sweep_file(tmp_path, devices="[2]")
     nodes = 2 if launcher == "mpirun" else 1
     more = ("--launcher", launcher, "--sweep", file, "--results", cluster.results)
     cluster.sbatch(
-        f"--nodes={nodes}", f"--ntasks-per-node={2 // nodes}", f"--gpus-per-node={2 // nodes}",
-        "--array=2", "jobs/scale_sweep.sh", *more,
-    )  # fmt: skip
+        f"--nodes={nodes}",
+        f"--ntasks-per-node={2 // nodes}",
+        f"--gpus-per-node={2 // nodes}",
+        "--array=1",
+        "jobs/scale_sweep.sh",
+        *more,
+    )
     cluster.wait_for_empty_queue()
     assert cluster.status(file) == "1 done", cluster.said()
     (rows,) = (
@@ -196,7 +141,7 @@ def test_other_launchers_start_ranks_in_a_job(cluster, tmp_path, launcher):
 
 def test_near_the_time_limit_a_task_saves_requeues_itself_and_goes_on(cluster, tmp_path):
     """The other task of the array is not run again."""
-    file = sweep_file(tmp_path, devices="[1, 2]", epochs=EPOCHS_OF_A_MINUTE)
+    file = sweep_file(tmp_path, devices="[2]", repeats=2, epochs=EPOCHS_OF_A_MINUTE)
     script = ("jobs/scale_sweep.sh", "--sweep", file, "--results", cluster.results)
     job = cluster.sbatch(
         "--time=20", "--signal=B:USR1@45", "--ntasks-per-node=1", "--array=1,2", *script
@@ -235,12 +180,12 @@ def test_a_cancelled_task_is_told_and_resumed(cluster, tmp_path):
     file = start_long(cluster, tmp_path, epochs=4000)
     assert cluster.status(file) == "1 running"
     (record,) = (cluster.results / "sweep" / "submissions").glob("*.json")
-    cluster.run("scancel", f"{read_record(record).array_job}_0")
+    cluster.run("scancel", f"{read_submission(record).array_job}_0")
     cluster.wait_for_empty_queue()
     assert cluster.status(file) == "1 failed", cluster.said()
     assert "failed: fc-64 horovod x1 repeat 0: preempted" in cluster.sweep("status", file)
     before = cluster.rows()
-    assert "1 tasks on 1 devices" in cluster.sweep("resume", file)
+    assert "repeat 0, 1 job of 1 device" in cluster.sweep("resume", file)
     until(lambda: cluster.rows() > before, "new rows", cluster.said)
     text = cluster.csv()[0].read_text().splitlines()[1:]
     place = cluster.csv()[0].read_text().splitlines()[0].split(",").index("interval")
@@ -250,10 +195,12 @@ def test_a_cancelled_task_is_told_and_resumed(cluster, tmp_path):
 def test_a_killed_rank_fails_its_run_and_resume_completes_it(cluster, tmp_path):
     file = start_long(cluster, tmp_path, devices="[2]", epochs=300)
     ranks = [
-        process for process in psutil.process_iter()
-        if "hpcbench.train" in (cmdline := _cmdline(process)) and str(cluster.results) in cmdline
+        process
+        for process in psutil.process_iter()
+        if "hpcbench.train" in (cmdline := _cmdline(process))
+        and str(cluster.results) in cmdline
         and process.name().startswith("python")
-    ]  # fmt: skip
+    ]
     assert len(ranks) == 2
     os.kill(max(process.pid for process in ranks), signal.SIGKILL)
     cluster.wait_for_empty_queue()
@@ -274,8 +221,17 @@ def test_a_full_disk_fails_the_run_and_resume_completes_it(cluster, tmp_path):
     file = sweep_file(tmp_path, epochs=30)
     log = f"--output={cluster.results}-%A_%a.out"
     # Slurm gives its jobs the limits of the shell that submits: no file past 40 blocks of 512.
-    line = ["sbatch", log, "--array=1", "--nodes=1", "jobs/scale_sweep.sh", "--sweep", file,
-            "--results", cluster.results]  # fmt: skip
+    line = [
+        "sbatch",
+        log,
+        "--array=1",
+        "--nodes=1",
+        "jobs/scale_sweep.sh",
+        "--sweep",
+        file,
+        "--results",
+        cluster.results,
+    ]
     done = cluster.run("sh", "-c", 'ulimit -f 40; exec "$@"', "sh", *line)
     assert done.status == 0, done.errors
     cluster.wait_for_empty_queue()
@@ -293,7 +249,7 @@ def test_a_full_disk_fails_the_run_and_resume_completes_it(cluster, tmp_path):
 
 def test_two_jobs_on_the_same_runs_write_each_once(cluster, tmp_path):
     """As when a job starts twice, or two people submit the same sweep."""
-    file = sweep_file(tmp_path, repeats=2, epochs=40)
+    file = sweep_file(tmp_path, strategies='["single", "horovod"]', epochs=40)
     script = ("--array=1", "--nodes=1", "jobs/scale_sweep.sh", "--sweep", file)
     for _ in range(2):
         cluster.sbatch(*script, "--results", cluster.results)
@@ -331,7 +287,7 @@ def test_a_node_believed_dead_is_fenced_off(tmp_path):
         # What srun started, it ends when it hears of the node's death.
         file = start_long(cluster, tmp_path, epochs=20_000, strategies='["single"]')
         (record,) = (results / "sweep" / "submissions").glob("*.json")
-        task = f"{read_record(record).array_job}_0"
+        task = f"{read_submission(record).array_job}_0"
         node = cluster.run("squeue", "--noheader", "--format=%N").output.strip()
         orphans = [p for p in psutil.process_iter() if str(results) in _cmdline(p)]
         os.kill(int((folder / "run" / f"{node}.pid").read_text()), signal.SIGKILL)

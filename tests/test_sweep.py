@@ -1,17 +1,21 @@
 """A sweep file becomes runs and job scripts' lines; finished runs are not run again."""
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench.cluster.site import Machine, Site, read_site
 from hpcbench.config import OutputConfig
 from hpcbench.errors import ConfigError
-from hpcbench.sweeps.plan import Machine, Plan, plan, read_sweep
-from hpcbench.sweeps.sites import Site, job_command, local_command, read_site
-from hpcbench.sweeps.slurm import arrays
+from hpcbench.sweeps.arrays import right_sized
+from hpcbench.sweeps.commands import job_command, local_command
+from hpcbench.sweeps.plan import Plan, make_plan, read_sweep
+from hpcbench.sweeps.runner import Runner
+from support import ROOT, run
 
 TWO = Machine("two cores", 2, 2, 1)
 
@@ -35,7 +39,7 @@ def sweep_file(tmp_path, text=SMALL):
 
 
 def test_the_default_sweep_is_three_models_two_strategies_two_counts_three_repeats(tmp_path):
-    runs = plan(read_sweep(ROOT / "jobs" / "sweeps" / "default.toml"), tmp_path, TWO).runs
+    runs = make_plan(read_sweep(ROOT / "jobs" / "sweeps" / "default.toml"), tmp_path, TWO).runs
     assert len(runs) == 36
     assert len({run.config.run_id for run in runs}) == 36
     assert [run.config.repeat for run in runs] == sorted(run.config.repeat for run in runs)
@@ -43,6 +47,16 @@ def test_the_default_sweep_is_three_models_two_strategies_two_counts_three_repea
     second = [(r.config.model, r.config.strategy, r.config.devices) for r in runs[12:24]]
     assert sorted(first) == sorted(second)
     assert first != second, "the order is not drawn anew for each repeat"
+
+
+def test_run_ids_of_the_default_sweep_are_those_of_the_first_version(tmp_path):
+    """Results on disk carry them: they change only when what is measured does."""
+    sweep = read_sweep(ROOT / "jobs" / "sweeps" / "default.toml")
+    # Planning looks where the data are and reads none.
+    (tmp_path / "mnist.npz").touch()
+    runs = make_plan(sweep, tmp_path, TWO, data_dir=tmp_path).runs
+    golden = json.loads((ROOT / "tests" / "golden" / "run_ids.json").read_text())
+    assert {str(run): run.config.run_id for run in runs} == golden
 
 
 @pytest.mark.parametrize(
@@ -59,7 +73,7 @@ def test_the_default_sweep_is_three_models_two_strategies_two_counts_three_repea
 )
 def test_a_bad_sweep_file_is_refused(tmp_path, change, says):
     with pytest.raises(ConfigError) as error:
-        plan(read_sweep(sweep_file(tmp_path, SMALL.replace(*change))), tmp_path, TWO)
+        make_plan(read_sweep(sweep_file(tmp_path, SMALL.replace(*change))), tmp_path, TWO)
     assert says in str(error.value)
 
 
@@ -67,11 +81,11 @@ SITE = Site(name="s", devices_per_node=4, cores_per_device=2, max_devices=64)
 
 
 def planned(tmp_path, text, site=SITE) -> Plan:
-    return plan(read_sweep(sweep_file(tmp_path, text)), tmp_path, site.machine)
+    return make_plan(read_sweep(sweep_file(tmp_path, text)), tmp_path, site.machine)
 
 
 def test_device_counts_are_powers_of_two_up_to_what_there_is(tmp_path):
-    text = SMALL.replace("devices = [1, 2]\n", "").replace("train_samples = 2560\n", "")
+    text = SMALL.replace("devices = [1, 2]\n", "").replace("train_samples = 2560", "batch = 16")
     counts = {run.devices for run in planned(tmp_path, text).runs}
     assert counts == {1, 2, 4, 8, 16, 32, 64}
     text = text.replace("[settings]", "max_devices = 9\n[settings]")
@@ -95,13 +109,15 @@ def test_what_a_node_cannot_hold_is_left_out_and_said(tmp_path):
 @given(runs=st.integers(1, 60), limit=st.integers(2, 20))
 def test_arrays_split_at_the_sites_limit_and_lose_nothing(tmp_path_factory, runs, limit):
     site = SITE.model_copy(update={"max_array_size": limit})
-    text = SMALL.replace("repeats = 1", f"repeats = {runs}").replace('"horovod", ', "")
+    # All runs of a repeat on one device become one array, if the site's are large enough.
+    models = "\n".join(f'[[models]]\nmodel = "fc-64"\nepochs = {n}' for n in range(1, runs + 1))
+    text = SMALL.replace('[[models]]\nmodel = "fc-64"', models).replace('"horovod", ', "")
     found = planned(tmp_path_factory.mktemp("sweep"), text, site)
-    split = list(arrays(found.runs, site))
-    assert all(0 < len(array.runs) <= limit for array in split)
-    ids = [run.config.run_id for array in split for run in array.runs]
+    split = right_sized(found.runs, site)
+    assert all(0 < len(array.tasks) <= limit for array in split)
+    ids = [run.config.run_id for array in split for task in array.tasks for run in task]
     assert sorted(ids) == sorted(run.config.run_id for run in found.runs)
-    assert len({(array.devices, array.part) for array in split}) == len(split)
+    assert all(place < number for number, array in enumerate(split) for place in array.after)
 
 
 @pytest.mark.parametrize("launcher", ["srun", "mpirun", "horovodrun"])
@@ -127,6 +143,7 @@ def test_launchers_start_the_ranks_of_a_job(tmp_path, launcher):
     }[launcher] in start
 
 
+@pytest.mark.slow
 def test_a_container_wraps_the_program_and_not_the_launcher(tmp_path, monkeypatch):
     data = tmp_path / "data"
     data.mkdir()
@@ -194,12 +211,13 @@ def test_planning_and_status_load_no_framework(tmp_path):
 
 
 def test_the_command_line_holds_the_whole_configuration(tmp_path):
-    planned = plan(read_sweep(sweep_file(tmp_path)), tmp_path, TWO).runs[0]
+    planned = make_plan(read_sweep(sweep_file(tmp_path)), tmp_path, TWO).runs[0]
     line = local_command(planned, OutputConfig(sweep="small"))
     for flag in ("--epochs=1", "--train-samples=2560", "--repeat=0", "--sweep=small"):
         assert flag in line
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_plots_and_skips_what_is_done(tmp_path):
     path = sweep_file(tmp_path)
     results = tmp_path / "results"
@@ -218,6 +236,7 @@ def test_a_sweep_runs_plots_and_skips_what_is_done(tmp_path):
     assert (tmp_path / "figures" / "scaling.csv").read_text().count("\n") == 5
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_told_and_run_again(tmp_path):
     bad = SMALL.replace("epochs = 1", "epochs = 1\nlearning_rate = 1e30\noptimizer = 'sgd'")
     bad = bad.replace("[1, 2]", "[1]").replace('"horovod", ', "")
@@ -244,3 +263,45 @@ def test_plotting_nothing_is_one_sentence(tmp_path):
     assert (missing.status, empty.status) == (2, 3)
     assert "does not exist" in missing.errors
     assert "no complete run" in empty.errors
+
+
+DASHES = 60 * "-" + "\n"
+
+
+def failing(planned, folder, printed, written=""):
+    """What becomes of a run whose program prints this and ends with 3, perhaps after a run.json."""
+    folder.mkdir(exist_ok=True)
+    lines = [f"print({printed!r})", "import sys", "from pathlib import Path"]
+    if written:
+        lines.append(f"Path({str(planned.folder / 'run.json')!r}).write_text({written!r})")
+    program = "\n".join([*lines, "sys.exit(3)"])
+    return Runner(folder).run(planned, [sys.executable, "-c", program])
+
+
+def test_why_a_run_failed_is_its_own_word_and_of_its_last_attempt(tmp_path):
+    planned = make_plan(read_sweep(sweep_file(tmp_path)), tmp_path, TWO).runs[0]
+    logs, document = tmp_path / "logs", planned.folder / "run.json"
+    # mpirun draws pages around what its ranks said.
+    said = f"hpcbench: there is no disk\n{DASHES}mpirun noticed that a rank died\n{DASHES}"
+    outcome = failing(planned, logs, said)
+    assert outcome.reason == "there is no disk"
+    assert "FAILED (3): there is no disk; see" in str(outcome)
+    assert json.loads(document.read_text())["message"] == "there is no disk"
+    # Another reason at the next try, in the same log; and no word at all.
+    failing(planned, logs, "slurmstepd: killed\n" + DASHES)
+    assert json.loads(document.read_text())["message"] == "slurmstepd: killed"
+    failing(planned, logs, "")
+    assert json.loads(document.read_text())["message"] == "nothing stands in its log"
+    # A run that is complete, or that another process is writing, is not ours to call failed.
+    for state in ("complete", "running"):
+        theirs = json.loads(document.read_text()) | {"status": state, "message": "theirs"}
+        document.write_text(json.dumps(theirs))
+        failing(planned, logs, "hpcbench: another process is writing the run")
+        assert json.loads(document.read_text()) == theirs
+    # Of an earlier failure only the reason is replaced; what the trainer wrote itself stays.
+    document.write_text(json.dumps(theirs | {"status": "failed", "provenance": {"a": 1}}))
+    failing(planned, logs, "hpcbench: anew")
+    now = json.loads(document.read_text())
+    assert (now["message"], now["provenance"]) == ("anew", {"a": 1})
+    failing(planned, logs, "hpcbench: other", written='{"message": "mine"}')
+    assert json.loads(document.read_text())["message"] == "mine"

@@ -2,18 +2,26 @@
 
 import pandas as pd
 import pytest
-from conftest import only_run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
+
+from support import only_run, train
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(("strategy", "devices"), [("single", 1), ("mirrored", 2), ("horovod", 2)])
 def test_event_files_read_back(results, strategy, devices):
     done = train(
-        results, "--dataset=mnist-5k", "--epochs=2", "--tensorboard", "--seed=0",
-        strategy=strategy, devices=devices,
-    )  # fmt: skip
+        results,
+        "--dataset=mnist-5k",
+        "--epochs=2",
+        "--tensorboard",
+        "--seed=0",
+        strategy=strategy,
+        devices=devices,
+    )
     assert done.status == 0, done.errors
     folder, document = only_run(results)
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"tensors": 0})
@@ -24,9 +32,10 @@ def test_event_files_read_back(results, strategy, devices):
     tags = events.Tags()
     assert tags["graph"]
     for tag, expected in (
-        ("accuracy/test", epochs["test_metric"]), ("loss/train", epochs["train_loss"]),
+        ("accuracy/test", epochs["test_metric"]),
+        ("loss/train", epochs["train_loss"]),
         ("throughput/samples_per_second", measured["samples_per_second"]),
-    ):  # fmt: skip
+    ):
         values = [float(make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
         assert values == pytest.approx(expected.tolist(), rel=1e-5)
     histograms = [tag for tag in tags["tensors"] if tag.endswith("/kernel")]

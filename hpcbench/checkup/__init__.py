@@ -1,19 +1,19 @@
 """What can be known of a machine before a job is queued: checks, a file a subject.
 
-A check is a function of what is asked for; it yields findings and never raises for what it finds.
+A check is a function of what is wanted; it yields findings and never raises for what it finds.
 """
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from hpcbench.sweeps.sites import Site
+from hpcbench.cluster.schedulers import Job, current_job
+from hpcbench.cluster.site import Site
 
 
-class State(StrEnum):
+class Severity(StrEnum):
     OK = "ok"
     WARNING = "warning"
     PROBLEM = "problem"
@@ -24,14 +24,14 @@ class Finding:
     """What was looked at, what was found, and the sentence that mends it where it is not well."""
 
     subject: str
-    state: State
+    state: Severity
     found: str
     remedy: str = ""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What somebody wants to run; None where it does not matter."""
+class CheckContext:
+    """What somebody wants to run, and where; None where it does not matter."""
 
     model: str
     dataset: str = "auto"
@@ -41,23 +41,16 @@ class Asked:
     site: Site | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
-
-Check = Callable[[Asked], Iterator[Finding]]
-
-
-def said(*command: str, timeout: float = 10.0) -> str | None:
-    """What a command printed; None where it is not there, fails or does not answer in time."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    @property
+    def job(self) -> Job:
+        """The scheduler's job that this is in, if it is in one."""
+        return current_job(self.environment)
 
 
-def findings(checks: Sequence[Check], asked: Asked) -> Iterator[Finding]:
+Check = Callable[[CheckContext], Iterator[Finding]]
+
+
+def findings(checks: Sequence[Check], context: CheckContext) -> Iterator[Finding]:
     """The findings of all ``checks``, in their order, as they are made."""
     for check in checks:
-        yield from check(asked)
+        yield from check(context)

@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpcbench.checkup import Asked, Finding, State
-from hpcbench.counters import counters_of, powercap
+from hpcbench.checkup import CheckContext, Finding, Severity
+from hpcbench.devices.cores import INSTRUCTION_LIMITS, available_cores, instruction_set
+from hpcbench.devices.counters import counters_of, powercap
+from hpcbench.devices.gpus import Gpu, chosen, list_gpus, visible_gpus
 from hpcbench.errors import EnvironmentLacks
-from hpcbench.gpus import Gpu, chosen, list_gpus
-from hpcbench.launch import available_cores, visible_gpus
 
 GIB = 1 << 30
 # What a driver and an idle context hold; more is somebody's work.
@@ -16,34 +16,40 @@ IDLE_MEMORY = GIB // 2
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def gpus(asked: Asked) -> Iterator[Finding]:
+def gpus(context: CheckContext) -> Iterator[Finding]:
     """The GPUs that a run would take, and who else is on them."""
-    there = visible_gpus(asked.environment)
+    there = visible_gpus(context.environment)
     if there == 0:
-        yield _no_gpu(asked)
+        yield _no_gpu(context)
         return
     try:
-        yield from gpu_findings(chosen(list_gpus(), asked.environment), asked.devices)
+        yield from gpu_findings(chosen(list_gpus(), context.environment), context.devices)
     except EnvironmentLacks as error:
         yield Finding(
-            "GPUs", State.PROBLEM, str(error),
+            "GPUs",
+            Severity.PROBLEM,
+            str(error),
             "nvidia-smi says more; the driver and its library must be of one version",
-        )  # fmt: skip
+        )
 
 
-def _no_gpu(asked: Asked) -> Finding:
-    if asked.site and asked.site.device == "gpu" and "SLURM_JOB_ID" in asked.environment:
+def _no_gpu(context: CheckContext) -> Finding:
+    if context.site and context.site.device == "gpu" and context.job.task:
         return Finding(
-            "GPUs", State.PROBLEM, f"none in this job, and site {asked.site.name} has GPUs",
+            "GPUs",
+            Severity.PROBLEM,
+            f"none in this job, and site {context.site.name} has GPUs",
             "ask for them: --gpus-per-node, in a partition that has some",
-        )  # fmt: skip
-    if "CUDA_VISIBLE_DEVICES" in asked.environment and visible_gpus({}):
-        hidden = asked.environment["CUDA_VISIBLE_DEVICES"]
+        )
+    if "CUDA_VISIBLE_DEVICES" in context.environment and visible_gpus({}):
+        hidden = context.environment["CUDA_VISIBLE_DEVICES"]
         return Finding(
-            "GPUs", State.WARNING, f"CUDA_VISIBLE_DEVICES={hidden!r} hides all of them",
+            "GPUs",
+            Severity.WARNING,
+            f"CUDA_VISIBLE_DEVICES={hidden!r} hides all of them",
             "unset it to train on GPUs",
-        )  # fmt: skip
-    return Finding("GPUs", State.OK, "none: devices are CPU cores")
+        )
+    return Finding("GPUs", Severity.OK, "none: devices are CPU cores")
 
 
 def gpu_findings(found: list[Gpu], wanted: int | None) -> Iterator[Finding]:
@@ -51,81 +57,109 @@ def gpu_findings(found: list[Gpu], wanted: int | None) -> Iterator[Finding]:
     names = ", ".join(f"{gpu.index} {gpu.name}" for gpu in found) or "none that may be used"
     if wanted and wanted > len(found):
         yield Finding(
-            "GPUs", State.PROBLEM, f"{wanted} are asked for, here are {len(found)}: {names}",
+            "GPUs",
+            Severity.PROBLEM,
+            f"{wanted} are asked for, here are {len(found)}: {names}",
             f"ask for {len(found)}, or for more GPUs of Slurm",
-        )  # fmt: skip
+        )
     else:
-        yield Finding("GPUs", State.OK, names)
+        yield Finding("GPUs", Severity.OK, names)
     for gpu in found[: wanted or len(found)]:
         if gpu.memory_used > IDLE_MEMORY:
             by = f" by process {', '.join(map(str, gpu.processes))}" if gpu.processes else ""
             yield Finding(
-                "GPU memory", State.WARNING,
+                "GPU memory",
+                Severity.WARNING,
                 f"{gpu.memory_used / GIB:.1f} of {gpu.memory / GIB:.0f} GiB of GPU {gpu.index} "
                 f"are in use{by}",
                 "wait until it is free, or choose others with CUDA_VISIBLE_DEVICES",
-            )  # fmt: skip
+            )
 
 
-def cores(asked: Asked) -> Iterator[Finding]:
+def cores(context: CheckContext) -> Iterator[Finding]:
     """The cores that this process may run on, and what its cgroup grants."""
     mine = len(available_cores())
-    yield from core_findings(mine, os.cpu_count() or mine, cpu_quota(), asked)
+    yield from core_findings(mine, os.cpu_count() or mine, cpu_quota(), context)
 
 
-def load(_: Asked) -> Iterator[Finding]:
+def cpu_math(context: CheckContext) -> Iterator[Finding]:
+    """The processor's instruction set as oneDNN uses it."""
+    used, widest = instruction_set(context.environment), instruction_set({})
+    if used == widest:
+        yield Finding("CPU math", Severity.OK, used)
+    else:
+        limit = next(name for name in INSTRUCTION_LIMITS if name in context.environment)
+        yield Finding(
+            "CPU math",
+            Severity.WARNING,
+            f"{limit}={context.environment[limit]} keeps oneDNN to {used}, and the processor has "
+            f"{widest}",
+            "unset it to measure what the processor can do",
+        )
+
+
+def load(_: CheckContext) -> Iterator[Finding]:
     """Who else computes here."""
     mine, load = len(available_cores()), os.getloadavg()[0]
     # Other jobs' load on cores that are not ours does not slow this one.
     if load > 0.5 * mine and mine == os.cpu_count():
         yield Finding(
-            "CPU load", State.WARNING, f"load average {load:.1f} on {mine} cores",
+            "CPU load",
+            Severity.WARNING,
+            f"load average {load:.1f} on {mine} cores",
             "measure when the machine is idle",
-        )  # fmt: skip
+        )
 
 
-def energy(asked: Asked) -> Iterator[Finding]:
+def energy(context: CheckContext) -> Iterator[Finding]:
     """What counts the energy of a run here; nothing needs it."""
-    on_gpus = visible_gpus(asked.environment) > 0
-    source, counters = counters_of(0, asked.devices or 1, on_gpus, asked.environment)
-    zones = powercap(asked.environment)
+    on_gpus = visible_gpus(context.environment) > 0
+    source, counters = counters_of(0, context.devices or 1, on_gpus, context.environment)
+    zones = powercap(context.environment)
     if counters:
-        yield Finding("energy", State.OK, f"counted by {source}")
+        yield Finding("energy", Severity.OK, f"counted by {source}")
     elif not on_gpus and any(zones.glob("intel-rapl:*")):
         yield Finding(
-            "energy", State.WARNING, f"not counted: {zones} may not be read",
+            "energy",
+            Severity.WARNING,
+            f"not counted: {zones} may not be read",
             "only root may, unless the site allows it: chmod a+r the energy_uj files",
-        )  # fmt: skip
+        )
     else:
-        yield Finding("energy", State.OK, "not counted: the machine offers no counter")
+        yield Finding("energy", Severity.OK, "not counted: the machine offers no counter")
 
 
 def core_findings(
-    mine: int, of_machine: int, quota: float | None, asked: Asked
+    mine: int, of_machine: int, quota: float | None, context: CheckContext
 ) -> Iterator[Finding]:
     """What ``mine`` cores of a machine, of which a cgroup grants ``quota``, are good for."""
     found = f"{mine} of {of_machine}"
-    wanted = 0 if visible_gpus(asked.environment) else asked.devices or 0
-    threads = asked.environment.get("OMP_NUM_THREADS", "")
+    wanted = 0 if visible_gpus(context.environment) else context.devices or 0
+    threads = context.environment.get("OMP_NUM_THREADS", "")
     if quota is not None and quota < mine - 0.01:
         yield Finding(
-            "CPU cores", State.WARNING,
+            "CPU cores",
+            Severity.WARNING,
             f"{found}, of which the cgroup grants the time of {quota:g}: more threads than that "
             f"are stopped again and again",
             f"bind to fewer: taskset -c 0-{max(int(quota), 1) - 1}, or ask for more CPU time",
-        )  # fmt: skip
+        )
     elif wanted > mine:
         yield Finding(
-            "CPU cores", State.WARNING, f"{found}, for {wanted} devices that are CPU cores",
+            "CPU cores",
+            Severity.WARNING,
+            f"{found}, for {wanted} devices that are CPU cores",
             "ask for as many cores as devices: --cpus-per-task, or mpirun --bind-to none",
-        )  # fmt: skip
+        )
     else:
-        yield Finding("CPU cores", State.OK, found)
+        yield Finding("CPU cores", Severity.OK, found)
     if threads.isdecimal() and int(threads) > mine:
         yield Finding(
-            "threads", State.WARNING, f"OMP_NUM_THREADS={threads} on {mine} cores",
+            "threads",
+            Severity.WARNING,
+            f"OMP_NUM_THREADS={threads} on {mine} cores",
             "unset it; each rank then takes as many threads as it has cores",
-        )  # fmt: skip
+        )
 
 
 def cpu_quota(root: Path = CGROUPS, memberships: str | None = None) -> float | None:

@@ -10,14 +10,19 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from hpcbench.checkup import Asked, Finding, State, said
-from hpcbench.launch import mpi_version, program, visible_gpus
+from hpcbench.checkup import CheckContext, Finding, Severity
+from hpcbench.cluster.launchers.mpirun import mpi_version
+from hpcbench.devices.gpus import visible_gpus
+from hpcbench.frameworks import Probe
+from hpcbench.packages import installation
+from hpcbench.process import output_of, program
 
-PYTHONS = ((3, 11), (3, 12))
+PYTHONS = ((3, 11), (3, 12), (3, 13))
 # The versions that a test suite was run with; make setup TENSORFLOW=... takes them.
 TENSORFLOWS = ((2, 16), (2, 21))
 HOROVOD = "Horovod"
-LOADS = Path(__file__).with_name("loads.py")
+LOADS = "hpcbench.checkup.loads"
+TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 
 
 def version(*packages: str) -> str | None:
@@ -34,35 +39,47 @@ def tensorflow_version() -> str | None:
     return version("tensorflow-cpu", "tensorflow")
 
 
-def python(_: Asked) -> Iterator[Finding]:
+def python(_: CheckContext) -> Iterator[Finding]:
     """The interpreter's version."""
     found = f"{platform.python_version()}, {sys.executable}"
     if sys.version_info[:2] in PYTHONS:
-        yield Finding("Python", State.OK, found)
+        yield Finding("Python", Severity.OK, found)
     else:
         yield Finding(
-            "Python", State.PROBLEM, found,
-            "use 3.11 or 3.12: make setup PYTHON=python3.11",
-        )  # fmt: skip
+            "Python",
+            Severity.PROBLEM,
+            found,
+            "use 3.11 to 3.13, in a clone with make setup PYTHON=python3.11",
+        )
 
 
-def tensorflow(_: Asked) -> Iterator[Finding]:
+def tensorflow(_: CheckContext) -> Iterator[Finding]:
     """TensorFlow and Keras, by what is installed; nothing is loaded."""
     found = tensorflow_version()
     if found is None:
-        yield Finding("TensorFlow", State.PROBLEM, "not installed", "run make setup")
-    elif TENSORFLOWS[0] <= _major_minor(found) <= TENSORFLOWS[1]:
-        yield Finding("TensorFlow", State.OK, found)
+        others = find_spec("torch") is not None
+        yield Finding(
+            "TensorFlow",
+            Severity.WARNING if others else Severity.PROBLEM,
+            "not installed" + (": --framework torch works" if others else ""),
+            f"run {installation('tensorflow')}",
+        )
+        return
+    if TENSORFLOWS[0] <= _major_minor(found) <= TENSORFLOWS[1]:
+        yield Finding("TensorFlow", Severity.OK, found)
     else:
         yield Finding(
-            "TensorFlow", State.WARNING, f"{found}, with which nothing was tried",
+            "TensorFlow",
+            Severity.WARNING,
+            f"{found}, with which nothing was tried",
             "make setup installs one of 2.16 to 2.21",
-        )  # fmt: skip
+        )
     keras = version("keras")
     if keras is None or _major_minor(keras)[0] < 3:
-        yield Finding("Keras", State.PROBLEM, keras or "not installed", "run make setup")
+        found = keras or "not installed"
+        yield Finding("Keras", Severity.PROBLEM, found, f"run {installation('keras')}")
     else:
-        yield Finding("Keras", State.OK, keras)
+        yield Finding("Keras", Severity.OK, keras)
 
 
 def _major_minor(text: str) -> tuple[int, int]:
@@ -70,14 +87,16 @@ def _major_minor(text: str) -> tuple[int, int]:
     return int(major), int(re.match(r"\d*", minor)[0] or 0)  # type: ignore[index]
 
 
-def horovod(_: Asked) -> Iterator[Finding]:
+def horovod(_: CheckContext) -> Iterator[Finding]:
     """Horovod: for which TensorFlow it was compiled, and whether its libraries are found."""
     found, spec = version("horovod"), find_spec("horovod")
     if found is None or spec is None or not spec.submodule_search_locations:
         yield Finding(
-            HOROVOD, State.WARNING, "not installed: single, mirrored, multiworker and mpi work",
-            "make setup compiles it",
-        )  # fmt: skip
+            HOROVOD,
+            Severity.WARNING,
+            "not installed: single, mirrored, multiworker and mpi work",
+            "make setup in a clone of the project compiles it",
+        )
         return
     folder = Path(spec.submodule_search_locations[0])
     try:
@@ -87,97 +106,118 @@ def horovod(_: Asked) -> Iterator[Finding]:
     libraries = sorted((folder / "tensorflow").glob("mpi_lib*.so"))
     if not built_for or not libraries:
         yield Finding(
-            HOROVOD, State.PROBLEM, f"{found}, compiled without TensorFlow",
+            HOROVOD,
+            Severity.PROBLEM,
+            f"{found}, compiled without TensorFlow",
             "remove .venv and run make setup",
-        )  # fmt: skip
+        )
     elif built_for != tensorflow_version():
         yield Finding(
-            HOROVOD, State.PROBLEM,
+            HOROVOD,
+            Severity.PROBLEM,
             f"{found}, compiled for TensorFlow {built_for}, and {tensorflow_version()} is here",
             "remove .venv and run make setup",
-        )  # fmt: skip
+        )
     else:
-        told = said("ldd", str(libraries[0]))
-        needed = told or ""
+        answer = output_of("ldd", str(libraries[0]))
+        needed = answer or ""
         # Python's own process brings TensorFlow's libraries.
         missing = [
-            line.split()[0] for line in needed.splitlines()
+            line.split()[0]
+            for line in needed.splitlines()
             if "not found" in line and "tensorflow" not in line
-        ]  # fmt: skip
+        ]
         over = "MPI and Gloo" if "libmpi" in needed else "Gloo alone"
-        if told is None:
+        if answer is None:
             over = "ldd does not say with what"
         if missing:
             yield Finding(
-                HOROVOD, State.PROBLEM, f"{found} does not find {', '.join(missing)}",
+                HOROVOD,
+                Severity.PROBLEM,
+                f"{found} does not find {', '.join(missing)}",
                 "load the MPI (or NCCL) with which it was compiled, as in module load openmpi",
-            )  # fmt: skip
+            )
         else:
-            yield Finding(HOROVOD, State.OK, f"{found} for TensorFlow {built_for}, {over}")
+            yield Finding(HOROVOD, Severity.OK, f"{found} for TensorFlow {built_for}, {over}")
 
 
-def mpi(_: Asked) -> Iterator[Finding]:
+def mpi(_: CheckContext) -> Iterator[Finding]:
     """What starts ranks."""
     mpirun = program("mpirun")
     if mpirun is None:
         yield Finding(
-            "MPI", State.WARNING, "no mpirun: horovodrun starts ranks over Gloo, strategy mpi "
-            "does not run", "module load openmpi, or apt-get install openmpi-bin libopenmpi-dev",
-        )  # fmt: skip
+            "MPI",
+            Severity.WARNING,
+            "no mpirun: horovodrun starts ranks over Gloo, strategy mpi does not run",
+            "module load openmpi, or apt-get install openmpi-bin libopenmpi-dev",
+        )
         return
-    answer = said(mpirun, "--version")
+    answer = output_of(mpirun, "--version")
     if answer is None:
-        yield Finding("MPI", State.PROBLEM, f"{mpirun} --version fails", "load another MPI module")
+        yield Finding(
+            "MPI", Severity.PROBLEM, f"{mpirun} --version fails", "load another MPI module"
+        )
     else:
-        yield Finding("MPI", State.OK, f"{answer.splitlines()[0]}, {mpirun}")
+        yield Finding("MPI", Severity.OK, f"{answer.splitlines()[0]}, {mpirun}")
 
 
-def nccl(asked: Asked) -> Iterator[Finding]:
+def nccl(context: CheckContext) -> Iterator[Finding]:
     """NCCL, where there are GPUs that would exchange gradients by it."""
-    if visible_gpus(asked.environment) == 0:
+    if visible_gpus(context.environment) == 0:
         return
     packaged = version("nvidia-nccl-cu12", "nvidia-nccl-cu13")
     library = packaged or ctypes.util.find_library("nccl")
     if library:
-        yield Finding("NCCL", State.OK, library)
+        yield Finding("NCCL", Severity.OK, library)
     else:
         yield Finding(
-            "NCCL", State.WARNING, "not found: gradients of several GPUs travel by MPI or Gloo",
+            "NCCL",
+            Severity.WARNING,
+            "not found: gradients of several GPUs travel by MPI or Gloo",
             "pip install nvidia-nccl-cu12, or module load nccl",
-        )  # fmt: skip
+        )
 
 
-def loading(asked: Asked) -> Iterator[Finding]:
-    """TensorFlow, Horovod and MPI really loaded, in a process of their own: some seconds."""
-    answer = said(sys.executable, str(LOADS), timeout=120)
+def loading(context: CheckContext) -> Iterator[Finding]:
+    """The frameworks and libraries really loaded, in a process of their own: some seconds."""
+    command = (sys.executable, "-m", LOADS)
+    answer = output_of(*command, timeout=120)
     if answer is None:
         yield Finding(
-            "loading", State.PROBLEM, "a process that imports TensorFlow dies",
-            f"see what it says: {sys.executable} {LOADS}",
-        )  # fmt: skip
+            "loading",
+            Severity.PROBLEM,
+            "a process that imports the frameworks dies",
+            f"see what it says: {' '.join(command)}",
+        )
         return
     # Libraries print as they load.
     loaded = json.loads(answer.strip().splitlines()[-1])
     for name, error in loaded["errors"].items():
         yield Finding(
-            name, State.PROBLEM, f"does not load: {error}", "remove .venv and run make setup"
+            name, Severity.PROBLEM, f"does not load: {error}", "remove .venv and run make setup"
         )
-    if "tensorflow" in loaded:
-        yield _devices_of_tensorflow(loaded["tensorflow"], visible_gpus(asked.environment))
-    if "horovod" in loaded:
-        over = [name for name, built in loaded["horovod"].items() if built]
-        yield Finding(HOROVOD, State.OK, f"loads, with {', '.join(over)}")
-    if "mpi" in loaded:
-        yield mpi_fits(loaded["mpi"], said(program("mpirun") or "mpirun", "--version"))
+    gpus = visible_gpus(context.environment)
+    for name, probe in loaded["frameworks"].items():
+        yield _devices_of(TITLES.get(name, name), Probe(**probe), gpus)
+    libraries = loaded["libraries"]
+    if "horovod" in libraries:
+        over = [name for name, built in libraries["horovod"].items() if built]
+        yield Finding(HOROVOD, Severity.OK, f"loads, with {', '.join(over)}")
+    if "mpi" in libraries:
+        mpirun = program("mpirun") or "mpirun"
+        yield mpi_fits(libraries["mpi"]["library"], output_of(mpirun, "--version"))
 
 
-def _devices_of_tensorflow(names: list[str], gpus: int) -> Finding:
-    if len(names) < gpus:
+def _devices_of(title: str, probe: Probe, gpus: int) -> Finding:
+    if len(probe.accelerators) < gpus:
         return Finding(
-            "TensorFlow", State.PROBLEM, f"loads, and sees {len(names)} of {gpus} GPUs",
+            title,
+            Severity.PROBLEM,
+            f"loads, and sees {len(probe.accelerators)} of {gpus} GPUs",
             "its CUDA libraries do not fit or are not installed: make setup on a node with GPUs",
-        )  # fmt: skip
-    return Finding("TensorFlow", State.OK, f"loads, sees {', '.join(names) or 'no GPU'}")
+        )
+    seen = ", ".join(probe.accelerators) or f"no GPU; calculates with {probe.cpu_math}"
+    return Finding(title, Severity.OK, f"loads, sees {seen}")
 
 
 def mpi_fits(library: str, launcher: str | None) -> Finding:
@@ -188,12 +228,13 @@ def mpi_fits(library: str, launcher: str | None) -> Finding:
     name = library.split(",", maxsplit=1)[0].strip("\0 \n")
     ours, its = mpi_version(library), mpi_version(launcher or "")
     if launcher is None:
-        return Finding("MPI", State.WARNING, f"loads {name}, and no mpirun starts its ranks")
+        return Finding("MPI", Severity.WARNING, f"loads {name}, and no mpirun starts its ranks")
     if ours and its and ours != its:
         return Finding(
-            "MPI", State.PROBLEM,
+            "MPI",
+            Severity.PROBLEM,
             f"ranks load {name}, and mpirun is of {' '.join(its)}: each rank would "
             f"believe that it is alone",
             "load one MPI module only, and run make setup with it",
-        )  # fmt: skip
-    return Finding("MPI", State.OK, f"ranks load {name}")
+        )
+    return Finding("MPI", Severity.OK, f"ranks load {name}")

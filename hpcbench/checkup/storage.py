@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from hpcbench.checkup import Asked, Finding, State
+from hpcbench.checkup import CheckContext, Finding, Severity
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import Source, find
 from hpcbench.errors import EnvironmentLacks, HpcbenchError
@@ -15,46 +15,50 @@ from hpcbench.models import MODELS
 from hpcbench.records.writer import ensure_writable
 
 MIB = 1 << 20
-# Rows, a checkpoint of the largest model with its optimizer, logs.
+# LazyArray, a checkpoint of the largest model with its optimizer, logs.
 WANTED_SPACE = 1024 * MIB
 LEAST_SPACE = 20 * MIB
 # Between a node's clock and its file server's; make and checkpoints go by it.
 CLOCK_TOLERANCE = 2.0
 
 
-def source_of(asked: Asked) -> Source | None:
+def source_of(context: CheckContext) -> Source | None:
     """The data set that training would take, if it is here."""
-    model = MODELS[asked.model]
-    sets = (DATASETS[name] for name in _names(asked))
-    found = (find(spec, asked.data_dir, model.image_size) for spec in sets)
+    model = MODELS[context.model]
+    sets = (DATASETS[name] for name in _names(context))
+    found = (find(spec, context.data_dir, model.image_size) for spec in sets)
     return next((source for source in found if source), None)
 
 
-def _names(asked: Asked) -> Sequence[str]:
-    return MODELS[asked.model].datasets if asked.dataset == "auto" else (asked.dataset,)
+def _names(context: CheckContext) -> Sequence[str]:
+    return MODELS[context.model].datasets if context.dataset == "auto" else (context.dataset,)
 
 
-def data(asked: Asked) -> Iterator[Finding]:
+def data(context: CheckContext) -> Iterator[Finding]:
     """Whether the data set is here, without downloading it, and looks complete."""
     try:
-        source = source_of(asked)
+        source = source_of(context)
     except HpcbenchError as error:
         yield _damaged(str(error), "mend it, or name another with --data-dir or HPCBENCH_DATA")
         return
-    yield _whole(source) if source else _missing(_names(asked)[0])
+    yield _whole(source) if source else _missing(_names(context)[0])
 
 
 def _missing(name: str) -> Finding:
     if DATASETS[name].downloads:
         return Finding(
-            "data", State.WARNING, f"{name} is not here; training would download it",
+            "data",
+            Severity.WARNING,
+            f"{name} is not here; training would download it",
             f"compute nodes often cannot: python -m hpcbench.datasets.sources {name} on a login "
             f"node",
-        )  # fmt: skip
+        )
     return Finding(
-        "data", State.PROBLEM, f"{name} is not here and has no download",
+        "data",
+        Severity.PROBLEM,
+        f"{name} is not here and has no download",
         "put its files into a folder and name it with --data-dir or HPCBENCH_DATA",
-    )  # fmt: skip
+    )
 
 
 def _whole(source: Source) -> Finding:
@@ -67,17 +71,17 @@ def _whole(source: Source) -> Finding:
             return _damaged(f"{file} is empty")
         if file.suffix == ".npz" and not zipfile.is_zipfile(file):
             return _damaged(f"{file} is cut short or no archive")
-    return Finding("data", State.OK, where)
+    return Finding("data", Severity.OK, where)
 
 
 def _damaged(found: str, remedy: str = "remove it, so that it is downloaded again") -> Finding:
-    return Finding("data", State.PROBLEM, found, remedy)
+    return Finding("data", Severity.PROBLEM, found, remedy)
 
 
-def data_read(asked: Asked) -> Iterator[Finding]:
+def data_read(context: CheckContext) -> Iterator[Finding]:
     """The data set really read."""
     try:
-        source = source_of(asked)
+        source = source_of(context)
     except HpcbenchError:
         return
     if source is None:
@@ -88,12 +92,12 @@ def data_read(asked: Asked) -> Iterator[Finding]:
         yield _damaged(str(error))
         return
     samples = f"{len(arrays.train_inputs):,} training and {len(arrays.test_inputs):,} test"
-    yield Finding("data", State.OK, f"read: {samples} samples")
+    yield Finding("data", Severity.OK, f"read: {samples} samples")
 
 
-def results(asked: Asked) -> Iterator[Finding]:
+def results(context: CheckContext) -> Iterator[Finding]:
     """The results' folder takes files, has room for more, and shares this node's clock."""
-    folder = asked.results
+    folder = context.results
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
         # The doctor leaves nothing behind; the trainer makes the folder.
@@ -101,9 +105,9 @@ def results(asked: Asked) -> Iterator[Finding]:
         yield room(folder, there)
         yield clock(there, time.time)
     except EnvironmentLacks as error:
-        yield Finding("results", State.PROBLEM, str(error), "name another folder: --results")
+        yield Finding("results", Severity.PROBLEM, str(error), "name another folder: --results")
     except OSError as error:
-        yield Finding("results", State.PROBLEM, f"{folder}: {error}", "name another: --results")
+        yield Finding("results", Severity.PROBLEM, f"{folder}: {error}", "name another: --results")
 
 
 def room(folder: Path, there: Path) -> Finding:
@@ -113,12 +117,14 @@ def room(folder: Path, there: Path) -> Finding:
     found = f"{folder} takes files, {free / MIB:,.0f} MiB free"
     if free < LEAST_SPACE or (files.f_files and files.f_favail < 100):
         return Finding(
-            "results", State.PROBLEM, f"{folder} is full ({free / MIB:,.0f} MiB free)",
+            "results",
+            Severity.PROBLEM,
+            f"{folder} is full ({free / MIB:,.0f} MiB free)",
             "make room, or name another folder: --results",
-        )  # fmt: skip
+        )
     if free < WANTED_SPACE:
-        return Finding("results", State.WARNING, found, "a large model's checkpoint may not fit")
-    return Finding("results", State.OK, found)
+        return Finding("results", Severity.WARNING, found, "a large model's checkpoint may not fit")
+    return Finding("results", Severity.OK, found)
 
 
 def clock(there: Path, now: Callable[[], float]) -> Finding:
@@ -131,8 +137,9 @@ def clock(there: Path, now: Callable[[], float]) -> Finding:
         probe.unlink()
     if abs(skew) > CLOCK_TOLERANCE:
         return Finding(
-            "clock", State.WARNING,
+            "clock",
+            Severity.WARNING,
             f"files are dated {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this clock",
             "have the clocks synchronized (chrony, ntp): rows of several nodes cannot be ordered",
-        )  # fmt: skip
-    return Finding("clock", State.OK, time.strftime("%Y-%m-%d %H:%M:%S %z"))
+        )
+    return Finding("clock", Severity.OK, time.strftime("%Y-%m-%d %H:%M:%S %z"))

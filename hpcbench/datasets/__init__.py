@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hpcbench.datasets.rows import Rows
+from hpcbench.datasets.lazy_array import LazyArray
 from hpcbench.registry import Registry
 
 
@@ -22,13 +22,13 @@ class Arrays:
     Inputs are images as bytes (n, height, width, channels), fields of the same shape or numbers (n,
     columns) as float32, or words as int32 (n, length); targets are classes as int32 (n,), numbers
     as float32 (n,) or classes of pixels as bytes (n, height, width). In memory or on disk
-    (:class:`Rows`).
+    (:class:`LazyArray`).
     """
 
-    train_inputs: NDArray[Any] | Rows
-    train_targets: NDArray[Any] | Rows
-    test_inputs: NDArray[Any] | Rows
-    test_targets: NDArray[Any] | Rows
+    train_inputs: NDArray[Any] | LazyArray
+    train_targets: NDArray[Any] | LazyArray
+    test_inputs: NDArray[Any] | LazyArray
+    test_targets: NDArray[Any] | LazyArray
 
     def first(self, train_samples: int | None) -> "Arrays":
         """The same data with only the first ``train_samples`` training samples."""

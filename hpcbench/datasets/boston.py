@@ -10,8 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download
-from hpcbench.datasets.pickles import load_npz
 from hpcbench.errors import DataError
+from hpcbench.safe_pickle import load_npz
 
 FILE = "boston_housing.npz"
 # Keras' split: a fifth tests, after a shuffle with this seed.
@@ -45,9 +45,11 @@ def _read(paths: list[Path]) -> Arrays:
             f"data file {paths[0]} holds numbers that are not finite, or one that never changes"
         )
     return Arrays(
-        standard[:TRAIN_SAMPLES], prices[:TRAIN_SAMPLES],
-        standard[TRAIN_SAMPLES:], prices[TRAIN_SAMPLES:],
-    )  # fmt: skip
+        standard[:TRAIN_SAMPLES],
+        prices[:TRAIN_SAMPLES],
+        standard[TRAIN_SAMPLES:],
+        prices[TRAIN_SAMPLES:],
+    )
 
 
 DATASETS.add(

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download
-from hpcbench.datasets.pickles import load, load_npz, npz_length
 from hpcbench.errors import DataError
+from hpcbench.safe_pickle import load, load_npz, npz_length
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 SHAPE = (32, 32, 3)
@@ -65,18 +65,30 @@ def _read(label: bytes, members: tuple[str, ...], classes: int, paths: list[Path
             planes = [p[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for p in parts]
             classes_of = [np.array(p[label]) for p in parts]
             arrays = [
-                np.concatenate(planes[:-1]), np.concatenate(classes_of[:-1]),
-                planes[-1], classes_of[-1],
-            ]  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile, zlib.error,
-            tarfile.TarError) as error:  # fmt: skip
+                np.concatenate(planes[:-1]),
+                np.concatenate(classes_of[:-1]),
+                planes[-1],
+                classes_of[-1],
+            ]
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        AttributeError,
+        BadZipFile,
+        zlib.error,
+        tarfile.TarError,
+    ) as error:
         raise DataError(f"data file {paths[0]} is corrupt or unreadable: {error}") from error
     for images, labels in (arrays[:2], arrays[2:]):
         _check(paths[0], images, labels.reshape(-1), classes)
     return Arrays(
-        np.ascontiguousarray(arrays[0]), arrays[1].reshape(-1).astype(np.int32),
-        np.ascontiguousarray(arrays[2]), arrays[3].reshape(-1).astype(np.int32),
-    )  # fmt: skip
+        np.ascontiguousarray(arrays[0]),
+        arrays[1].reshape(-1).astype(np.int32),
+        np.ascontiguousarray(arrays[2]),
+        arrays[3].reshape(-1).astype(np.int32),
+    )
 
 
 def _count(paths: list[Path]) -> int:
@@ -126,11 +138,18 @@ def _register(
 
 # Digests as Keras' loaders have them.
 _register(
-    "cifar10", 10, b"labels", "cifar-10-batches-py",
+    "cifar10",
+    10,
+    b"labels",
+    "cifar-10-batches-py",
     (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
     "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-)  # fmt: skip
+)
 _register(
-    "cifar100", 100, b"fine_labels", "cifar-100-python", ("train", "test"),
+    "cifar100",
+    100,
+    b"fine_labels",
+    "cifar-100-python",
+    ("train", "test"),
     "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-)  # fmt: skip
+)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
-from hpcbench.datasets.rows import Rows
+from hpcbench.datasets.lazy_array import LazyArray
 from hpcbench.errors import DataError
 
 BACKGROUND, CYCLONE, RIVER = 0, 1, 2
@@ -25,9 +25,23 @@ CLASS_NAMES = ("background", "cyclone", "river")
 CLASSES = len(CLASS_NAMES)
 # CAM5's fields in the order of the public set.
 CHANNELS = (
-    "TMQ", "U850", "V850", "UBOT", "VBOT", "QREFHT", "PS", "PSL", "T200", "T500", "PRECT", "TS",
-    "TREFHT", "Z1000", "Z200", "ZBOT",
-)  # fmt: skip
+    "TMQ",
+    "U850",
+    "V850",
+    "UBOT",
+    "VBOT",
+    "QREFHT",
+    "PS",
+    "PSL",
+    "T200",
+    "T500",
+    "PRECT",
+    "TS",
+    "TREFHT",
+    "Z1000",
+    "Z200",
+    "ZBOT",
+)
 HEIGHT, WIDTH = 768, 1152
 # Shares of all pixels: those that MLPerf HPC's reference implementation weights its loss by, and
 # those of 2,000 made-up samples of 64 x 96.
@@ -50,7 +64,7 @@ def _read(path: Path, name: str) -> NDArray[Any]:
         raise DataError(f"{path} has no readable {name}: {error}") from error
 
 
-class FieldFiles(Rows):
+class FieldFiles(LazyArray):
     """The fields of ``paths``, each channel from ``low`` to ``high`` brought to [0, 1]."""
 
     dtype = np.dtype(np.float32)
@@ -71,7 +85,7 @@ class FieldFiles(Rows):
         return np.asarray((fields - self._low) * self._scale, np.float32)
 
 
-class LabelFiles(Rows):
+class LabelFiles(LazyArray):
     """The classes of the pixels of ``paths``."""
 
     dtype = np.dtype(np.uint8)
@@ -129,7 +143,7 @@ def _read_files(paths: list[Path]) -> Arrays:
     if not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
         raise DataError(f"{paths[2]} has a channel whose minval is not at most its maxval")
 
-    def half(files: list[Path]) -> tuple[Rows, Rows]:
+    def half(files: list[Path]) -> tuple[LazyArray, LazyArray]:
         return FieldFiles(files, shape, low, high), LabelFiles(files, shape[:-1])
 
     return Arrays(*half(_files(paths[0])), *half(_files(paths[1])))
@@ -138,7 +152,7 @@ def _read_files(paths: list[Path]) -> Arrays:
 TRAIN_STORMS, TEST_STORMS = 512, 128
 
 
-class Storms(Rows):
+class Storms(LazyArray):
     """Made-up weather on a grid, its samples numbered from ``first``; ``labels`` or fields."""
 
     def __init__(self, first: int, count: int, shape: tuple[int, ...], labels: bool) -> None:
@@ -203,20 +217,27 @@ def _weather(
     latitude = np.abs(np.linspace(-1, 1, height, dtype=np.float32))[:, np.newaxis]
     changes = {
         "TMQ": 0.25 * storms.vortex + 0.3 * storms.river - 0.2 * latitude,
-        "U850": 0.2 * storms.east + 0.1 * storms.river, "V850": 0.2 * storms.north,
-        "UBOT": 0.15 * storms.east, "VBOT": 0.15 * storms.north,
-        "QREFHT": 0.15 * storms.river, "PS": -0.2 * storms.vortex, "PSL": -0.25 * storms.vortex,
-        "T200": 0.1 * storms.vortex, "T500": 0.15 * storms.vortex,
+        "U850": 0.2 * storms.east + 0.1 * storms.river,
+        "V850": 0.2 * storms.north,
+        "UBOT": 0.15 * storms.east,
+        "VBOT": 0.15 * storms.north,
+        "QREFHT": 0.15 * storms.river,
+        "PS": -0.2 * storms.vortex,
+        "PSL": -0.25 * storms.vortex,
+        "T200": 0.1 * storms.vortex,
+        "T500": 0.15 * storms.vortex,
         "PRECT": 0.2 * storms.vortex + 0.15 * storms.river,
-        "TS": -0.3 * latitude, "TREFHT": -0.3 * latitude, "Z1000": -0.2 * storms.vortex,
-    }  # fmt: skip
+        "TS": -0.3 * latitude,
+        "TREFHT": -0.3 * latitude,
+        "Z1000": -0.2 * storms.vortex,
+    }
     for name, change in changes.items():
         fields[..., CHANNELS.index(name)] += change
     return fields.astype(np.float32)
 
 
 def _storms(shape: tuple[int, ...], _: list[Path]) -> Arrays:
-    def half(first: int, count: int) -> tuple[Rows, Rows]:
+    def half(first: int, count: int) -> tuple[LazyArray, LazyArray]:
         return Storms(first, count, shape, False), Storms(first, count, shape, True)
 
     return Arrays(*half(0, TRAIN_STORMS), *half(TRAIN_STORMS, TEST_STORMS))
@@ -230,19 +251,35 @@ def _resized(spec: DatasetSpec, height: int) -> DatasetSpec:
 DATASETS.add(
     "deepcam",
     DatasetSpec(
-        name="deepcam", input_shape=(HEIGHT, WIDTH, len(CHANNELS)), outputs=CLASSES,
-        train_samples=121_266, test_samples=15_158, find=_find, read=_read_files,
-        describe=_describe, task="segmentation", kind="fields", class_shares=DEEPCAM_SHARES,
+        name="deepcam",
+        input_shape=(HEIGHT, WIDTH, len(CHANNELS)),
+        outputs=CLASSES,
+        train_samples=121_266,
+        test_samples=15_158,
+        find=_find,
+        read=_read_files,
+        describe=_describe,
+        task="segmentation",
+        kind="fields",
+        class_shares=DEEPCAM_SHARES,
     ),
-)  # fmt: skip
+)
 DATASETS.add(
     "synthetic-storms",
     _resized(
         DatasetSpec(
-            name="synthetic-storms", input_shape=(), outputs=CLASSES, train_samples=TRAIN_STORMS,
-            test_samples=TEST_STORMS, find=lambda _: [], read=_read_files, resized=_resized,
-            task="segmentation", kind="fields", class_shares=STORM_SHARES,
+            name="synthetic-storms",
+            input_shape=(),
+            outputs=CLASSES,
+            train_samples=TRAIN_STORMS,
+            test_samples=TEST_STORMS,
+            find=lambda _: [],
+            read=_read_files,
+            resized=_resized,
+            task="segmentation",
+            kind="fields",
+            class_shares=STORM_SHARES,
         ),
         64,
     ),
-)  # fmt: skip
+)

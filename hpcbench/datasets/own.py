@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
-from hpcbench.datasets.rows import Rows
+from hpcbench.datasets.lazy_array import LazyArray
 from hpcbench.datasets.sharding import mixed_order
 from hpcbench.errors import DataError
 
@@ -74,7 +74,7 @@ def _mixed(files: Labelled) -> Labelled:
     return [files[place] for place in mixed_order(len(files))]
 
 
-class ImageFiles(Rows):
+class ImageFiles(LazyArray):
     """Images as bytes, (side, side, 3)."""
 
     dtype = np.dtype(np.uint8)
@@ -95,8 +95,13 @@ class ImageFiles(Rows):
                 # A JPEG can be decoded at half or a quarter of its size, where that is enough.
                 image.draft("RGB", (side, side))
                 return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side)))
-        except (OSError, ValueError, SyntaxError, UnidentifiedImageError,
-                Image.DecompressionBombError) as error:  # fmt: skip
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+        ) as error:
             raise DataError(f"image {path} cannot be read: {error}") from error
 
 
@@ -105,7 +110,7 @@ def _read_folder(side: int, paths: list[Path]) -> Arrays:
     if not test:
         raise DataError(f"{paths[-1]} holds no image to test on")
 
-    def half(files: Labelled) -> tuple[Rows, NDArray[np.int32]]:
+    def half(files: Labelled) -> tuple[LazyArray, NDArray[np.int32]]:
         labels = np.array([label for _, label in files], np.int32)
         return ImageFiles([path for path, _ in files], side), labels
 
@@ -120,9 +125,12 @@ def _describe_folder(spec: DatasetSpec, paths: list[Path]) -> DatasetSpec:
     names, train, test = _labelled(paths)
     folder = paths[0].parent if paths[0].name == "train" else paths[0]
     return dataclasses.replace(
-        spec, outputs=len(names), train_samples=len(train), test_samples=len(test),
+        spec,
+        outputs=len(names),
+        train_samples=len(train),
+        test_samples=len(test),
         title=f"{spec.name} {folder.resolve().name}",
-    )  # fmt: skip
+    )
 
 
 CSV_FILE = "train.csv"
@@ -178,10 +186,13 @@ def _describe_csv(spec: DatasetSpec, paths: list[Path]) -> DatasetSpec:
     images, labels = _table(paths[0])
     tests = -(-len(labels) // EVERY)
     return dataclasses.replace(
-        spec, input_shape=images.shape[1:], outputs=int(labels.max()) + 1,
-        train_samples=len(labels) - tests, test_samples=tests,
+        spec,
+        input_shape=images.shape[1:],
+        outputs=int(labels.max()) + 1,
+        train_samples=len(labels) - tests,
+        test_samples=tests,
         title=f"{spec.name} {paths[0].resolve().parent.name}",
-    )  # fmt: skip
+    )
 
 
 def _find_imagenet(folder: Path) -> list[Path] | None:
@@ -193,22 +204,39 @@ def _find_imagenet(folder: Path) -> list[Path] | None:
 
 
 FOLDER = DatasetSpec(
-    name="image-folder", input_shape=(SIDE, SIDE, 3), outputs=2, train_samples=0, test_samples=0,
-    find=_find_folder, read=partial(_read_folder, SIDE), describe=_describe_folder,
+    name="image-folder",
+    input_shape=(SIDE, SIDE, 3),
+    outputs=2,
+    train_samples=0,
+    test_samples=0,
+    find=_find_folder,
+    read=partial(_read_folder, SIDE),
+    describe=_describe_folder,
     resized=_resized,
-)  # fmt: skip
+)
 DATASETS.add(FOLDER.name, FOLDER)
 DATASETS.add(
     "imagenet",
     dataclasses.replace(
-        FOLDER, name="imagenet", outputs=1000, train_samples=1_281_167, test_samples=50_000,
-        find=_find_imagenet, describe=None,
+        FOLDER,
+        name="imagenet",
+        outputs=1000,
+        train_samples=1_281_167,
+        test_samples=50_000,
+        find=_find_imagenet,
+        describe=None,
     ),
-)  # fmt: skip
+)
 DATASETS.add(
     "pixel-csv",
     DatasetSpec(
-        name="pixel-csv", input_shape=(28, 28, 1), outputs=2, train_samples=0, test_samples=0,
-        find=_find_csv, read=_read_csv, describe=_describe_csv,
+        name="pixel-csv",
+        input_shape=(28, 28, 1),
+        outputs=2,
+        train_samples=0,
+        test_samples=0,
+        find=_find_csv,
+        read=_read_csv,
+        describe=_describe_csv,
     ),
-)  # fmt: skip
+)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.datasets.synthetic import limited
-from hpcbench.errors import ConfigError, DataError, HpcbenchError
+from hpcbench.errors import ConfigError, DataError, HpcbenchError, first_line
 from hpcbench.models import ModelSpec
 
 Result = TypeVar("Result")
@@ -179,7 +179,7 @@ def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:
                 for item in spec.downloads
             ]
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise DataError(
             f"data set {spec.name} is not in {looked} and its download failed ({reason}); "
             f"put its files into a folder and name it with --data-dir"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download
-from hpcbench.datasets.pickles import load_npz, npz_length
 from hpcbench.errors import DataError
+from hpcbench.safe_pickle import load_npz, npz_length
 
 WORDS, LENGTH = 10_000, 200
 START, UNKNOWN, FIRST = 1, 2, 3
@@ -86,9 +86,14 @@ def _find(name: str, folder: Path) -> list[Path] | None:
 
 
 def _register(
-    name: str, task: str, outputs: int, samples: tuple[int, int], digest: str,
-    read: Callable[[list[Path]], Arrays], count: Callable[[list[Path]], int],
-) -> None:  # fmt: skip
+    name: str,
+    task: str,
+    outputs: int,
+    samples: tuple[int, int],
+    digest: str,
+    read: Callable[[list[Path]], Arrays],
+    count: Callable[[list[Path]], int],
+) -> None:
     DATASETS.add(
         name,
         DatasetSpec(
@@ -115,12 +120,20 @@ def _register(
 
 
 _register(
-    "imdb", "binary", 1, (25_000, 25_000),
+    "imdb",
+    "binary",
+    1,
+    (25_000, 25_000),
     "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f",
-    _read_imdb, partial(_length, "x_train"),
-)  # fmt: skip
+    _read_imdb,
+    partial(_length, "x_train"),
+)
 _register(
-    "reuters", "classification", 46, (8_982, 2_246),
+    "reuters",
+    "classification",
+    46,
+    (8_982, 2_246),
     "d6586e694ee56d7a4e65172e12b3e987c03096cb01eab99753921ef915959916",
-    _read_reuters, lambda paths: _reuters_cut(_length("x", paths)),
-)  # fmt: skip
+    _read_reuters,
+    lambda paths: _reuters_cut(_length("x", paths)),
+)

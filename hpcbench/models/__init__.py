@@ -1,19 +1,23 @@
 """The models. Each module registers a family; adding a model is adding one file.
 
-A spec can be read without loading TensorFlow: only ``build`` imports Keras.
+A spec can be read without loading a framework: only a builder imports one.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from hpcbench.errors import ConfigError, unknown_name
+from hpcbench.references import Loaded, is_reference, load, reference_name
 from hpcbench.registry import Registry
 
 if TYPE_CHECKING:
     import keras
-    import torch
 
-    from hpcbench.models.normalization import BatchNormalizationFactory
+    from hpcbench.layers.batch_normalization import BatchNormalizationFactory
+
+DIGITS = ("mnist", "fashion-mnist", "mnist-5k")
 
 
 @dataclass(frozen=True)
@@ -51,35 +55,98 @@ class Workshop:
 class ModelSpec:
     """A model and how it is trained; every default can be overridden on the command line.
 
-    It takes data sets of one ``kind``; ``datasets`` are those that ``auto`` looks for, in this
-    order. ``parameters`` and ``trainable_parameters`` are counts for the first of them.
+    ``build`` makes it as a Keras model; ``builders`` make the same network for other frameworks, by
+    their names, each called as its framework documents it. It takes data sets of one ``kind``;
+    ``datasets`` are those that ``auto`` looks for, in this order. ``parameters`` and
+    ``trainable_parameters`` are counts for the first of them, None where they are not known.
     ``lr_decay`` multiplies the learning rate after each epoch; ``image_size`` is the pixels a side
     to which images of any size are brought; ``devices_per_replica`` over how many devices one copy
-    of the network can be split. ``workshop`` holds what the workshop printed of it, if it did;
-    ``build_torch`` makes the same network for PyTorch.
+    of the network can be split. ``workshop`` holds what the workshop printed of it, if it did.
     """
 
     name: str
-    build: "Callable[[BuildContext], keras.Model]"
-    optimizer: str
-    learning_rate: float
-    momentum: float
-    batch: int
-    epochs: int
-    parameters: int
-    trainable_parameters: int
+    build: "Callable[[BuildContext], keras.Model] | None" = None
+    optimizer: str = "adam"
+    learning_rate: float = 0.001
+    momentum: float = 0.0
+    batch: int = 64
+    epochs: int = 5
+    parameters: int | None = None
+    trainable_parameters: int | None = None
     workshop: "Workshop | None" = None
     kind: str = "images"
-    datasets: tuple[str, ...] = ("mnist", "fashion-mnist", "mnist-5k")
+    datasets: tuple[str, ...] = DIGITS
     lr_decay: float = 1.0
     image_size: int = 32
     devices_per_replica: tuple[int, ...] = (1,)
-    build_torch: "Callable[[tuple[int, ...], int], torch.nn.Module] | None" = None
+    builders: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def builder(self, framework: str) -> Callable[..., Any]:
+        """What makes it for ``framework``; ConfigError where it is not written for that."""
+        build = self.build if framework == "tensorflow" else self.builders.get(framework)
+        if build is None:
+            raise ConfigError(f"model {self.name} is not written for {framework}")
+        return build
 
     @property
     def frameworks(self) -> tuple[str, ...]:
         """The frameworks that the model is written for."""
-        return ("tensorflow", "torch") if self.build_torch else ("tensorflow",)
+        return (*(["tensorflow"] if self.build else []), *self.builders)
 
 
-MODELS: Registry[ModelSpec] = Registry("model", __name__)
+class ModelRegistry(Registry[ModelSpec]):
+    """Also knows models by a reference: a file of a user's own, or ``package.module:build``."""
+
+    def __init__(self) -> None:
+        super().__init__("model", __name__)
+        self._own: dict[str, ModelSpec] = {}
+        # What each file has registered, by its path.
+        self._added: dict[Path, list[str]] = {}
+
+    def __getitem__(self, name: str) -> ModelSpec:
+        """The model, or a ConfigError that suggests the closest name or says what does not load."""
+        if not is_reference(name):
+            return super().__getitem__(name)
+        if name not in self._own:
+            # Its file may register models: what comes to be known by loading it is its own.
+            before = set(self.names())
+            loaded = load(name)
+            added = [known for known in self.names() if known not in before]
+            added = self._added.setdefault(loaded.file, added)
+            self._own[name] = self._of(name, loaded, added)
+        return self._own[name]
+
+    def source(self, name: str) -> Loaded | None:
+        """The file that defines a model named by a reference; None for a registered one."""
+        if not is_reference(name):
+            return None
+        self[name]
+        return load(name)
+
+    def _of(self, reference: str, loaded: Loaded, added: list[str]) -> ModelSpec:
+        if loaded.object in added:
+            return self[loaded.object]
+        if not loaded.object and len(added) == 1:
+            return self[added[0]]
+        if not loaded.object and len(added) > 1:
+            raise ConfigError(
+                f"{reference} registers {len(added)} models; name one, as in "
+                f"{reference}:{added[0]} (also: {', '.join(added[1:])})"
+            )
+        name = loaded.object or "build"
+        found = getattr(loaded.module, name, None)
+        if isinstance(found, ModelSpec):
+            return found
+        if callable(found):
+            return ModelSpec(name=reference_name(reference), build=found)
+        public = [
+            known
+            for known, value in vars(loaded.module).items()
+            if getattr(value, "__module__", None) == loaded.module.__name__ and known[0] != "_"
+        ]
+        if not added + public:
+            raise ConfigError(f"{loaded.file} defines no function and registers no model")
+        raise unknown_name(f"model in {loaded.file}", name, added + public)
+
+
+MODELS = ModelRegistry()

@@ -21,7 +21,7 @@ TOWERS = 2
 
 
 @dataclass(frozen=True)
-class Shape:
+class AlexNetSizes:
     """Channels of the five convolutions and the width of the two dense layers; size and stride of
     the first convolution, and of the pools."""
 
@@ -33,16 +33,18 @@ class Shape:
     first_padding: str = "valid"
 
 
-IMAGENET = Shape((96, 256, 384, 384, 256), 4096, first_size=11, first_stride=4, pool=3)
-CIFAR = Shape((48, 128, 192, 192, 128), 512, 5, 1, pool=2, first_padding="same")
+IMAGENET = AlexNetSizes((96, 256, 384, 384, 256), 4096, first_size=11, first_stride=4, pool=3)
+CIFAR = AlexNetSizes((48, 128, 192, 192, 128), 512, 5, 1, pool=2, first_padding="same")
 
 
-def _network(shape: Shape, grouped: frozenset[int], context: BuildContext) -> "keras.Model":
+def _network(shape: AlexNetSizes, grouped: frozenset[int], context: BuildContext) -> "keras.Model":
     """``grouped`` are the convolutions, from 1, whose towers see their own channels alone."""
     import keras
     from keras import layers
 
-    from hpcbench.layers import GroupedConv2D, LocalResponseNormalization, OnDevice
+    from hpcbench.layers.grouped_convolution import GroupedConv2D
+    from hpcbench.layers.on_device import OnDevice
+    from hpcbench.layers.response_normalization import LocalResponseNormalization
 
     several = len(context.devices) > 1
     width = TOWERS if several else 1
@@ -124,7 +126,7 @@ def _network(shape: Shape, grouped: frozenset[int], context: BuildContext) -> "k
 
 def _add(
     name: str,
-    shape: Shape,
+    shape: AlexNetSizes,
     side: int,
     grouped: set[int],
     parameters: int,
@@ -133,12 +135,20 @@ def _add(
     MODELS.add(
         name,
         ModelSpec(
-            name=name, build=partial(_network, shape, frozenset(grouped)), optimizer="sgd",
-            learning_rate=0.01, momentum=0.9, batch=128, epochs=90, parameters=parameters,
-            trainable_parameters=parameters, datasets=datasets, image_size=side,
+            name=name,
+            build=partial(_network, shape, frozenset(grouped)),
+            optimizer="sgd",
+            learning_rate=0.01,
+            momentum=0.9,
+            batch=128,
+            epochs=90,
+            parameters=parameters,
+            trainable_parameters=parameters,
+            datasets=datasets,
+            image_size=side,
             devices_per_replica=(1, TOWERS),
         ),
-    )  # fmt: skip
+    )
 
 
 _add("alexnet", IMAGENET, 227, {2, 5}, 61_628_776, ("imagenet",))

@@ -21,7 +21,7 @@ EXPANSION = 4
 
 
 @dataclass(frozen=True)
-class Shape:
+class ClimateSizes:
     """Channels of the stem, the pyramid and the decoder; inner channels and blocks of the stages.
 
     The second and third stage halve the resolution; the last is dilated by 2. ``dilations`` are
@@ -35,14 +35,14 @@ class Shape:
     dilations: tuple[int, int, int]
 
 
-FULL = Shape(64, ((64, 3), (128, 4), (256, 6), (512, 3)), 256, 64, (6, 12, 18))
-TINY = Shape(16, ((8, 1), (12, 1), (16, 1), (16, 1)), 32, 16, (1, 2, 3))
+FULL = ClimateSizes(64, ((64, 3), (128, 4), (256, 6), (512, 3)), 256, 64, (6, 12, 18))
+TINY = ClimateSizes(16, ((8, 1), (12, 1), (16, 1), (16, 1)), 32, 16, (1, 2, 3))
 
 
-def _network(shape: Shape, context: BuildContext) -> "keras.Model":
+def _network(shape: ClimateSizes, context: BuildContext) -> "keras.Model":
     from keras import Input, Model, layers
 
-    from hpcbench.layers import DilatedConv2D
+    from hpcbench.layers.dilated_convolution import DilatedConv2D
 
     initializer = "he_normal"
 
@@ -109,7 +109,7 @@ def _network(shape: Shape, context: BuildContext) -> "keras.Model":
 
 def _add(
     name: str,
-    shape: Shape,
+    shape: ClimateSizes,
     side: int,
     batch: int,
     counts: tuple[int, int],
@@ -118,12 +118,20 @@ def _add(
     MODELS.add(
         name,
         ModelSpec(
-            name=name, build=partial(_network, shape), optimizer="larc", learning_rate=0.1,
-            momentum=0.9, batch=batch, epochs=10, parameters=counts[0],
-            trainable_parameters=counts[1], kind="fields",
-            datasets=datasets, image_size=side,
+            name=name,
+            build=partial(_network, shape),
+            optimizer="larc",
+            learning_rate=0.1,
+            momentum=0.9,
+            batch=batch,
+            epochs=10,
+            parameters=counts[0],
+            trainable_parameters=counts[1],
+            kind="fields",
+            datasets=datasets,
+            image_size=side,
         ),
-    )  # fmt: skip
+    )
 
 
 STORMS = "synthetic-storms"

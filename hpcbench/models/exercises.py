@@ -66,24 +66,47 @@ def _texts(context: BuildContext) -> "keras.Model":
 MODELS.add(
     "cnn-cifar",
     ModelSpec(
-        name="cnn-cifar", build=_photographs, optimizer="adam", learning_rate=0.001, momentum=0.0,
-        batch=64, epochs=10, parameters=122_570, trainable_parameters=122_570,
+        name="cnn-cifar",
+        build=_photographs,
+        optimizer="adam",
+        learning_rate=0.001,
+        momentum=0.0,
+        batch=64,
+        epochs=10,
+        parameters=122_570,
+        trainable_parameters=122_570,
         datasets=("cifar10", "cifar100"),
     ),
-)  # fmt: skip
+)
 MODELS.add(
     "mlp-boston",
     ModelSpec(
-        name="mlp-boston", build=_prices, optimizer="adam", learning_rate=0.001, momentum=0.0,
-        batch=16, epochs=100, parameters=5_121, trainable_parameters=5_121,
-        kind="tables", datasets=("boston-housing",),
+        name="mlp-boston",
+        build=_prices,
+        optimizer="adam",
+        learning_rate=0.001,
+        momentum=0.0,
+        batch=16,
+        epochs=100,
+        parameters=5_121,
+        trainable_parameters=5_121,
+        kind="tables",
+        datasets=("boston-housing",),
     ),
-)  # fmt: skip
+)
 MODELS.add(
     "text-average",
     ModelSpec(
-        name="text-average", build=_texts, optimizer="adam", learning_rate=0.001, momentum=0.0,
-        batch=128, epochs=10, parameters=322_177, trainable_parameters=322_177,
-        kind="texts", datasets=("imdb", "reuters"),
+        name="text-average",
+        build=_texts,
+        optimizer="adam",
+        learning_rate=0.001,
+        momentum=0.0,
+        batch=128,
+        epochs=10,
+        parameters=322_177,
+        trainable_parameters=322_177,
+        kind="texts",
+        datasets=("imdb", "reuters"),
     ),
-)  # fmt: skip
+)

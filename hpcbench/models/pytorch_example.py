@@ -75,8 +75,16 @@ def _torch(input_shape: tuple[int, ...], outputs: int) -> "torch.nn.Module":
 MODELS.add(
     "cnn-pytorch",
     ModelSpec(
-        name="cnn-pytorch", build=_keras, build_torch=_torch, optimizer="adadelta",
-        learning_rate=1.0, momentum=0.0, lr_decay=0.7, batch=64, epochs=14,
-        parameters=1_199_882, trainable_parameters=1_199_882,
+        name="cnn-pytorch",
+        build=_keras,
+        builders={"torch": _torch},
+        optimizer="adadelta",
+        learning_rate=1.0,
+        momentum=0.0,
+        lr_decay=0.7,
+        batch=64,
+        epochs=14,
+        parameters=1_199_882,
+        trainable_parameters=1_199_882,
     ),
-)  # fmt: skip
+)

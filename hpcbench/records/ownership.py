@@ -1,6 +1,6 @@
 """Who may write a run's folder: one process, and of a requeued job only the latest attempt.
 
-A process that writes holds a lock on the folder for as long as it lives. A node that Slurm
+A process that writes holds a lock on the folder for as long as it lives. A node that the scheduler
 believes dead may still hold it, and go on writing, while the requeued job starts elsewhere; the
 restart count decides then. The later attempt writes its name into the owner file, and the earlier
 one finds it there before its next write.
@@ -11,14 +11,14 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcbench.errors import ConfigError, EnvironmentLacks, Superseded
-from hpcbench.launch import slurm_task
 
 OWNER_FILE = "owner.json"
+_WIDTH = 1024
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Owner:
     pid: int
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> "Owner":
-        restart = int(environment.get("SLURM_RESTART_COUNT") or 0)
-        return cls(slurm_task(environment), restart, platform.node(), os.getpid())
+    def here(cls, job: str, restart: int) -> "Owner":
+        """This process, as part of that attempt of that job."""
+        return cls(job, restart, platform.node(), os.getpid())
 
 
 class Ownership:
@@ -55,8 +55,8 @@ class Ownership:
             ):
                 raise ConfigError(f"another process is writing the run in {folder}")
             try:
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
+                # One write of one length: nobody who looks in meanwhile finds half a name.
+                os.pwrite(descriptor, json.dumps(asdict(owner)).ljust(_WIDTH).encode(), 0)
             except OSError as error:
                 raise EnvironmentLacks(f"{self._path} cannot be written: {error}") from error
 

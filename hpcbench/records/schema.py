@@ -1,13 +1,19 @@
 """The columns of the result files and the fields of run.json: the only place that names them.
 
-History of ``SCHEMA_VERSION``: 1, the first.
+History of ``SCHEMA_VERSION``, which :mod:`hpcbench.records.upgrade` bridges:
+
+1. The first.
+2. Column ``cpu_math``; field ``identity`` of run.json; a run may have no ``accuracy.csv``.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_type_hints
 
-SCHEMA_VERSION = 1
+from hpcbench.records.identity import Identity
+
+SCHEMA_VERSION = 2
 
 THROUGHPUT_FILE = "throughput.csv"
 ACCURACY_FILE = "accuracy.csv"
@@ -21,30 +27,6 @@ ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU = "accuracy", "mean_absolute_error", "me
 LOWER_IS_BETTER = frozenset({MEAN_ABSOLUTE_ERROR})
 
 STATUS_RUNNING, STATUS_COMPLETE, STATUS_FAILED = "running", "complete", "failed"
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Says which run a row belongs to; the first columns of all files."""
-
-    run_id: str
-    sweep: str
-    model: str
-    dataset: str
-    framework: str
-    strategy: str
-    devices: int
-    nodes: int
-    device_kind: str
-    scaling: str
-    batch_per_device: int
-    global_batch: int
-    precision: str
-    xla: bool
-    input: str
-    exchange: str
-    seed: int
-    repeat: int
 
 
 @dataclass(frozen=True)
@@ -102,6 +84,30 @@ class EnergyRow:
     utilization: float
     memory_bytes: float
     clock_mhz: float
+
+    @classmethod
+    def of(
+        cls, interval: ThroughputRow, counted: str, readings: Sequence[float], of_gpus: bool
+    ) -> "EnergyRow | None":
+        """The row of an interval from all processes' meter ``readings``, added up; None where
+        nothing was counted."""
+        joules, counters, *activity = readings
+        if joules <= 0:
+            return None
+        means = [value / counters if of_gpus else math.nan for value in activity]
+        return cls(
+            interval=interval.interval,
+            samples=interval.samples,
+            seconds=interval.seconds,
+            joules=joules,
+            samples_per_joule=interval.samples / joules,
+            watts=joules / interval.seconds,
+            counted=counted,
+            counters=int(counters),
+            utilization=means[0],
+            memory_bytes=means[1],
+            clock_mhz=means[2],
+        )
 
 
 Row = ThroughputRow | AccuracyRow | EnergyRow

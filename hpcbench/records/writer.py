@@ -1,6 +1,6 @@
 """Writes a run's files so that a reader, or a crash, never meets half a line.
 
-Rows are appended by whole lines with one write call each; run.json is written to a temporary
+LazyArray are appended by whole lines with one write call each; run.json is written to a temporary
 name and renamed. One process writes a run: the one that owns its folder.
 """
 
@@ -10,10 +10,12 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hpcbench.errors import EnvironmentLacks
+from hpcbench.records.identity import Identity
 from hpcbench.records.ownership import Ownership
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import (
@@ -27,7 +29,6 @@ from hpcbench.records.schema import (
     THROUGHPUT_FILE,
     AccuracyRow,
     EnergyRow,
-    Identity,
     ThroughputRow,
     columns,
     values,
@@ -144,7 +145,13 @@ class RunWriter:
 
     def start(self, document: dict[str, Any]) -> None:
         """Write run.json for a run that is under way."""
-        self._document = {"schema_version": SCHEMA_VERSION, **document}
+        self._document = {
+            "schema_version": SCHEMA_VERSION,
+            "run_id": self.identity.run_id,
+            "sweep": self.identity.sweep,
+            "identity": asdict(self.identity),
+            **document,
+        }
         self._write(status=STATUS_RUNNING)
 
     def add(self, **more: Any) -> None:

@@ -1,4 +1,10 @@
-"""How devices share the work: one file a strategy, all behind the class Strategy."""
+"""How devices share the work: one file a strategy, all behind the class Strategy.
+
+A strategy is both what ranks tell each other outside the training step (:class:`Communicator`) and
+how gradients are averaged within it, in the terms of the framework that it is for. Adding one is
+adding one file (or one module of another package, by an entry point of the group
+``hpcbench.strategies``).
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -8,53 +14,78 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcbench.cluster.launchers import Launch
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.frameworks import FRAMEWORKS
-from hpcbench.launch import Launch
 from hpcbench.registry import Registry
 
 if TYPE_CHECKING:
     import tensorflow as tf
+    import torch
 
 
-class Strategy(ABC):
-    """A way to train on several devices at once, each with a copy of the model unless
-    ``devices_per_replica`` share one.
+class Communicator:
+    """What the processes of a run tell each other; here a single process, which is alone.
 
-    A strategy is made when the framework has this process' devices but has not used them yet;
-    making it connects the ranks. ``rank`` and ``processes`` count processes;
-    ``world_size`` counts devices; this process drives ``replicas`` of them, the first of which
-    is device ``first_device``.
+    ``rank`` and ``processes`` count processes; ``world_size`` counts devices (copies of the model);
+    this process drives ``replicas`` of them, the first of which is device ``first_device``.
     """
-
-    name: ClassVar[str]
-    # The frameworks that it can train under.
-    frameworks: ClassVar[tuple[str, ...]] = ("tensorflow",)
-    # Ways to exchange gradients, the default first.
-    exchanges: ClassVar[tuple[str, ...]] = ()
-    # Whether the ranks are processes that a launcher starts.
-    needs_launcher: ClassVar[bool] = False
-
-    # Over how many devices each copy of the model is split.
-    devices_per_replica: ClassVar[int] = 1
-    # Their names; one empty name where the only device needs none.
-    replica_devices: tuple[str, ...] = ("",)
 
     rank: int = 0
     processes: int = 1
     world_size: int = 1
     replicas: int = 1
 
+    @property
+    def first_device(self) -> int:
+        return self.rank * self.replicas
+
+    def all_gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        """All processes' ``values``, shape (processes, len(values)), as float64.
+
+        No process gets past it before all have reached it, so it serves as a barrier.
+        """
+        return np.array([values], np.float64)
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """Give all processes rank 0's values of the framework's own ``variables``."""
+
+
+class Strategy(Communicator, ABC):
+    """A way to train on several devices at once, each with a copy of the model unless
+    ``devices_per_replica`` share one.
+
+    An instance is made when the framework has this process's devices but has not used them yet;
+    making it connects the ranks.
+    """
+
+    name: ClassVar[str]
+    # The frameworks that it can train under; None for any.
+    frameworks: ClassVar[tuple[str, ...] | None] = ("tensorflow",)
+    # Ways to exchange gradients, the default first.
+    exchanges: ClassVar[tuple[str, ...]] = ()
+    # Whether the ranks are processes that a launcher starts, and how a user would start some.
+    needs_launcher: ClassVar[bool] = False
+    start_hint: ClassVar[str] = "horovodrun -np"
+
+    # Over how many devices each copy of the model is split.
+    devices_per_replica: ClassVar[int] = 1
+    # Their names; one empty name where the only device needs none.
+    replica_devices: tuple[str, ...] = ("",)
+
+    @classmethod
+    def supports(cls, framework: str) -> bool:
+        return cls.frameworks is None or framework in cls.frameworks
+
     @classmethod
     def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
-        """The world size of a run in copies of the model, without loading TensorFlow.
+        """The world size of a run in copies of the model, without loading a framework.
 
         Raises ConfigError where launcher and flags contradict each other, EnvironmentLacks
         where there are not devices enough.
         """
-        if config.framework not in cls.frameworks:
-            known = [kind.name for kind in STRATEGIES if config.framework in kind.frameworks]
+        if not cls.supports(config.framework):
+            known = [kind.name for kind in STRATEGIES if kind.supports(config.framework)]
             raise ConfigError(
                 f"strategy {cls.name} is not for framework {config.framework}, which has "
                 f"{', '.join(known)}"
@@ -64,23 +95,25 @@ class Strategy(ABC):
                 f"strategy {cls.name} has no exchange {config.exchange!r}; "
                 f"known: {', '.join(cls.exchanges) or 'none'}"
             )
-        if not cls.needs_launcher and launch.size > 1:
+        if cls.needs_launcher:
+            cls._check_launch(config, launch)
+        elif launch.size > 1:
             raise ConfigError(
                 f"strategy {cls.name} is one process, but {launch.launcher} started "
                 f"{launch.size}; choose horovod or mpi, or start it without {launch.launcher}"
             )
-        starter = "torchrun --nproc-per-node" if config.framework == "torch" else "horovodrun -np"
-        if cls.needs_launcher and launch.launcher == "none" and (config.devices or 1) > 1:
-            raise ConfigError(
-                f"strategy {cls.name} is a process a device; start {config.devices} with "
-                f"{starter} {config.devices}"
-            )
-        if cls.needs_launcher and config.devices not in (None, launch.size):
+        return launch.size
+
+    @classmethod
+    def _check_launch(cls, config: RunConfig, launch: Launch) -> None:
+        start = f"start {config.devices} with {cls.start_hint} {config.devices}"
+        if launch.launcher == "none" and (config.devices or 1) > 1:
+            raise ConfigError(f"strategy {cls.name} is a process a device; {start}")
+        if config.devices not in (None, launch.size):
             raise ConfigError(
                 f"--devices {config.devices} contradicts {launch.launcher}, which started "
-                f"{launch.size}; start {config.devices} with {starter} {config.devices}"
+                f"{launch.size}; {start}"
             )
-        return launch.size
 
     @classmethod
     def default_exchange(cls) -> str | None:
@@ -92,18 +125,24 @@ class Strategy(ABC):
         """Whether a run on so many devices is possible where a node has ``devices_per_node``."""
         return cls.needs_launcher or devices <= devices_per_node
 
-    @abstractmethod
-    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
-        """Connect the ranks."""
-
     @classmethod
     def devices_of_process(cls, world_size: int) -> int:
         """How many devices one process drives in a run of ``world_size`` replicas."""
         return cls.devices_per_replica * (1 if cls.needs_launcher else world_size)
 
-    @property
-    def first_device(self) -> int:
-        return self.rank * self.replicas
+    @classmethod
+    def probe(cls) -> dict[str, Any]:
+        """What the library that it needs tells of itself, once loaded; for the doctor, in a process
+        of its own. Empty where it needs none or that is not installed."""
+        return {}
+
+    @abstractmethod
+    def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
+        """Connect the ranks; ``devices`` is the world size. Raises HpcbenchError."""
+
+
+class TensorFlowStrategy(Strategy):
+    """How TensorFlow's compiled loop runs its steps and averages gradients."""
 
     def scope(self) -> AbstractContextManager[Any]:
         """Variables of the model and the optimizer are made in here."""
@@ -120,37 +159,27 @@ class Strategy(ABC):
         """
         return list(step(0, *args))
 
-    @abstractmethod
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+    def all_reduce_mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
         """Inside ``step``: the average of each tensor over all devices."""
+        return list(tensors)
 
-    @abstractmethod
-    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
-        """Outside the loop: all processes' ``values``, shape (processes, len(values)).
 
-        No process gets past it before all have reached it, so it serves as a barrier.
-        """
+class TorchStrategy(Strategy):
+    """How PyTorch's loop averages gradients."""
 
-    def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
-        """Give all processes rank 0's values; nothing to do in a single process."""
+    def parallel(self, module: "torch.nn.Module") -> "torch.nn.Module":
+        """``module`` so that its backward pass averages gradients over all devices."""
+        return module
+
+    def unsynchronized(self, module: "torch.nn.Module") -> AbstractContextManager[Any]:
+        """In here the backward pass of what :meth:`parallel` made averages nothing."""
+        return nullcontext()
 
 
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", __name__)
 
 
-def choose(config: RunConfig, launch: Launch, gpus: int) -> type[Strategy]:
-    """The strategy asked for; ``auto`` is Horovod (or DDP) where a launcher started several
-    processes, mirrored where one process sees several devices, single otherwise."""
-    if config.strategy != "auto":
-        return STRATEGIES[config.strategy]
-    framework = FRAMEWORKS[config.framework]
-    if launch.size > 1:
-        return STRATEGIES[framework.over_processes]
-    several = gpus > 1 or (config.devices or 1) > 1
-    return STRATEGIES[framework.over_devices if several else "single"]
-
-
-def devices_of_process(wanted: int | None, config: RunConfig, gpus: int, cores: int) -> int:
+def devices_here(wanted: int | None, config: RunConfig, gpus: int, cores: int) -> int:
     """How many devices one process drives: ``wanted``, or all there are.
 
     Raises EnvironmentLacks where there are fewer.
@@ -161,16 +190,3 @@ def devices_of_process(wanted: int | None, config: RunConfig, gpus: int, cores: 
         kind = "GPUs" if gpus else f"CPU devices ({cores} cores)"
         raise EnvironmentLacks(f"--devices {devices} but this machine has {there} {kind}")
     return devices
-
-
-def logical_devices(count: int) -> tuple[str, ...]:
-    """TensorFlow's names of ``count`` GPUs, or where there are none of as many parts of the CPU."""
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU"):
-        return tuple(f"/gpu:{index}" for index in range(count))
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration() for _ in range(count)],
-    )
-    return tuple(f"/cpu:{index}" for index in range(count))

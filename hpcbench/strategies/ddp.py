@@ -5,32 +5,37 @@ buckets of its own choice.
 """
 
 import atexit
+import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcbench.cluster.launchers import Launch
+from hpcbench.cluster.rendezvous import rank_hosts, rendezvous_port
 from hpcbench.errors import ConfigError
-from hpcbench.launch import Launch, rank_hosts, rendezvous_port
-from hpcbench.strategies import STRATEGIES, Strategy
+from hpcbench.strategies import STRATEGIES, TorchStrategy
+
+if TYPE_CHECKING:
+    import torch
 
 # Ranks that do not come, or do not answer, within this time are taken for dead.
 PATIENCE = timedelta(minutes=5)
 
 
 @STRATEGIES.register("ddp")
-class Ddp(Strategy):
+class Ddp(TorchStrategy):
     name = "ddp"
     frameworks = ("torch",)
     exchanges = ("buckets",)
     needs_launcher = True
+    start_hint = "torchrun --nproc-per-node"
 
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
-        import os
-
         import torch
         from torch import distributed
 
@@ -41,9 +46,12 @@ class Ddp(Strategy):
             where = f"tcp://{host}:{rendezvous_port(launch, os.environ)}"
         try:
             distributed.init_process_group(
-                "nccl" if torch.cuda.is_available() else "gloo", init_method=where,
-                rank=launch.rank, world_size=launch.size, timeout=PATIENCE,
-            )  # fmt: skip
+                "nccl" if torch.cuda.is_available() else "gloo",
+                init_method=where,
+                rank=launch.rank,
+                world_size=launch.size,
+                timeout=PATIENCE,
+            )
         except ValueError as error:
             raise ConfigError(f"PyTorch's ranks do not find each other: {error}") from error
         # At a good end only: after a failure the other ranks may never answer.
@@ -52,15 +60,15 @@ class Ddp(Strategy):
         self.rank, self.processes = launch.rank, launch.size
         self.world_size = self.processes
 
-    def mean(self, tensors: Sequence[Any]) -> list[Any]:
-        from torch import distributed
+    def parallel(self, module: "torch.nn.Module") -> "torch.nn.Module":
+        from torch.nn.parallel import DistributedDataParallel
 
-        for tensor in tensors:
-            distributed.all_reduce(tensor)
-            tensor.div_(self.processes)
-        return list(tensors)
+        return DistributedDataParallel(module)
 
-    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+    def unsynchronized(self, module: Any) -> AbstractContextManager[Any]:
+        return module.no_sync()
+
+    def all_gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         import torch
         from torch import distributed
 

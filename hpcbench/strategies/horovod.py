@@ -5,25 +5,35 @@ Only Horovod's operations are used. Its ``DistributedOptimizer`` under Keras 3's
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcbench.cluster.launchers import Launch
 from hpcbench.errors import EnvironmentLacks
-from hpcbench.launch import Launch
-from hpcbench.strategies import STRATEGIES, Strategy
-from hpcbench.strategies.buffers import flatten, unflatten
+from hpcbench.strategies import STRATEGIES, TensorFlowStrategy
+from hpcbench.strategies.tensors import flatten, unflatten
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
 @STRATEGIES.register("horovod")
-class Horovod(Strategy):
+class Horovod(TensorFlowStrategy):
     name = "horovod"
     exchanges = ("flat", "grouped", "per-tensor")
     needs_launcher = True
+
+    @classmethod
+    def probe(cls) -> dict[str, Any]:
+        if find_spec("horovod") is None:
+            return {}
+        import horovod.tensorflow as hvd
+
+        built = {"MPI": hvd.mpi_built, "Gloo": hvd.gloo_built, "NCCL": hvd.nccl_built}
+        return {name: bool(ask()) for name, ask in built.items()}
 
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         try:
@@ -31,7 +41,7 @@ class Horovod(Strategy):
         except ImportError as error:
             raise EnvironmentLacks(
                 f"strategy horovod needs Horovod, which does not load here ({error}); "
-                f"run make setup, or choose --strategy mpi"
+                f"run make setup in a clone of the project, or choose --strategy mpi"
             ) from error
         hvd.init()
         if hvd.size() != launch.size:
@@ -44,7 +54,7 @@ class Horovod(Strategy):
         self.rank, self.processes = hvd.rank(), hvd.size()
         self.world_size = self.processes
 
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+    def all_reduce_mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
         if self.processes == 1:
             return list(tensors)
         if self._exchange == "per-tensor" or len(tensors) == 1:
@@ -54,7 +64,7 @@ class Horovod(Strategy):
             return unflatten(flat, tensors)
         return list(self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Average))
 
-    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+    def all_gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         import tensorflow as tf
 
         row = tf.constant([list(values)], tf.float64)

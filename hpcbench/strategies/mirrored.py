@@ -4,27 +4,24 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hpcbench.cluster.launchers import Launch
 from hpcbench.config import RunConfig
-from hpcbench.launch import Launch
-from hpcbench.strategies import STRATEGIES, Strategy, devices_of_process, logical_devices
-from hpcbench.strategies.buffers import all_reduce_mean
+from hpcbench.strategies import STRATEGIES, TensorFlowStrategy, devices_here
+from hpcbench.strategies.tensors import logical_devices, mean_over_replicas
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
 @STRATEGIES.register("mirrored")
-class Mirrored(Strategy):
+class Mirrored(TensorFlowStrategy):
     name = "mirrored"
     exchanges = ("flat", "grouped")
 
     @classmethod
     def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
         super().check(config, launch, gpus, cores)
-        return devices_of_process(config.devices, config, gpus, cores)
+        return devices_here(config.devices, config, gpus, cores)
 
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         import tensorflow as tf
@@ -52,8 +49,5 @@ class Mirrored(Strategy):
         per_replica = self._strategy.run(replica_step, args)
         return [self._strategy.reduce("SUM", value, axis=None) for value in per_replica]
 
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        return all_reduce_mean(tensors, self._flat)
-
-    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
-        return np.array([values], np.float64)
+    def all_reduce_mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        return mean_over_replicas(tensors, self._flat)

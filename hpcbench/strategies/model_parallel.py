@@ -4,24 +4,16 @@ What AlexNet did with two GPUs. There are no gradients to exchange; what crosses
 are activations, where the network lets its halves meet.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
-
+from hpcbench.cluster.launchers import Launch
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError
-from hpcbench.launch import Launch
 from hpcbench.models import MODELS
-from hpcbench.strategies import STRATEGIES, Strategy, devices_of_process, logical_devices
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from hpcbench.strategies import STRATEGIES, TensorFlowStrategy, devices_here
+from hpcbench.strategies.tensors import logical_devices
 
 
 @STRATEGIES.register("model-parallel")
-class ModelParallel(Strategy):
+class ModelParallel(TensorFlowStrategy):
     name = "model-parallel"
     devices_per_replica = 2
 
@@ -37,7 +29,7 @@ class ModelParallel(Strategy):
             )
         if config.devices not in (None, wanted):
             raise ConfigError(f"strategy {cls.name} has {wanted} devices, not {config.devices}")
-        devices_of_process(wanted, config, gpus, cores)
+        devices_here(wanted, config, gpus, cores)
         return 1
 
     @classmethod
@@ -46,9 +38,3 @@ class ModelParallel(Strategy):
 
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         self.replica_devices = logical_devices(self.devices_per_replica)
-
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        return list(tensors)
-
-    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
-        return np.array([values], np.float64)

@@ -4,25 +4,38 @@ On CPUs the floor that the other strategies are held against.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcbench.cluster.launchers import Launch
 from hpcbench.errors import EnvironmentLacks
-from hpcbench.launch import Launch
-from hpcbench.strategies import STRATEGIES, Strategy
-from hpcbench.strategies.buffers import flatten, unflatten
+from hpcbench.strategies import STRATEGIES, TensorFlowStrategy
+from hpcbench.strategies.tensors import flatten, unflatten
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
 @STRATEGIES.register("mpi")
-class Mpi(Strategy):
+class Mpi(TensorFlowStrategy):
     name = "mpi"
     exchanges = ("flat",)
     needs_launcher = True
+
+    @classmethod
+    def probe(cls) -> dict[str, Any]:
+        if find_spec("mpi4py") is None:
+            return {}
+        import mpi4py
+
+        # Under an srun that does not start MPI's ranks, to start MPI is to be killed by it.
+        mpi4py.rc.initialize = False
+        from mpi4py import MPI
+
+        return {"library": MPI.Get_library_version()}
 
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         try:
@@ -41,7 +54,7 @@ class Mpi(Strategy):
         self.rank, self.processes = self._comm.rank, self._comm.size
         self.world_size = self.processes
 
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+    def all_reduce_mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
         if self.processes == 1:
             return list(tensors)
 
@@ -57,7 +70,7 @@ class Mpi(Strategy):
         total = tf.numpy_function(allreduce, [flat], flat.dtype)
         return unflatten(tf.ensure_shape(total, flat.shape), tensors)
 
-    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+    def all_gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         mine = np.array(values, np.float64)
         rows = np.empty((self.processes, len(mine)), np.float64)
         self._comm.Allgather(mine, rows)

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcbench.cluster.launchers import Launch
+from hpcbench.cluster.rendezvous import rank_hosts, rendezvous_port
 from hpcbench.errors import ConfigError
-from hpcbench.launch import Launch, rank_hosts, rendezvous_port
-from hpcbench.strategies import STRATEGIES, Strategy
-from hpcbench.strategies.buffers import all_reduce_mean
+from hpcbench.strategies import STRATEGIES, TensorFlowStrategy
+from hpcbench.strategies.tensors import mean_over_replicas
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
 def tf_config(launch: Launch, environment: Mapping[str, str]) -> dict[str, Any]:
-    """TensorFlow's description of the cluster and of this process' place in it.
+    """TensorFlow's description of the cluster and of this process's place in it.
 
     Raises ConfigError where the ranks' hosts cannot be known.
     """
@@ -36,7 +37,7 @@ def tf_config(launch: Launch, environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 @STRATEGIES.register("multiworker")
-class MultiWorker(Strategy):
+class MultiWorker(TensorFlowStrategy):
     name = "multiworker"
     exchanges = ("flat", "grouped")
     needs_launcher = True
@@ -67,8 +68,8 @@ class MultiWorker(Strategy):
     def run(self, step: Callable[..., Any], *args: Any) -> "list[tf.Tensor]":
         return list(self._strategy.run(lambda *values: step(0, *values), args))
 
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        return all_reduce_mean(tensors, self._flat)
+    def all_reduce_mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        return mean_over_replicas(tensors, self._flat)
 
     def _sum_over_ranks(self, mine: "tf.Tensor") -> "tf.Tensor":
         import tensorflow as tf
@@ -80,7 +81,7 @@ class MultiWorker(Strategy):
 
         return self._strategy.run(step, (mine,))
 
-    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+    def all_gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         import tensorflow as tf
 
         rows = np.zeros((self.processes, len(values)), np.float64)
@@ -92,5 +93,5 @@ class MultiWorker(Strategy):
 
         for variable in variables:
             value = variable.numpy().astype(np.float64)
-            told = self._sum(tf.constant(value if self.rank == 0 else np.zeros_like(value)))
-            variable.assign(tf.cast(told, variable.dtype))
+            of_rank_0 = value if self.rank == 0 else np.zeros_like(value)
+            variable.assign(tf.cast(self._sum(tf.constant(of_rank_0)), variable.dtype))

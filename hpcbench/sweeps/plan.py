@@ -1,39 +1,45 @@
-"""Turns a sweep file into runs: all combinations, in an order that drift cannot mimic."""
+"""Turns a sweep file into runs: all combinations, repeat by repeat."""
 
 import random
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hpcbench.config import DEFAULT_FRAMEWORK, NAME_PATTERN, RunConfig, parse, schedule
+from hpcbench.cluster.site import Machine
+from hpcbench.config import DEFAULT_FRAMEWORK, RunConfig
 from hpcbench.datasets.sources import locate_for
-from hpcbench.errors import ConfigError
-from hpcbench.frameworks import check_framework
+from hpcbench.errors import ConfigError, unknown_name
+from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS
+from hpcbench.resources import job_files
+from hpcbench.runs.resolve import with_digest
+from hpcbench.schedule import make_schedule
 from hpcbench.strategies import STRATEGIES
+from hpcbench.validation import NAME_PATTERN, parse, read_toml
 
-# Loading TensorFlow, compiling, the first collective.
+# Loading the framework, compiling, the first collective.
 STARTUP_SECONDS = 20.0
 
 Names = Annotated[list[str], Field(min_length=1)]
+Item = TypeVar("Item")
 
 
 class SweepFile(BaseModel):
     """A sweep: all combinations of models, data sets, strategies, device counts and repeats.
 
     Device counts are ``devices``, or the powers of two up to ``max_devices``, or to what there
-    is. ``settings`` holds for all models, a model's own entry before it.
+    is. ``settings`` holds for all models, a model's own entry before it. Without ``repeats`` there
+    are as many as the analysis wants for a 95 % interval without assumptions.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    repeats: Annotated[int, Field(ge=1, le=1000)] = 3
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 6
     devices: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
     max_devices: Annotated[int, Field(ge=1)] | None = None
     datasets: Names = ["auto"]
@@ -51,20 +57,6 @@ class SweepFile(BaseModel):
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What runs are planned for; ``cores_per_device`` None leaves it to each run."""
-
-    name: str
-    devices_per_node: int
-    max_devices: int
-    cores_per_device: int | None
-
-    def nodes(self, devices: int) -> int:
-        """How many nodes so many devices need."""
-        return -(-devices // self.devices_per_node)
-
-
-@dataclass(frozen=True)
 class PlannedRun:
     """One run of a sweep and the folder that its files go to."""
 
@@ -74,13 +66,37 @@ class PlannedRun:
     train_samples: int = 0
 
     def __str__(self) -> str:
-        config = self.config
-        scaling = " strong" if config.scaling == "strong" else ""
-        return f"{config.model} {config.strategy} x{config.devices}{scaling} repeat {config.repeat}"
+        kind = self.kind
+        framework = "" if kind.framework == DEFAULT_FRAMEWORK else f" {kind.framework}"
+        scaling = " strong" if kind.scaling == "strong" else ""
+        count = f"x{self.devices}{scaling} repeat {self.config.repeat}"
+        return f"{kind.model}{framework} {kind.strategy} {count}"
 
     @property
     def devices(self) -> int:
         return self.config.devices or 1
+
+    @property
+    def kind(self) -> "Kind":
+        config = self.config
+        return Kind(
+            MODELS[config.model].name,
+            config.dataset,
+            config.framework,
+            config.strategy,
+            config.scaling,
+        )
+
+
+@dataclass(frozen=True, order=True)
+class Kind:
+    """What the runs of one row of a sweep's tables have in common, beside the device count."""
+
+    model: str
+    dataset: str
+    framework: str
+    strategy: str
+    scaling: str
 
 
 @dataclass(frozen=True)
@@ -92,24 +108,24 @@ class Plan:
 
 
 def read_sweep(path: Path) -> SweepFile:
-    """Read and check a sweep file; raises ConfigError with the file's name."""
-    sweep: SweepFile = read_toml(SweepFile, path, "sweep file")
-    return sweep
+    """The sweep of a TOML file, or of a name in ``jobs/sweeps`` (one's own, or ours).
+
+    Raises ConfigError with the file's name.
+    """
+    known = {sweep.stem: sweep for sweep in job_files("sweeps")}
+    if path.suffix != ".toml":
+        if str(path) not in known:
+            raise unknown_name("sweep", str(path), list(known))
+        path = known[str(path)]
+    elif not path.exists():
+        raise ConfigError(
+            f"there is no sweep file {path}; by name there are {', '.join(known)}, of which "
+            f"hpcbench sweep init makes copies to edit"
+        )
+    return read_toml(SweepFile, path, "sweep file")
 
 
-def read_toml(model: type[BaseModel], path: Path, kind: str) -> Any:
-    """A TOML file as ``model``; raises ConfigError with the file's name."""
-    try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{kind} {path}: {error}") from error
-    try:
-        return parse(model, values, flag="")
-    except ConfigError as error:
-        raise ConfigError(f"{kind} {path}: {error}") from error
-
-
-def plan(
+def make_plan(
     sweep: SweepFile,
     results: Path,
     machine: Machine,
@@ -118,8 +134,7 @@ def plan(
 ) -> Plan:
     """All runs of ``sweep`` on ``machine``; ``devices`` stands in for the sweep's own counts.
 
-    Within a repeat the order is drawn at random (from a fixed seed), so that a machine that
-    drifts does not look like one that scales. Raises ConfigError for a bad setting.
+    Repeats are blocks, each in the order of :func:`in_order`. Raises ConfigError for a bad setting.
     """
     find = cache(
         lambda model, name, size, made_up: locate_for(MODELS[model], name, data_dir, size, made_up)
@@ -129,35 +144,54 @@ def plan(
     for repeat in range(sweep.repeats):
         block = []
         for values in _combinations(sweep, devices or sweep.device_counts(machine.max_devices)):
-            kind, count = STRATEGIES[values["strategy"]], values["devices"]
-            if not kind.fits(count, machine.devices_per_node):
-                place = "one node" if kind.fits(2, 2) else "one device"
-                left_out[f"{kind.name} on {count} devices: it runs on {place}"] = None
+            reason = _unfit(values, machine)
+            if reason:
+                left_out[reason] = None
                 continue
+            strategy = STRATEGIES[values["strategy"]]
             values |= {"repeat": repeat}
-            values.setdefault("exchange", kind.default_exchange())
-            per_replica = MODELS[values["model"]].devices_per_replica
-            if kind.devices_per_replica not in per_replica:
-                left_out[f"{kind.name} with {values['model']}: it cannot be split"] = None
-                continue
-            framework = values.get("framework", DEFAULT_FRAMEWORK)
-            if framework not in kind.frameworks:
-                left_out[f"{kind.name} with {framework}: it is for {kind.frameworks[0]}"] = None
-                continue
+            values.setdefault("exchange", strategy.default_exchange())
             if machine.cores_per_device:
                 values.setdefault("cores_per_device", machine.cores_per_device)
-            config: RunConfig = parse(RunConfig, values)
-            check_framework(config)
-            source = find(
-                config.model, config.dataset, config.image_size, config.input == "synthetic"
-            )
+            config = with_digest(parse(RunConfig, values))
+            FRAMEWORKS[config.framework].check_model(config.model)
+            made_up = config.input == "synthetic"
+            source = find(config.model, config.dataset, config.image_size, made_up)
             config = config.model_copy(update={"dataset": source.spec.name})
-            schedule(config, count // kind.devices_per_replica, source.train_samples)
+            replicas = (config.devices or 1) // strategy.devices_per_replica
+            make_schedule(config, replicas, source.train_samples)
             folder = results / sweep.name / config.run_id
             block.append(PlannedRun(config, folder, source.train_samples))
-        random.Random(repeat).shuffle(block)
-        runs |= {run.config.run_id: run for run in block}
+        runs |= {run.config.run_id: run for run in in_order(block, repeat)}
     return Plan(list(runs.values()), list(left_out))
+
+
+def in_order(block: Sequence[Item], repeat: int) -> list[Item]:
+    """What a repeat holds, in random order; each second repeat goes backwards through the order of
+    the one before it. A machine that drifts then does not look like one that scales, and what a
+    steady drift adds in one repeat of such a pair it takes away in the other.
+
+    The order is drawn from fixed seeds, so that a plan is the same wherever it is made.
+    """
+    order = list(block)
+    random.Random(repeat // 2).shuffle(order)
+    return order[::-1] if repeat % 2 else order
+
+
+def _unfit(values: dict[str, Any], machine: Machine) -> str:
+    """Why there is no such run; empty where there is one."""
+    strategy, count = STRATEGIES[values["strategy"]], values["devices"]
+    if not strategy.fits(count, machine.devices_per_node):
+        where = "one node" if strategy.fits(2, 2) else "one device"
+        return f"{strategy.name} on {count} devices: it runs on {where}"
+    model = MODELS[values["model"]]
+    if strategy.devices_per_replica not in model.devices_per_replica:
+        return f"{strategy.name} with {model.name}: it cannot be split"
+    framework = values.get("framework", DEFAULT_FRAMEWORK)
+    if not strategy.supports(framework):
+        of = " or ".join(strategy.frameworks or ())
+        return f"{strategy.name} with {framework}: it is for {of}"
+    return ""
 
 
 def _combinations(sweep: SweepFile, devices: Sequence[int]) -> list[dict[str, Any]]:
@@ -181,6 +215,6 @@ def estimated_seconds(run: PlannedRun) -> float:
     """
     workshop = MODELS[run.config.model].workshop
     replicas = run.devices // STRATEGIES[run.config.strategy].devices_per_replica
-    planned = schedule(run.config, replicas, run.train_samples)
-    work = planned.epochs * planned.samples * (workshop.microseconds if workshop else 0)
+    schedule = make_schedule(run.config, replicas, run.train_samples)
+    work = schedule.epochs * schedule.samples * (workshop.microseconds if workshop else 0)
     return STARTUP_SECONDS + work * 1e-6 / run.devices

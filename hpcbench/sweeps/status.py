@@ -1,4 +1,4 @@
-"""The state of each run of a sweep, from its files and the queue; never from sacct."""
+"""The state of each run of a sweep, from its files and the queue; never from an accounting."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from hpcbench.records.ownership import is_being_written
 from hpcbench.records.reader import read_document
 from hpcbench.records.schema import STATUS_COMPLETE, STATUS_FAILED, STATUS_RUNNING
 from hpcbench.sweeps.plan import PlannedRun
-from hpcbench.sweeps.record import Record
+from hpcbench.sweeps.submission import Submission
 
 
 class State(StrEnum):
@@ -21,50 +21,50 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Fate:
-    """A run's state, and a word on why where there is one."""
+class RunStatus:
+    """A run's state, and the reason where there is one."""
 
     run: PlannedRun
     state: State
-    why: str = ""
+    reason: str = ""
 
 
-def fates(
-    runs: Sequence[PlannedRun], records: Sequence[Record], queue: Mapping[str, str]
-) -> list[Fate]:
+def statuses(
+    runs: Sequence[PlannedRun], submissions: Sequence[Submission], queue: Mapping[str, str]
+) -> list[RunStatus]:
     """What has become of each run; ``queue`` is state by array task."""
     in_queue: dict[str, str] = {}
-    for record in records:
-        for index, configs in record.tasks.items():
-            state = queue.get(f"{record.array_job}_{index}")
+    for submission in submissions:
+        for index, configs in submission.tasks.items():
+            state = queue.get(f"{submission.array_job}_{index}")
             if state:
                 in_queue |= {config.run_id: state for config in configs}
-    return [_fate(run, in_queue.get(run.config.run_id)) for run in runs]
+    return [_status(run, in_queue.get(run.config.run_id)) for run in runs]
 
 
-def _fate(run: PlannedRun, queued: str | None) -> Fate:
+def _status(run: PlannedRun, queued: str | None) -> RunStatus:
     try:
         document = read_document(run.folder)
         status = document.get("status")
-        why = f"{document.get('failure')}: {document.get('message')}"
+        reason = f"{document.get('failure')}: {document.get('message')}"
     except FileNotFoundError:
-        status, why = None, ""
+        status, reason = None, ""
     except (OSError, ValueError) as error:
-        status, why = STATUS_FAILED, str(error)
+        status, reason = STATUS_FAILED, str(error)
     if status == STATUS_COMPLETE:
-        return Fate(run, State.DONE)
+        return RunStatus(run, State.DONE)
     # After a takeover nobody holds the folder's lock, though the run goes on.
     taken_over = status == STATUS_RUNNING and queued == "RUNNING"
     if taken_over or is_being_written(run.folder):
-        return Fate(run, State.RUNNING)
+        return RunStatus(run, State.RUNNING)
     if queued:
-        return Fate(run, State.QUEUED, queued.lower())
+        return RunStatus(run, State.QUEUED, queued.lower())
     if status == STATUS_RUNNING:
-        why = "it ended without a word: killed, or its node died"
-    return Fate(run, State.FAILED if status else State.MISSING, why)
+        reason = "it ended without a word: killed, or its node died"
+    return RunStatus(run, State.FAILED if status else State.MISSING, reason)
 
 
-def counts(of: Sequence[Fate]) -> str:
+def counts(of: Sequence[RunStatus]) -> str:
     """As ``34 done, 1 running, 1 failed``."""
-    count = Counter(fate.state for fate in of)
+    count = Counter(status.state for status in of)
     return ", ".join(f"{count[state]} {state}" for state in State if count[state]) or "no runs"

@@ -1,5 +1,6 @@
-"""python -m hpcbench.sweeps.task: one task of a Slurm array. jobs/scale_sweep.sh calls it."""
+"""python -m hpcbench.sweeps.task: one task of an array of jobs; the job scripts call it."""
 
+import argparse
 import os
 import platform
 import signal
@@ -8,86 +9,101 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcbench.cli import Parser
+from hpcbench.cluster.container import check_image
+from hpcbench.cluster.launchers import LAUNCHERS
+from hpcbench.cluster.schedulers import Job, current_job, scheduler_of
+from hpcbench.cluster.site import Site, read_site, site_of_job
+from hpcbench.devices.cores import available_cores
 from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
-from hpcbench.report import warn
-from hpcbench.sweeps.containers import check_image
-from hpcbench.sweeps.plan import plan, read_sweep
-from hpcbench.sweeps.record import Record, read_record, records_folder
-from hpcbench.sweeps.running import Runner
-from hpcbench.sweeps.sites import Site, folders_of_a_run, job_command, read_site, site_of_job
-from hpcbench.sweeps.slurm import analysis_line, give_back_nodes, signal_steps, submit
+from hpcbench.resources import job_file
+from hpcbench.sweeps.commands import folders_of_a_run, job_command
+from hpcbench.sweeps.plan import make_plan, read_sweep
+from hpcbench.sweeps.runner import Runner
+from hpcbench.sweeps.submission import Submission, read_submission, submissions_folder
+from hpcbench.terminal import warn
+from hpcbench.words import count
 
-DEFAULT_SWEEP = Path("jobs/sweeps/default.toml")
+DEFAULT_SWEEP = "sweeps/default.toml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, 2, 3 as everywhere; 4 if a run failed, 75 if stopped with runs left."""
     parser = Parser(prog="sbatch jobs/scale_sweep.sh", description=__doc__)
-    parser.add_argument("--sweep", type=Path, default=DEFAULT_SWEEP, help="the sweep's file")
+    launchers = [launcher.name for launcher in LAUNCHERS if launcher.starts]
+    parser.add_argument("--sweep", type=Path, help="the sweep's file; default: the default sweep")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--launcher", choices=("srun", "mpirun", "horovodrun"), default="srun")
+    parser.add_argument("--launcher", choices=launchers, default="srun")
     parser.add_argument("--container", type=Path, help="an image to train in: containers/build")
-    parser.add_argument("--record", type=Path, help="as written by hpcbench.sweep submit")
+    parser.add_argument("--record", type=Path, help="as written by hpcbench sweep submit")
     try:
-        given = parser.parse(arguments)
-        index = os.environ.get("SLURM_ARRAY_TASK_ID", "")
-        if given.record:
-            record = read_record(given.record)
-            if index not in record.tasks:
-                raise ConfigError(f"{given.record} has no task {index or 'without an index'}")
-            return run_task(record, index, read_site(record.site))
-        site = site_of_job(os.environ, given.launcher, given.container)
-        if not index:
-            raise ConfigError("no array index: submit with --array=1,2,4, the device counts")
-        return run_count(given.sweep, int(index), given.results, given.data_dir, site)
+        args = parser.parse(arguments)
+        job = current_job(os.environ)
+        if args.record:
+            submission = read_submission(args.record)
+            if job.index not in submission.tasks:
+                raise ConfigError(f"{args.record} has no task {job.index or 'without an index'}")
+            return run_task(submission, job, read_site(submission.site))
+        return run_repeat(args, job)
     except HpcbenchError as error:
         print(f"hpcbench: {error}", file=sys.stderr)
         return error.exit_status
 
 
-def run_count(file: Path, devices: int, results: Path, data_dir: Path | None, site: Site) -> int:
-    """The sweep's runs on so many devices, in a job that got as many or more."""
-    sweep = read_sweep(file)
-    submit_analysis_once(results, sweep.name)
-    if devices > site.max_devices:
-        print(f"this job has {site.max_devices} devices, so nothing is run on {devices}")
+def run_repeat(args: argparse.Namespace, job: Job) -> int:
+    """The sweep's repeat whose number, from 1, is the task's index, on the nodes of this job: the
+    device counts that it has devices for, of the default sweep all powers of two."""
+    site = site_of_job(job, args.launcher, len(available_cores()), args.container)
+    if not job.index:
+        raise ConfigError("no array index: submit with --array=1-3%1, a task a repeat")
+    results, repeat = args.results, int(job.index)
+    sweep = read_sweep(args.sweep or job_file(DEFAULT_SWEEP))
+    submit_analysis_once(results, sweep.name, job)
+    if not 1 <= repeat <= sweep.repeats:
+        print(f"sweep {sweep.name} has {sweep.repeats} repeats, so there is no repeat {repeat}")
         return 0
-    planned = plan(sweep, results, site.machine, data_dir, [devices])
-    for sentence in planned.left_out:
+    if not args.sweep:
+        sweep = sweep.model_copy(update={"devices": None})
+    asked = sweep.device_counts(site.max_devices)
+    counts = [devices for devices in asked if devices <= site.max_devices]
+    beyond = ", ".join(str(devices) for devices in asked if devices not in counts)
+    has = f"this job has {count(site.max_devices, 'device')}, so nothing is run on {beyond}"
+    if not counts:
+        raise ConfigError(has)
+    plan = make_plan(sweep, results, site.machine, args.data_dir, counts)
+    for sentence in [*([has] if beyond else []), *plan.left_out]:
         print(f"left out: {sentence}")
-    job = os.environ.get("SLURM_ARRAY_JOB_ID", "")
-    configs = [run.config for run in planned.runs]
-    record = Record(sweep.name, "", results, data_dir, {str(devices): configs}, job)
-    record.write(records_folder(results, sweep.name) / f"job-{job}-{devices}.json")
-    needed = site.machine.nodes(devices)
-    if needed < int(os.environ["SLURM_JOB_NUM_NODES"]):
-        give_back_nodes(needed)
-    return run_task(record, str(devices), site)
+    configs = [run.config for run in plan.runs if run.config.repeat == repeat - 1]
+    submission = Submission(sweep.name, "", results, args.data_dir, {job.index: configs}, job.array)
+    submission.write(submissions_folder(results, sweep.name) / f"job-{job.array}-{job.index}.json")
+    if scheduler_of(job).has_whole_nodes(job) is False:
+        print("others' jobs may run on this job's nodes: sbatch --exclusive keeps them to itself")
+    return run_task(submission, job, site)
 
 
-def run_task(record: Record, index: str, site: Site) -> int:
-    """Run what is not complete of the task's runs, telling of each."""
-    logs = record.results / record.sweep / "logs"
+def run_task(submission: Submission, job: Job, site: Site) -> int:
+    """Run what is not complete of the task's runs, printing how each ended."""
+    logs = submission.results / submission.sweep / "logs"
     ensure_writable(logs)
     if site.container:
-        mpi = check_image(site, folders_of_a_run(record.output))
+        mpi = check_image(site, folders_of_a_run(submission.output))
         print(f"image {site.container} with {mpi}", flush=True)
-    named = {"HPCBENCH_IMAGE": str(site.container)} if site.container else {}
-    runner = Runner(logs, site.environment | named)
-    runner.stop_on([signal.SIGUSR1, signal.SIGTERM], lambda: signal_steps("USR1"))
-    where = f"{platform.node()}, restart {os.environ.get('SLURM_RESTART_COUNT', '0')}"
-    print(f"{record.sweep} task {index} on {where}", flush=True)
+    image = {"HPCBENCH_IMAGE": str(site.container)} if site.container else {}
+    runner = Runner(logs, site.environment | image)
+    stops = [signal.SIGUSR1, signal.SIGTERM]
+    runner.stop_on(stops, lambda: scheduler_of(job).signal_ranks(job, "USR1"))
+    where = f"{platform.node()}, restart {job.restart}"
+    print(f"{submission.sweep} task {job.index} on {where}", flush=True)
     failed = 0
-    for run in record.runs(index):
+    for run in submission.runs(job.index):
         if is_complete(run.folder):
             print(f"{run}: complete already", flush=True)
             continue
         if runner.stopped:
             return 75
-        outcome = runner.run(run, job_command(run, record.output, site))
+        outcome = runner.run(run, job_command(run, submission.output, site))
         print(outcome, flush=True)
         if outcome.status == 75:
             return 75
@@ -95,18 +111,20 @@ def run_task(record: Record, index: str, site: Site) -> int:
     return 4 if failed else 0
 
 
-def submit_analysis_once(results: Path, sweep: str) -> None:
+def submit_analysis_once(results: Path, sweep: str, job: Job) -> None:
     """The first task of an array to come here queues the analysis for when all are over."""
-    job = os.environ.get("SLURM_ARRAY_JOB_ID", "")
     try:
-        (records_folder(results, sweep) / f"analysis-of-{job}").mkdir()
+        (submissions_folder(results, sweep) / f"analysis-of-{job.array}").mkdir()
     except FileExistsError:
         return
+    scheduler = scheduler_of(job)
     try:
-        number = submit(analysis_line([job], None, results / sweep))
+        command = scheduler.analysis_command([job.array], results / sweep, None)
+        number = scheduler.submit(command)
     except EnvironmentLacks as error:
         # Some clusters take no job from inside a job; that must not cost the runs.
-        warn(f"{error}; when the array is over: sbatch jobs/analyse.sh {results / sweep}")
+        later = f"hpcbench plot {results / sweep} --output {results / sweep}/figures"
+        warn(f"{error}; when the array is over: {later}")
         return
     print(f"analysis: job {number}, when the array is over", flush=True)
 

@@ -1,0 +1,78 @@
+"""hpcbench: the one command, of which each part is a module of its own.
+
+``hpcbench train`` is ``python -m hpcbench.train``, and so on.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hpcbench import __version__
+from hpcbench.cli import Parser
+from hpcbench.errors import HpcbenchError, unknown_name
+from hpcbench.packages import named
+
+# By name: the module, and what it is for. Only the one that is called is imported.
+COMMANDS = {
+    "train": ("hpcbench.train", "train one model and measure it"),
+    "sweep": ("hpcbench.sweep", "plan a sweep of runs, run it here or queue it, follow it"),
+    "doctor": ("hpcbench.doctor", "say what this machine can do, and what to mend"),
+    "plot": ("hpcbench.plot", "draw plots and a report from runs"),
+    "compare": ("hpcbench.compare", "say what became faster or slower between two sweeps"),
+    "import": ("hpcbench.import_logs", "read what other benchmarks printed, as runs"),
+    "plot-training": ("hpcbench.plot_training", "draw what one run learned"),
+}
+
+
+def make_parser(complete: bool = False) -> Parser:
+    """The command's own flags and its parts' names; with ``complete`` the parts' flags too."""
+    parser = Parser(
+        prog="hpcbench",
+        description="How does training scale on this machine, and where does the rest go?",
+    )
+    parser.add_argument("--version", action="version", version=f"hpcbench {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        metavar="SHELL",
+        help="print a completion script for bash, zsh or tcsh",
+    )
+    parts = parser.add_subparsers(metavar="COMMAND", dest="command")
+    for name, (module, summary) in COMMANDS.items():
+        part = parts.add_parser(name, help=summary, add_help=complete)
+        if complete:
+            importlib.import_module(module).add_arguments(part)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status of the part that is called; 2 for bad arguments."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in COMMANDS:
+        status: int = importlib.import_module(COMMANDS[given[0]][0]).main(given[1:])
+        return status
+    try:
+        if given and not given[0].startswith("-"):
+            raise unknown_name("command", given[0], list(COMMANDS))
+        parser = make_parser()
+        args = parser.parse(given)
+        if args.print_completion:
+            print(_completion(args.print_completion))
+        else:
+            parser.print_help()
+    except HpcbenchError as error:
+        print(f"hpcbench: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def _completion(shell: str) -> str:
+    """The script by which ``shell`` completes names and flags; raises HpcbenchError."""
+    with named():
+        import shtab
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise unknown_name("shell", shell, list(shtab.SUPPORTED_SHELLS))
+    return str(shtab.complete(make_parser(complete=True), shell))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

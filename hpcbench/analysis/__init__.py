@@ -1,0 +1,1 @@
+"""From result files to answers: pure functions, figures and the report."""

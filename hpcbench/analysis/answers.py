@@ -1,0 +1,55 @@
+"""Everything that the runs of a folder answer, worked out once for figures and report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from hpcbench.analysis.accuracy import accuracy_curves, accuracy_table
+from hpcbench.analysis.extrapolation import FARTHEST, Extrapolation, extrapolations, law_table
+from hpcbench.analysis.load import Observations, observe
+from hpcbench.analysis.scaling import largest_efficient, scaling_table, with_failures
+from hpcbench.analysis.validity import cautions
+from hpcbench.records.reader import Results
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Tables as their functions describe them; ``points`` are those with a complete run,
+    ``every_point`` also those of which all runs failed; ``cautions`` in words."""
+
+    results: Results
+    observed: Observations
+    points: pd.DataFrame
+    every_point: pd.DataFrame
+    largest: pd.DataFrame
+    accuracy: pd.DataFrame
+    curves: pd.DataFrame
+    extrapolations: dict[tuple[object, ...], Extrapolation]
+    laws: pd.DataFrame
+    cautions: list[str]
+
+
+def answer(
+    results: Results,
+    allow_mixed: Sequence[str],
+    target: float | None,
+    farthest: float = FARTHEST,
+) -> Answers:
+    """Laws go to at most ``farthest`` times the largest count. Raises ConfigError for a column that
+    cannot be mixed."""
+    observed = observe(results, allow_mixed)
+    points = scaling_table(observed.runs)
+    extrapolated = extrapolations(observed.runs, farthest)
+    return Answers(
+        results=results,
+        observed=observed,
+        points=points,
+        every_point=with_failures(points, results.failed),
+        largest=largest_efficient(points),
+        accuracy=accuracy_table(observed.epochs, target),
+        curves=accuracy_curves(observed.epochs),
+        extrapolations=extrapolated,
+        laws=law_table(observed.runs, extrapolated),
+        cautions=[*cautions(points, observed.runs), *observed.apart],
+    )

@@ -1,0 +1,54 @@
+"""Writes figures as PNG and SVG, several at once."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+# A fork finds the work here, since it cannot be pickled.
+_forked: list[Callable[[], None]] = []
+
+
+def save(draw: Callable[[], Figure], path: Path) -> None:
+    """Write the figure as ``path`` with .png and .svg, arranged once for both; raises OSError.
+
+    The canvases are called directly: savefig would arrange and draw it twice for each.
+    """
+    figure = draw()
+    engine = figure.get_layout_engine()
+    if engine:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    figure.set_dpi(mpl.rcParams["savefig.dpi"])
+    FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))  # type: ignore[no-untyped-call]
+    figure.set_dpi(72)
+    FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
+        path.with_suffix(".svg"), metadata={"Date": None}
+    )
+
+
+def save_all(figures: Mapping[str, Callable[[], Figure]], folder: Path) -> list[Path]:
+    """Draw and write each figure as ``folder``/name.svg and .png, in forked processes, since
+    drawing takes most of a report's time; the paths of the .svg.
+
+    Raises what the first that fails raises.
+    """
+    paths = [folder / f"{name}.svg" for name in figures]
+    _forked[:] = [
+        partial(save, draw, path) for draw, path in zip(figures.values(), paths, strict=True)
+    ]
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(min(len(paths), os.cpu_count() or 1), context) as pool:
+        list(pool.map(_do, range(len(paths))))
+    return paths
+
+
+def _do(index: int) -> None:
+    _forked[index]()

@@ -1,0 +1,95 @@
+"""What a step's milliseconds are spent on."""
+
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from hpcbench.analysis.figures import style
+from hpcbench.analysis.figures.panels import WITHIN, legend, looks, note, panels
+from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.scaling import PLAUSIBLE
+
+MOST_BARS = 24
+# Characters of a bar's label in a line.
+BAR_LABEL = 30
+
+PARTS = {
+    "compute_ms": "compute, as on the base",
+    "slower_ms": "extra compute time",
+    "waiting_ms": "waiting for the slowest rank",
+    "exchange_ms": "gradient exchange",
+}
+
+
+def step_parts(table: pd.DataFrame) -> pd.DataFrame:
+    """Where the milliseconds of a step go, a row a point that was also timed without exchange.
+
+    The parts of :data:`PARTS` add up to the step, unless compute is faster than on the base.
+    """
+    # Where steps without exchange were slower than with, they split nothing.
+    known = table[table["communication_efficiency"] <= PLAUSIBLE]
+    step = known["step_seconds"] * 1e3
+    slowest = step * known["communication_efficiency"]
+    mean = slowest * known["load_balance"]
+    base = mean * known["computation_efficiency"]
+    return known.assign(
+        compute_ms=base.clip(upper=mean),
+        slower_ms=(mean - base).clip(lower=0),
+        waiting_ms=slowest - mean,
+        exchange_ms=(step - slowest).clip(lower=0),
+    )
+
+
+def step_figure(table: pd.DataFrame) -> Figure:
+    """A bar a point: what a step's time is spent on."""
+    parts = step_parts(table)
+    looks_of = looks(table)
+    shortened = len(parts) > MOST_BARS
+    if shortened:
+        parts = parts.loc[parts.groupby(SERIES)["devices"].idxmax()]
+    groups = list(panels(parts))
+    bars = [len(rows) for _, rows in groups]
+    labels = [fill(f"{look.label} × 0000", BAR_LABEL) for look in looks_of.values()]
+    lines = 1 + max(label.count("\n") for label in labels)
+    figure = Figure(
+        figsize=(style.WIDTH, 0.19 * lines * sum(bars) + 0.35 * len(bars) + style.MARGIN)
+    )
+    grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[n + 1 for n in bars])
+    for axes, (title, rows) in zip(grid[:, 0], groups, strict=True):
+        ordered = rows.sort_values(["strategy", "devices"], ascending=False)
+        places = np.arange(len(ordered))
+        left = np.zeros(len(ordered))
+        for index, part in enumerate(PARTS):
+            axes.barh(
+                places,
+                ordered[part],
+                left=left,
+                height=0.7,
+                color=style.COLOURS[index],
+                hatch=style.HATCHES[index],
+                edgecolor="white",
+                linewidth=0.4,
+            )
+            left += ordered[part].to_numpy()
+        ticks = [
+            fill(f"{looks_of[tuple(row[n] for n in WITHIN)].label} × {row['devices']}", BAR_LABEL)
+            for row in ordered.to_dict("records")
+        ]
+        axes.set_yticks(places, ticks)
+        axes.set_title(title, loc="left")
+        axes.grid(False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    grid[-1, 0].set_xlabel("milliseconds a step")
+    patches: list[Line2D | Patch] = [
+        Patch(facecolor=style.COLOURS[i], hatch=style.HATCHES[i], edgecolor="white", label=label)
+        for i, label in enumerate(PARTS.values())
+    ]
+    legend(figure, patches)
+    if shortened:
+        note(figure, "each strategy at its largest count alone")
+    return figure

@@ -1,0 +1,277 @@
+"""From result files to one row a run, and which runs may be points of the same line.
+
+Two runs are comparable where they agree in :data:`SETTINGS`. What differs there keeps lines apart,
+unless it is allowed to by name.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hpcbench.config import RunConfig
+from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.records.identity import IDENTITY
+from hpcbench.records.reader import Results, read_results
+from hpcbench.records.schema import LEAST_COUNTED_SECONDS, PHASE_NO_EXCHANGE, PHASE_TRAIN
+
+# A row of a table, by column.
+Row = Mapping[Any, Any]
+
+# What a line is about, and what has to agree along it.
+SUBJECT = ["model", "dataset", "framework", "strategy", "scaling"]
+SETTINGS = [
+    "device_kind",
+    "cpu_math",
+    "batch",
+    "precision",
+    "xla",
+    "input",
+    "exchange",
+    "placement",
+    "options",
+    "sweeps",
+    "software",
+]
+SERIES = [*SUBJECT, *SETTINGS]
+# Points of different panels are never compared: weak beside strong, or one machine beside another.
+PANEL = ["model", "dataset", "scaling", "device_kind"]
+# What strategies have to share, to be compared as strategies.
+SHARED = ["cpu_math", "batch", "precision", "xla", "input", "options", "software"]
+RUN = ["sweep", "run_id"]
+# Stands between values that were allowed to mix.
+MIXED = " + "
+# Packages whose version changes what is measured.
+SOFTWARE = ("tensorflow", "keras", "horovod", "mpi4py", "torch", "image")
+# Settings of a run that stand in columns of their own, or that no number depends on.
+ELSEWHERE = {
+    *("model", "dataset", "framework", "strategy", "devices", "scaling", "batch", "precision"),
+    *("xla", "input", "exchange", "cores_per_device", "seed", "repeat", "checkpoint"),
+    *("no_exchange_intervals", "warmup_steps"),
+}
+# What changes how well a network learns and how long it trains, and not how fast.
+LEARNING = {
+    *("learning_rate", "lr_scaling", "lr_decay", "warmup_epochs", "momentum"),
+    *("epochs", "epochs_rule", "target"),
+}
+DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items()}
+
+
+@dataclass
+class Observations:
+    """``runs``: a row a run; ``epochs``: a row a run's epoch; both with the columns of SERIES and
+    ``subject``, the name of the series in a sentence.
+
+    ``apart`` says, a sentence each, which lines are not joined because of which column.
+    """
+
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    apart: list[str]
+
+
+def read_folder(folder: Path) -> Results:
+    """All runs below ``folder``; what is left out is said on stderr.
+
+    Raises ConfigError if there is no such folder, EnvironmentLacks if no run in it is complete.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise ConfigError(f"results folder {folder} {what}")
+    results = read_results(folder)
+    for reason in results.skipped:
+        print(f"warning: left out {reason}", file=sys.stderr)
+    if not results.runs:
+        raise EnvironmentLacks(f"no complete run below {folder}")
+    return results
+
+
+def check_settings(flag: str, columns: Iterable[str]) -> None:
+    """Raise ConfigError for a column that is not one of the settings."""
+    for column in columns:
+        if column not in SETTINGS:
+            raise ConfigError(f"{flag} {column}: choose from {', '.join(SETTINGS)}")
+
+
+def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
+    """One row a run. Values of the columns ``allow_mixed`` are put together and named so.
+
+    Raises ConfigError if one of those is not a setting.
+    """
+    check_settings("--allow-mixed", allow_mixed)
+    runs = run_table(results.throughput, results.energy)
+    runs = runs.merge(_facts(results.runs), on=RUN, how="left")
+    runs = mixed(runs, allow_mixed)
+    epochs = results.accuracy.drop(columns=[c for c in SERIES if c in results.accuracy]).merge(
+        runs[[*RUN, *SERIES, "subject", "training"]], on=RUN
+    )
+    return Observations(runs, epochs, list(kept_apart(runs)))
+
+
+def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row a run from its intervals.
+
+    ``samples_per_second`` is all samples over all seconds: a mean of the intervals' rates would
+    overweight the fast ones (Hoefler and Belli, SC'15, rule 3). ``step_seconds`` by the slowest
+    rank; ``compute_seconds`` and ``mean_compute_seconds`` a step without the exchange, by the
+    slowest rank and on average over ranks, missing where that was not measured, as
+    ``samples_per_joule`` is. ``subject`` names the series in a sentence; ``sweeps`` is the run's
+    sweep, or those that were put together.
+    """
+    identity = throughput[list(IDENTITY)].drop_duplicates(RUN)
+    sums = throughput.groupby([*RUN, "phase"], sort=False, as_index=False)[
+        ["samples", "seconds", "steps", "mean_rank_seconds"]
+    ].sum()
+    train = sums[sums["phase"] == PHASE_TRAIN].set_index(RUN)
+    alone = sums[sums["phase"] == PHASE_NO_EXCHANGE].set_index(RUN)
+    measured = pd.DataFrame(
+        {
+            "samples": train["samples"],
+            "seconds": train["seconds"],
+            "samples_per_second": train["samples"] / train["seconds"],
+            "step_seconds": train["seconds"] / train["steps"],
+            "compute_seconds": alone["seconds"] / alone["steps"],
+            "mean_compute_seconds": alone["mean_rank_seconds"] / alone["steps"],
+        },
+        index=train.index,
+    )
+    measured["samples_per_joule"] = np.nan
+    if energy is not None and len(energy):
+        drawn = energy.groupby(RUN)[["samples", "joules", "seconds"]].sum()
+        drawn = drawn[drawn["seconds"] >= LEAST_COUNTED_SECONDS]
+        measured["samples_per_joule"] = drawn["samples"] / drawn["joules"]
+    runs = identity.merge(measured.reset_index(), on=RUN)
+    # The batch that scaling keeps: per device if weak, over all devices if strong.
+    batch = runs["batch_per_device"].where(runs["scaling"] == "weak", runs["global_batch"])
+    of_run = {"batch": batch, "placement": _placement(runs), "sweeps": runs["sweep"]}
+    return with_subjects(runs.assign(**of_run))
+
+
+def _placement(runs: pd.DataFrame) -> pd.Series:
+    """Packed on full nodes, or so many devices a node; either stays the same along a line.
+
+    How many devices a node has is the most that any run on that kind of device had of one.
+    """
+    a_node = runs["devices"] / runs["nodes"]
+    full = a_node.groupby(runs["device_kind"]).transform("max")
+    spread = a_node.map("{:g} a node".format)
+    return spread.where(runs["nodes"] > np.ceil(runs["devices"] / full), "packed")
+
+
+def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Of each run.json: software, how it trained, when it started, where and under what load.
+
+    ``allocation`` is empty, ``whole_nodes`` None where it is not known.
+    """
+    rows = []
+    for document in documents:
+        provenance = document.get("provenance", {})
+        allocation = provenance.get("allocation", {})
+        rows.append(
+            {name: document[name] for name in RUN}
+            | {
+                "software": software(provenance),
+                "options": options_of(document),
+                "training": _training(document),
+                "started": provenance.get("started", ""),
+                "allocation": allocation.get("granted", ""),
+                "whole_nodes": allocation.get("whole_nodes"),
+                "load_average": provenance.get("load_average", np.nan),
+                "cores_of_machine": provenance.get("cores_of_machine", np.nan),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def software(provenance: dict[str, Any]) -> str:
+    """The versions that change what is measured, as "horovod 0.28.1, keras 3.15.1"."""
+    packages = provenance.get("packages", {})
+    return ", ".join(
+        f"{name} {version}"
+        for name, version in sorted(packages.items())
+        if name.startswith(SOFTWARE)
+    )
+
+
+def _settings(document: dict[str, Any]) -> dict[str, Any]:
+    """All of a run's configuration that was set and has no column of its own, by name."""
+    return {
+        name: value
+        for name, value in sorted(document.get("config", {}).items())
+        if name not in ELSEWHERE and value != DEFAULTS.get(name)
+    }
+
+
+def options_of(document: dict[str, Any]) -> str:
+    """What changes how fast a run is, beside the columns of SERIES: "batchnorm sync"."""
+    return _in_words({k: v for k, v in _settings(document).items() if k not in LEARNING})
+
+
+def _training(document: dict[str, Any]) -> str:
+    """What accuracy depends on beside the series."""
+    return _in_words({k: v for k, v in _settings(document).items() if k in LEARNING})
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def with_subjects(*tables: pd.DataFrame) -> Any:
+    """Each table with a column ``subject``, how a sentence names a series: "horovod fc-64".
+
+    The framework goes first where the tables together have more than one. One table is returned
+    as it is, several as a tuple.
+    """
+    several = len({name for table in tables for name in table["framework"].unique()}) > 1
+    named = tuple(
+        table.assign(
+            subject=(table["framework"] + " " if several else "")
+            + table["strategy"]
+            + " "
+            + table["model"]
+        )
+        for table in tables
+    )
+    return named[0] if len(tables) == 1 else named
+
+
+def facts_of(key: Iterable[Any], series: pd.DataFrame) -> dict[str, Any]:
+    """What all rows of a series have in common: the columns of SERIES, and its subject."""
+    return dict(zip(SERIES, key, strict=True)) | {"subject": series["subject"].iloc[0]}
+
+
+def mixed(runs: pd.DataFrame, allowed: Sequence[str]) -> pd.DataFrame:
+    """``runs`` with differing values of the ``allowed`` columns replaced by "a + b"."""
+    for column in allowed:
+        others = [name for name in SERIES if name != column and name not in allowed]
+        together = runs.groupby(others)[column].transform(
+            lambda values: MIXED.join(sorted(map(str, values.unique())))
+        )
+        runs = runs.assign(**{column: together})
+    return runs
+
+
+def kept_apart(runs: pd.DataFrame) -> Iterable[str]:
+    """Which runs of the same subject are not joined to a line, and because of which columns."""
+    for subject, group in runs.groupby(SUBJECT):
+        differing = _differing(group, SETTINGS)
+        if differing:
+            _, dataset, _, _, scaling = subject
+            yield (
+                f"{group['subject'].iloc[0]} on {dataset}, {scaling} scaling, is not one line: "
+                f"runs differ in {differing}"
+            )
+    for panel, group in runs.groupby(PANEL):
+        differing = _differing(group, SHARED)
+        if differing and group["strategy"].nunique() > 1:
+            yield f"the strategies of {panel[0]} differ in more than the strategy: {differing}"
+
+
+def _differing(group: pd.DataFrame, columns: Sequence[str]) -> str:
+    """The columns in which rows differ, with their values, as "xla (False | True)"."""
+    values = {name: sorted(map(str, group[name].unique())) for name in columns}
+    return "; ".join(f"{name} ({' | '.join(v)})" for name, v in values.items() if len(v) > 1)

@@ -1,0 +1,53 @@
+"""Everything that a report says, in its order."""
+
+from dataclasses import dataclass, field
+
+from hpcbench.analysis.answers import Answers
+from hpcbench.analysis.report.accuracy import accuracy_report
+from hpcbench.analysis.report.cells import Table
+from hpcbench.analysis.report.citation import cite
+from hpcbench.analysis.report.efficient import efficient_table
+from hpcbench.analysis.report.failed import failed_table
+from hpcbench.analysis.report.laws import laws_table
+from hpcbench.analysis.report.points import points_table
+from hpcbench.analysis.report.provenance import Provenance, provenance_of
+from hpcbench.analysis.report.summary import summary
+
+
+@dataclass
+class Report:
+    """Everything that a report says, in its order."""
+
+    title: str
+    summary: list[str]
+    warnings: list[str]
+    cautions: list[str]
+    tables: list[Table]
+    provenance: list[Provenance]
+    citation: str
+    bibtex: str
+    figures: list[dict[str, str]] = field(default_factory=list)
+
+
+def build(answers: Answers, price: float | None) -> Report:
+    """The report without its figures; ``price`` of a device-hour adds a column of costs."""
+    results, runs = answers.results, answers.observed.runs
+    citation, bibtex = cite(runs, results.runs)
+    tables = [points_table(answers.every_point, price)]
+    if len(answers.accuracy):
+        tables.append(accuracy_report(answers.accuracy))
+    tables.append(efficient_table(answers.largest))
+    if len(answers.laws):
+        tables.append(laws_table(answers.laws))
+    if results.failed:
+        tables.append(failed_table(results.failed))
+    return Report(
+        title=f"How training scales: {', '.join(sorted(runs['sweep'].unique()))}",
+        summary=summary(answers.points),
+        warnings=[f"left out {reason}" for reason in results.skipped],
+        cautions=answers.cautions,
+        tables=tables,
+        provenance=provenance_of(answers.every_point, runs, results.runs),
+        citation=citation,
+        bibtex=bibtex,
+    )

@@ -1,0 +1,34 @@
+"""The table of runs that did not end well."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hpcbench.analysis.report.cells import Cell, Table, text
+from hpcbench.records.upgrade import identity_of
+
+
+def failed_table(failed: Iterable[dict[str, Any]]) -> Table:
+    """Of the run.json of each, with its folder and message."""
+    rows = []
+    for document in failed:
+        identity = identity_of(document)
+        known = asdict(identity) if identity else document.get("config") or {}
+        rows.append(
+            [
+                text(document.get("run_id") or Path(document["folder"]).name),
+                *(text(known.get(name, "–")) for name in ("model", "framework", "strategy")),
+                Cell(str(known.get("devices", "–")), known.get("devices")),
+                text(document.get("status", "–")),
+                text(document.get("failure", "–")),
+                text(document["message"]),
+            ]
+        )
+    return Table(
+        "failed",
+        "Runs that did not end well",
+        "None of their rows are in the figures.",
+        ["run", "model", "framework", "strategy", "devices", "status", "class", "message"],
+        rows,
+    )

@@ -1,0 +1,89 @@
+"""The table of points: throughput, speedup, efficiency, and where the time goes."""
+
+import pandas as pd
+
+from hpcbench.analysis.report.cells import (
+    SERIES_HEADER,
+    Cell,
+    Table,
+    between,
+    number,
+    of_series,
+    percent,
+    varying_settings,
+)
+from hpcbench.analysis.scaling import CONFIDENCE
+
+
+def points_table(table: pd.DataFrame, price: float | None) -> Table:
+    """Of ``with_failures``' rows; ``price`` of a device-hour adds a column."""
+    extra, hours = varying_settings(table), "device_hours_per_million_samples"
+    header = [
+        *SERIES_HEADER,
+        *extra,
+        "devices",
+        "runs",
+        "failed",
+        "samples/s",
+        "step, ms",
+        "speedup",
+        "efficiency",
+        "against single",
+        "load balance",
+        "communication",
+        "computation",
+        "serial fraction",
+        "device-hours per million samples",
+    ]
+    counted = table["samples_per_joule"].notna().any()
+    if counted:
+        header.append("samples per joule")
+    if price is not None:
+        header.append("cost per million samples")
+    rows = []
+    for index, row in enumerate(table.to_dict("records")):
+        cells = [
+            Cell(row["model"], row["model"], f"point-{index}" if row["runs"] else ""),
+            *of_series(row, extra)[1:],
+            *(Cell(str(row[name]), row[name]) for name in ("devices", "runs", "failed")),
+            between(row, "samples_per_second", lambda value: number(value, 4)),
+            between(row, "step_seconds", lambda seconds: number(1e3 * seconds)),
+            between(row, "speedup"),
+            between(row, "efficiency", percent),
+            between(row, "serial_efficiency", percent),
+            *(
+                between(row, name, percent)
+                for name in (
+                    "load_balance",
+                    "communication_efficiency",
+                    "computation_efficiency",
+                )
+            ),
+            between(row, "serial_fraction", lambda value: number(value, 2)),
+            Cell(number(row[hours], 2), row[hours]),
+        ]
+        if counted:
+            cells.append(between(row, "samples_per_joule"))
+        if price is not None:
+            cost = price * row["device_hours_per_million_samples"]
+            cells.append(Cell(number(cost, 3), cost))
+        rows.append(cells)
+    bases = sorted(
+        {
+            f"{row['subject']} on {row['base_devices']:.0f}: "
+            f"{number(row['base_samples_per_second'], 4)} samples/s"
+            for row in table.to_dict("records")
+            if row["runs"]
+        }
+    )
+    return Table(
+        "points",
+        "Points",
+        f"Medians over runs with {CONFIDENCE:.0%} bootstrap intervals. Speedup and efficiency are "
+        "relative to the same strategy on its smallest count; “against single” to the strategy "
+        "single on one device; both from the ratios within each repeat where repeats ran one after "
+        "the other. Efficiency is load balance × communication × computation (POP), "
+        "from steps timed without the exchange. Bases: " + "; ".join(bases) + ".",
+        header,
+        rows,
+    )

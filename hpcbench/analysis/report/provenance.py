@@ -1,0 +1,62 @@
+"""Where the runs of each point come from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from hpcbench.analysis.load import RUN, SERIES, SETTINGS, Row
+from hpcbench.words import count
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the runs of one point come from."""
+
+    anchor: str
+    title: str
+    facts: list[tuple[str, str]]
+
+
+def provenance_of(
+    table: pd.DataFrame, runs: pd.DataFrame, documents: list[dict[str, Any]]
+) -> list[Provenance]:
+    """The facts of each point's runs, with what differs between them listed."""
+    by_run = {(d["sweep"], d["run_id"]): d for d in documents}
+    groups = dict(list(runs.groupby([*SERIES, "devices"])))
+    found = []
+    for index, row in enumerate(table.to_dict("records")):
+        if not row["runs"]:
+            continue
+        group = groups[tuple(row[name] for name in [*SERIES, "devices"])]
+        there = [by_run[key] for key in group[RUN].itertuples(index=False, name=None)]
+        found.append(
+            Provenance(
+                f"point-{index}",
+                f"{row['subject']} on {count(row['devices'], 'device')}",
+                _facts(there, row),
+            )
+        )
+    return found
+
+
+def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
+    known = [document.get("provenance", {}) for document in documents]
+    # Whatever the scheduler: its variables that hold the number of a job.
+    jobs = [v for p in known for k, v in p.get("scheduler", {}).items() if k.endswith("JOB_ID")]
+    facts = [
+        ("device", [row["device_kind"]]),
+        ("settings", [", ".join(f"{name} {row[name]}" for name in SETTINGS[1:-1])]),
+        ("software", [row["software"]]),
+        ("MPI", [p.get("mpi") for p in known]),
+        ("GPU driver", [p.get("gpu_driver") for p in known]),
+        ("hosts", [host for document in documents for host in document.get("hosts", [])]),
+        ("commit", [p.get("git_commit") for p in known]),
+        ("jobs", jobs),
+        ("imported from", [p.get("imported_from") for p in known]),
+        ("environment", [f"{k}={v}" for p in known for k, v in p.get("settings", {}).items()]),
+        ("runs", [document["run_id"] for document in documents]),
+        ("command of the first", [" ".join(known[0].get("command", []))]),
+    ]
+    said = ((name, sorted({str(value) for value in values if value})) for name, values in facts)
+    return [(name, ", ".join(values)) for name, values in said if values]

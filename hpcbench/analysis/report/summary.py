@@ -1,0 +1,46 @@
+"""The answer in a sentence for each model."""
+
+import math
+
+import pandas as pd
+
+from hpcbench.analysis.figures.panels import WITHIN, looks
+from hpcbench.analysis.load import Row
+
+# A sentence a model is what a reader can take in; the rest is in the tables.
+SENTENCES = 8
+
+
+def summary(table: pd.DataFrame) -> list[str]:
+    """A sentence for each model and kind of scaling: its efficiency at the largest count."""
+    looks_of = looks(table)
+    sentences = []
+    for key, rows in table.groupby(["model", "dataset", "scaling", "device_kind"], sort=True):
+        ends = rows.loc[rows.groupby(WITHIN)["devices"].idxmax()]
+        ends = ends[ends["devices"] > ends["base_devices"]]
+        if ends.empty:
+            continue
+        largest = ends["devices"].max()
+        ends = ends.sort_values(["devices", "efficiency"], ascending=False)
+        reached = [
+            f"{_efficiency(row)} under {looks_of[tuple(row[name] for name in WITHIN)].label}"
+            + (f" (at {row['devices']})" if row["devices"] < largest else "")
+            for row in ends.to_dict("records")
+        ]
+        model, dataset, scaling, kind = key
+        sentences.append(
+            f"At {largest} devices {model} reaches a parallel efficiency of "
+            f"{', '.join(reached)} ({dataset}, {scaling} scaling, {kind})."
+        )
+    if not sentences:
+        return ["All runs are on one device count, so they say nothing of scaling."]
+    more = len(sentences) - SENTENCES
+    return sentences[:SENTENCES] + ([f"And {more} more, in the table."] if more > 0 else [])
+
+
+def _efficiency(row: Row) -> str:
+    """With its interval, where there are runs enough for one to be believed out of context."""
+    low, high = row["efficiency_low"], row["efficiency_high"]
+    shown = row["enough_runs"] and not math.isnan(low)
+    interval = f" [{100 * low:.0f}, {100 * high:.0f}]" if shown else ""
+    return f"{100 * row['efficiency']:.0f} %{interval}"

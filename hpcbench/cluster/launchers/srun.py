@@ -1,0 +1,49 @@
+"""srun, Slurm's own launcher."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from hpcbench.cluster.launchers import LAUNCHERS, Launch, Launcher, Placement
+from hpcbench.cluster.schedulers.slurm.environment import cpus_per_task, step
+from hpcbench.errors import ConfigError
+from hpcbench.process import output_of
+
+
+class Srun(Launcher):
+    name = "srun"
+    precedence = 20
+
+    def detect(self, environment: Mapping[str, str]) -> Launch | None:
+        try:
+            found = step(environment)
+        except ValueError as error:
+            raise ConfigError(
+                f"srun's variables are not a rank and a world size: {error}"
+            ) from error
+        if found is None:
+            return None
+        return Launch(self.name, found.rank, found.size, found.local_rank, found.local_size)
+
+    def command(self, program: Sequence[str], placement: Placement) -> list[str]:
+        gpus = [f"--gpus-per-node={placement.per_node}"] if placement.gpus else []
+        return [
+            *("srun", f"--mpi={placement.mpi}", f"--nodes={placement.nodes}"),
+            *(f"--ntasks={placement.ranks}", f"--ntasks-per-node={placement.per_node}"),
+            *(f"--cpus-per-task={placement.cores_per_rank}", *gpus, "--kill-on-bad-exit=1"),
+            *program,
+        ]
+
+    def refusal(self, library: str, mpi: str) -> str | None:
+        plugins = output_of("srun", "--mpi=list") or ""
+        if re.search(rf"\b{re.escape(mpi)}(_v\d+)?\b", plugins):
+            return None
+        return (
+            f"this Slurm starts no ranks by {mpi} (srun --mpi=list), which the image's {library} "
+            f"wants; choose another mpi or launcher"
+        )
+
+    def binds(self, environment: Mapping[str, str], cores: int) -> bool:
+        return cores <= cpus_per_task(environment)
+
+
+LAUNCHERS.add(Srun.name, Srun())

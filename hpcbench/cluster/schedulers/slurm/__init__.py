@@ -1,0 +1,63 @@
+"""Slurm: sbatch, squeue, scontrol, sinfo and srun; never sacct, which many sites switch off."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hpcbench.cluster.schedulers import (
+    SCHEDULERS,
+    ArrayJob,
+    Job,
+    Partition,
+    Request,
+    Scheduler,
+)
+from hpcbench.cluster.schedulers.slurm import commands, environment, partitions
+
+
+class Slurm(Scheduler):
+    name = "slurm"
+
+    def job(self, environment_: Mapping[str, str]) -> Job | None:
+        return environment.job(environment_)
+
+    def is_here(self) -> bool:
+        return shutil.which("sinfo") is not None
+
+    def minutes(self, limit: str) -> float:
+        return partitions.minutes(limit)
+
+    def array_command(self, array: ArrayJob) -> list[str]:
+        return commands.array_command(array)
+
+    def analysis_command(
+        self, jobs: Sequence[str], folder: Path, request: Request | None
+    ) -> list[str]:
+        return commands.analysis_command(jobs, folder, request)
+
+    def submit(self, command: Sequence[str]) -> str:
+        return commands.submit(command)
+
+    def queue(self) -> dict[str, str]:
+        return commands.queue()
+
+    def signal_ranks(self, job: Job, name: str) -> None:
+        commands.signal_ranks(job, name)
+
+    def has_whole_nodes(self, job: Job) -> bool | None:
+        return commands.has_whole_nodes(job)
+
+    def hosts(self, environment_: Mapping[str, str], of_step: bool) -> list[str]:
+        return commands.expanded(environment.node_list(environment_, of_step))
+
+    def partitions(self) -> list[Partition] | None:
+        return partitions.all_partitions()
+
+    def max_array_size(self) -> int | None:
+        return partitions.max_array_size()
+
+    def output_of_each_node(self, program: Sequence[str], nodes: int) -> str | None:
+        return commands.output_of_each_node(program, nodes)
+
+
+SCHEDULERS.add(Slurm.name, Slurm())

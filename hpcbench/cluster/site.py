@@ -1,0 +1,167 @@
+"""A site: what a cluster wants to be asked for devices, and how it starts ranks."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from hpcbench.cluster.launchers import LAUNCHERS
+from hpcbench.cluster.schedulers import Job, Request, schedulers_with_queues
+from hpcbench.errors import ConfigError, unknown_name
+from hpcbench.resources import job_files
+from hpcbench.validation import NAME_PATTERN, read_toml
+
+# Where containers/install.sh has it.
+IMAGE_PYTHON = "/opt/hpcbench/.venv/bin/python"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _known_launcher(name: str) -> str:
+    known = [launcher.name for launcher in LAUNCHERS if launcher.starts]
+    if name not in known:
+        raise ValueError(f"choose from {', '.join(known)}")
+    return name
+
+
+def _known_scheduler(name: str) -> str:
+    known = [scheduler.name for scheduler in schedulers_with_queues()]
+    if name not in known:
+        raise ValueError(f"choose from {', '.join(known)}")
+    return name
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What runs are planned for; ``cores_per_device`` None leaves it to each run."""
+
+    name: str
+    devices_per_node: int
+    max_devices: int
+    cores_per_device: int | None
+
+    def nodes(self, devices: int) -> int:
+        """How many nodes so many devices need."""
+        return -(-devices // self.devices_per_node)
+
+
+class SitePartition(BaseModel):
+    """A partition and the device counts that belong there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    max_devices: Count
+
+
+class Site(BaseModel):
+    """A cluster. No value of it ever reaches a shell: all are single arguments or variables."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "slurm"
+    launcher: Annotated[str, AfterValidator(_known_launcher)] = "srun"
+    mpi: Name = "pmix"
+    device: Literal["gpu", "cpu"] = "gpu"
+    devices_per_node: Count
+    cores_per_device: Count
+    max_devices: Count
+    gpu_type: Name | None = None
+    gpu_request: Literal["per-node", "total"] = "per-node"
+    partitions: list[SitePartition] = []
+    analysis_partition: Name | None = None
+    account: Name | None = None
+    # Whether jobs hold whole nodes; left out, those that use all devices of their nodes do.
+    exclusive: bool | None = None
+    time: Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")] = "01:00:00"
+    signal_seconds: Count = 120
+    max_array_size: Annotated[int, Field(ge=2)] = 1001
+    throttle: Count | None = None
+    container: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
+    container_command: Literal["apptainer", "singularity", "ch-run"] | None = None
+    container_python: Annotated[str, Field(pattern=r"^/[\w./-]+$")] = IMAGE_PYTHON
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
+
+    @property
+    def machine(self) -> Machine:
+        return Machine(self.name, self.devices_per_node, self.max_devices, self.cores_per_device)
+
+    def partition(self, devices: int) -> str | None:
+        """The first partition that takes so many devices; ConfigError if none does."""
+        if devices > self.max_devices:
+            raise ConfigError(
+                f"site {self.name} has at most {self.max_devices} devices for a job, not {devices}"
+            )
+        for partition in self.partitions:
+            if devices <= partition.max_devices:
+                return partition.name
+        if self.partitions:
+            raise ConfigError(f"no partition of site {self.name} takes {devices} devices")
+        return None
+
+    def holds_whole_nodes(self, devices: int) -> bool:
+        """Whether nobody else's job may run beside one of so many devices."""
+        whole = devices % self.devices_per_node == 0
+        return whole if self.exclusive is None else self.exclusive
+
+    def request(self, devices: int) -> Request:
+        """What a job of so many devices asks for: exactly the nodes and devices that it needs."""
+        per_node = min(devices, self.devices_per_node)
+        total = self.gpu_request == "total"
+        return Request(
+            nodes=self.machine.nodes(devices),
+            tasks_per_node=per_node,
+            cores_per_task=self.cores_per_device,
+            time=self.time,
+            gpus=0 if self.device == "cpu" else devices if total else per_node,
+            gpu_type=self.gpu_type,
+            gpus_total=total,
+            whole_nodes=self.holds_whole_nodes(devices),
+            partition=self.partition(devices),
+            account=self.account,
+        )
+
+    def analysis_request(self) -> Request:
+        """What the job of the analysis asks for."""
+        request = self.request(1)
+        partition = self.analysis_partition or request.partition
+        return replace(request, partition=partition, whole_nodes=False)
+
+
+def read_site(name: str) -> Site:
+    """The site of a name in ``jobs/sites`` (one's own, or ours), or of a TOML file; raises
+    ConfigError."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = {site.stem: site for site in job_files("sites")}
+        if name not in known:
+            raise unknown_name("site", name, list(known))
+        path = known[name]
+    return read_toml(Site, path, "site file")
+
+
+def site_of_job(job: Job, launcher: str, cores: int, container: Path | None = None) -> Site:
+    """What this job was given, as a site: its GPUs, or its tasks where it has none (as many as
+    there are ``cores`` to run them on).
+
+    Raises ConfigError outside a job.
+    """
+    got = job.allocation
+    if got is None:
+        raise ConfigError("not in a scheduler's job: submit this with sbatch")
+    gpus, tasks = got.gpus_per_node, got.tasks_per_node or 1
+    devices = gpus or min(tasks, cores)
+    per_device = got.cpus_per_task if not gpus or gpus == tasks else 0
+    return Site(
+        name="job",
+        scheduler=job.scheduler,
+        launcher=launcher,
+        device="gpu" if gpus else "cpu",
+        devices_per_node=devices,
+        cores_per_device=per_device or max(1, got.cpus_per_node // devices),
+        max_devices=devices * got.nodes,
+        container=container,
+    )

@@ -1,0 +1,1 @@
+"""What this process computes on: cores, GPUs, and what their drivers count."""

@@ -1,0 +1,146 @@
+"""CPU cores: which this process may use, and its share of them, to which it is bound.
+
+So that 1 -> 2 devices compares like with like.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcbench.cluster.launchers import LAUNCHERS, Launch
+from hpcbench.cluster.launchers.mpirun import YIELD_WHEN_IDLE
+from hpcbench.terminal import warn
+from hpcbench.words import count
+
+
+@dataclass(frozen=True)
+class Cores:
+    """This process's cores, and with how many processes it shares each of them."""
+
+    count: int
+    processes_per_core: int = 1
+
+
+def available_cores() -> list[int]:
+    """The cores that this process may run on now."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def core_share(cores: list[int], local_rank: int, local_size: int, wanted: int | None) -> list[int]:
+    """The cores of local rank ``local_rank``: ``wanted`` of them, or an equal share.
+
+    Shares are disjoint while there are cores enough; with more ranks than cores, a rank gets
+    one core, which it shares.
+    """
+    width = min(wanted or max(1, len(cores) // local_size), len(cores))
+    first = local_rank * width
+    if first + width <= len(cores):
+        return cores[first : first + width]
+    return [cores[(first + i) % len(cores)] for i in range(width)]
+
+
+def bind_cores(
+    launch: Launch,
+    cores_per_device: int | None,
+    devices: int,
+    process_per_device: bool,
+    environment: Mapping[str, str] = os.environ,
+) -> Cores:
+    """Bind this process to the cores of its ``devices``, unless the launcher did.
+
+    Has to come before the framework, whose threads inherit the binding, and before MPI starts.
+    """
+    cores = available_cores()
+    processes_per_core = 1
+    if process_per_device:
+        local_rank, local_size = launch.local_rank, launch.local_size
+        bound = launch.launcher in LAUNCHERS and LAUNCHERS[launch.launcher].binds(
+            environment, len(cores)
+        )
+        if local_size > len(cores) and not bound:
+            # Open MPI spins while it waits; with several ranks to a core that starves the others.
+            processes_per_core = -(-local_size // len(cores))
+            os.environ[YIELD_WHEN_IDLE] = "1"
+            if launch.rank == 0:
+                warn(
+                    f"{local_size} ranks share {len(cores)} cores of this machine: such numbers "
+                    f"show how ranks get in each other's way, not how training scales"
+                )
+        elif local_size > 1 and (_sets_differ(cores) if launch.launcher == "mpirun" else bound):
+            local_rank, local_size = 0, 1
+        cores = core_share(cores, local_rank, local_size, cores_per_device)
+    elif cores_per_device:
+        cores = cores[: cores_per_device * devices]
+    os.sched_setaffinity(0, cores)
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(cores)))
+    return Cores(len(cores), processes_per_core)
+
+
+def _sets_differ(cores: list[int]) -> bool:
+    """Whether MPI's ranks of this node came with different cores: its own word for what it bound
+    them to may be a socket that all of them share."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return False
+    node = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+    sets = node.allgather(tuple(cores))
+    node.Free()
+    return len(set(sets)) > 1
+
+
+def cpu_name() -> str:
+    """The processor's name as the kernel gives it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return os.uname().machine
+
+
+def cpu_share(cores_per_device: int, processes_per_core: int) -> str:
+    """The name of a CPU device of this process, as it stands in every row.
+
+    It says the share's size, since rates of shares of another size are not comparable.
+    """
+    share = count(cores_per_device, "core")
+    if processes_per_core > 1:
+        share = f"1/{processes_per_core} core"
+    return f"{cpu_name()} ({share})"
+
+
+# oneDNN's names of instruction sets, each wider than the last, by the flags of the kernel that it
+# wants beside those before (oneDNN, "CPU Dispatcher Control").
+_INSTRUCTIONS = (
+    ("SSE41", {"sse4_1"}),
+    ("AVX", {"avx"}),
+    ("AVX2", {"avx2"}),
+    ("AVX512_CORE", {"avx512f", "avx512bw", "avx512vl", "avx512dq"}),
+    ("AVX512_CORE_VNNI", {"avx512_vnni"}),
+    ("AVX512_CORE_BF16", {"avx512_bf16"}),
+    ("AVX512_CORE_FP16", {"avx512_fp16", "avx_vnni"}),
+    ("AVX512_CORE_AMX", {"amx_tile", "amx_int8", "amx_bf16"}),
+)
+# What limits it to less than the processor has.
+INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+
+def instruction_set(environment: Mapping[str, str] = os.environ, flags: str | None = None) -> str:
+    """The widest instruction set that oneDNN uses here, by its name; the machine's where it is not
+    an x86 processor. ``flags`` are the processor's, as the kernel writes them."""
+    known = _cpu_flags() if flags is None else set(flags.split())
+    widest = ""
+    for name, wanted in _INSTRUCTIONS:
+        if not wanted <= known:
+            break
+        widest = name
+        if any(environment.get(limit, "").upper() == name for limit in INSTRUCTION_LIMITS):
+            break
+    return widest or os.uname().machine
+
+
+def _cpu_flags() -> set[str]:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.split(":", 1)[1].split())
+    return set()

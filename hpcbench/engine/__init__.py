@@ -1,1 +1,0 @@
-"""The compiled training loop, evaluation, and the clock."""

@@ -1,0 +1,114 @@
+"""What training asks of a framework: the class Backend, and the workload that it is made for."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.config import RunConfig
+from hpcbench.datasets import Arrays, DatasetSpec
+from hpcbench.schedule import Schedule
+from hpcbench.strategies import Strategy
+
+Sums = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to be trained: a configuration, what follows from it, its data, and with whom."""
+
+    config: RunConfig
+    schedule: Schedule
+    seed: int
+    spec: DatasetSpec
+    data: Arrays
+    strategy: Strategy
+
+    @property
+    def rank_seed(self) -> int:
+        """Of what this process alone draws at random, as dropout's masks."""
+        return self.seed + RANK_STRIDE * self.strategy.rank
+
+
+# Seeds of two ranks, and of two devices, lie so far apart that those of runs do not meet them.
+RANK_STRIDE = 1_000_003
+DEVICE_STRIDE = 7919
+
+
+class Backend(ABC):
+    """A model with its optimizer and its data on this process's devices.
+
+    What steps and evaluation return are sums over the samples of this process's replicas, as
+    float64: of the losses, then ``metric_sums`` numbers from which :meth:`metric_value` makes the
+    metric. Sample indices are int32; learning rates are those of the steps, one each, float64.
+    """
+
+    metric: str
+    metric_sums: int
+    parameters: int
+    trainable_parameters: int
+
+    @abstractmethod
+    def metric_value(self, sums: Sums, samples: int) -> float:
+        """The metric from its sums, shape (metric_sums,), over ``samples`` samples."""
+
+    @abstractmethod
+    def steps(
+        self,
+        order: NDArray[np.int32],
+        rates: NDArray[np.float64],
+        first_step: int = 0,
+        sync: bool = True,
+    ) -> Sums:
+        """Train on whole batches: ``order`` has the shape (steps, replicas, batch).
+
+        ``first_step`` is the number of steps behind. Without ``sync`` each replica updates with its
+        own gradients, so that their weights part ways. Returns shape (1 + metric_sums,).
+        """
+
+    @abstractmethod
+    def partial_step(
+        self,
+        shares: Sequence[NDArray[np.int32]],
+        rates: NDArray[np.float64],
+        total: int,
+        step: int = 0,
+    ) -> Sums:
+        """Train one shorter step on ``total`` samples over all devices.
+
+        ``shares`` are the indices of this process's replicas. An empty share takes part with a
+        sample of weight zero, since all devices have to meet in the exchange.
+        """
+
+    @abstractmethod
+    def evaluate(self, start: int, stop: int) -> Sums:
+        """The sums over test samples [start, stop)."""
+
+    def average_batch_norm_state(self) -> None:
+        """Make the moving statistics of local batch normalization the same on all devices."""
+
+    @abstractmethod
+    def state(self) -> list[NDArray[Any]]:
+        """All that a checkpoint has to hold."""
+
+    @abstractmethod
+    def restore(self, state: Sequence[NDArray[Any]]) -> None:
+        """Undo :meth:`state`; ValueError where it is of another model."""
+
+    @abstractmethod
+    def broadcast_state(self) -> None:
+        """Take rank 0's state, keeping only what makes this rank's dropout its own."""
+
+    @abstractmethod
+    def flops_per_sample(self) -> int | None:
+        """Floating-point operations of matrix products and convolutions for one sample's training
+        step, forwards and backwards, as the framework computes it; None where that is not known.
+        """
+
+    @abstractmethod
+    def save_model(self, folder: Path) -> None:
+        """Write the trained model in the framework's own format."""

@@ -1,0 +1,173 @@
+"""TensorFlow's side of training: a Keras model in a compiled loop."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.errors import ConfigError, first_line
+from hpcbench.frameworks.backend import Backend, Sums, Workload
+from hpcbench.frameworks.tensorflow import optimizers
+from hpcbench.frameworks.tensorflow.augmentation import augmentation
+from hpcbench.frameworks.tensorflow.flops import step_flops
+from hpcbench.frameworks.tensorflow.loop import TrainingLoop
+from hpcbench.frameworks.tensorflow.loss_scale import LossScaled
+from hpcbench.frameworks.tensorflow.objectives import objective
+from hpcbench.layers.batch_normalization import batch_normalization
+from hpcbench.models import MODELS, BuildContext
+from hpcbench.references import is_reference
+from hpcbench.strategies import TensorFlowStrategy
+
+# What a run that keeps its model writes.
+MODEL_FILE = "model.keras"
+
+
+class TensorFlowBackend(Backend):
+    def __init__(self, workload: Workload) -> None:
+        config, schedule, spec = workload.config, workload.schedule, workload.spec
+        strategy = workload.strategy
+        if not isinstance(strategy, TensorFlowStrategy):
+            raise TypeError(f"strategy {strategy.name} is not TensorFlow's")
+        self._strategy = strategy
+        self._objective = objective(spec)
+        self.metric, self.metric_sums = self._objective.metric, self._objective.sums
+        keras.utils.set_random_seed(workload.seed)
+        keras.config.set_dtype_policy(config.precision)
+        with strategy.scope():
+            self.model = build_model(
+                config.model,
+                BuildContext(
+                    input_shape=spec.input_shape,
+                    outputs=spec.outputs,
+                    words=spec.words,
+                    seed=workload.rank_seed,
+                    logits_dtype="float64" if config.precision == "float64" else "float32",
+                    devices=strategy.replica_devices,
+                    batch_normalization=batch_normalization(
+                        config.batchnorm, strategy.all_reduce_mean
+                    ),
+                ),
+            )
+            weights = [variable.value for variable in self.model.trainable_variables]
+            self._optimizer = optimizers.make(schedule.optimizer, weights, schedule.momentum)
+            if config.precision == "mixed_float16":
+                self._optimizer = LossScaled(self._optimizer)
+        self._loop = TrainingLoop(
+            self.model,
+            self._optimizer,
+            strategy,
+            workload.data,
+            self._objective,
+            schedule.batch_per_device,
+            config.xla,
+            config.input == "stream",
+            augmentation(config.augmentations) if config.augmentations else None,
+            workload.seed,
+        )
+        self._samples_of_a_step = strategy.replicas * schedule.batch_per_device
+        self.parameters = self.model.count_params()
+        self.trainable_parameters = sum(weight.shape.num_elements() for weight in weights)
+        slots = [slot for kind in self._optimizer.slots for slot in kind]
+        # The same on all ranks; the states of dropout's generators, (seed, counter), are not.
+        self._shared = [variable.value for variable in self.model.weights] + slots
+        self._generators = [
+            variable.value for variable in self.model.variables if variable.dtype == "uint32"
+        ]
+        strategy.broadcast(weights)
+
+    def metric_value(self, sums: Sums, samples: int) -> float:
+        return self._objective.value(sums, samples)
+
+    @property
+    def graph(self) -> Any:
+        """The graph of the training loop, for TensorBoard."""
+        return self._loop.graph
+
+    def steps(
+        self,
+        order: NDArray[np.int32],
+        rates: NDArray[np.float64],
+        first_step: int = 0,
+        sync: bool = True,
+    ) -> Sums:
+        scalars = self._optimizer.scalars(first_step, rates)
+        return self._loop.steps(order, scalars, first_step, sync)
+
+    def partial_step(
+        self,
+        shares: Sequence[NDArray[np.int32]],
+        rates: NDArray[np.float64],
+        total: int,
+        step: int = 0,
+    ) -> Sums:
+        return self._loop.partial_step(shares, self._optimizer.scalars(step, rates), total, step)
+
+    def evaluate(self, start: int, stop: int) -> Sums:
+        return self._loop.evaluate(start, stop)
+
+    def average_batch_norm_state(self) -> None:
+        self._loop.average_batch_norm_state()
+
+    def state(self) -> list[NDArray[Any]]:
+        return [variable.numpy() for variable in self._shared + self._generators]
+
+    def restore(self, state: Sequence[NDArray[Any]]) -> None:
+        for variable, value in zip(self._shared + self._generators, state, strict=True):
+            variable.assign(value)
+
+    def broadcast_state(self) -> None:
+        self._strategy.broadcast(self._shared)
+        for variable in self._generators:
+            seed, counter = variable.numpy()
+            of_ranks = self._strategy.all_gather([float(seed), float(counter)])
+            variable.assign(np.array([seed, of_ranks[0, 1]], np.uint32))
+
+    def flops_per_sample(self) -> int | None:
+        flops = step_flops(self._loop.graph)
+        return flops // self._samples_of_a_step if flops else None
+
+    def named_weights(self) -> list[tuple[str, NDArray[Any]]]:
+        return [(weight.path, weight.value.numpy()) for weight in self.model.trainable_variables]
+
+    def save_model(self, folder: Path) -> None:
+        self.model.save(folder / MODEL_FILE)
+
+
+def build_model(name: str, context: BuildContext) -> keras.Model:
+    """The network called ``name``, with its weights.
+
+    Raises ConfigError where the network cannot be built for inputs of this shape, or is none."""
+    spec = MODELS[name]
+    build = spec.builder("tensorflow")
+    try:
+        model = build(context)
+    except Exception as error:
+        if is_reference(name):
+            # A user's own function may do anything.
+            raise ConfigError(
+                f"build of {name} fails: {type(error).__name__}: {first_line(error)}"
+            ) from error
+        if not isinstance(error, ValueError):
+            raise
+        shape = " x ".join(map(str, context.input_shape))
+        raise ConfigError(
+            f"model {name} cannot be built for inputs of {shape}; choose other data, or of images "
+            f"of any size another --image-size"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise ConfigError(f"build of {name} returns no Keras model but {type(model).__name__}")
+    if not model.built:
+        # One without an input layer learns its shape from its first call.
+        model(np.zeros((1, *context.input_shape), "int32" if spec.kind == "texts" else "float32"))
+    if not hasattr(model, "output_shape"):
+        return model
+    found, fields = tuple(model.output_shape), spec.kind == "fields"
+    if found[-1] != context.outputs or len(found) != (4 if fields else 2):
+        samples = "(samples, height, width, " if fields else "(samples, "
+        raise ConfigError(
+            f"model {name} gives {found} where it should give {samples}{context.outputs})"
+        )
+    return model

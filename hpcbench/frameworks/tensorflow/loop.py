@@ -1,0 +1,333 @@
+"""The compiled training loop: many steps in one call, the data already on the device.
+
+A step gathers its samples (images as bytes, scaled to [0, 1] here), runs the model forward and
+backward, exchanges gradients through the strategy, and updates the weights. Nothing goes back
+to Python between the steps of a call.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from hpcbench.datasets import Arrays
+from hpcbench.errors import DataError
+from hpcbench.frameworks.backend import DEVICE_STRIDE, Sums
+from hpcbench.frameworks.tensorflow.augmentation import Augmentation
+from hpcbench.frameworks.tensorflow.objectives import Objective
+from hpcbench.frameworks.tensorflow.optimizers import Optimizer
+from hpcbench.strategies import TensorFlowStrategy
+
+EVALUATION_BATCH, EVALUATION_BYTES = 1000, 64 << 20
+
+# A replica of this process, and the number of the step.
+Place = tuple[Any, tf.Tensor]
+# From a replica's gradients to those it updates with.
+Mean = Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
+
+
+class TrainingLoop:
+    """Compiled functions over a model, an optimizer, a strategy and a way to feed data.
+
+    ``batch`` is per device. What comes back from steps and evaluation are sums over the samples
+    of this process' replicas: of the losses, then those of the objective's tally.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: Optimizer,
+        strategy: TensorFlowStrategy,
+        data: Arrays,
+        objective: Objective,
+        batch: int,
+        xla: bool,
+        streamed: bool,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._strategy = strategy
+        self._data = data
+        self._objective = objective
+        self._augment = augment
+        self._seed = seed
+        self._batch = batch
+        self._shares_shape = (strategy.replicas, batch)
+        # As floats, and not so many that what comes out of the first layers fills the memory.
+        sample_bytes = 4 * math.prod(data.test_inputs.shape[1:])
+        self._evaluation_batch = min(EVALUATION_BATCH, max(1, EVALUATION_BYTES // sample_bytes))
+        self._dtype = model.compute_dtype
+        self._gradients = (
+            tf.function(self._forward_backward, jit_compile=True) if xla else self._forward_backward
+        )
+        self.batch_norm_state = [
+            variable.value
+            for layer in model.layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+            for variable in layer.non_trainable_variables
+        ]
+        self._streamed = streamed
+        self._unread: DataError | None = None
+        if not streamed:
+            inputs = np.asarray(data.train_inputs)
+            self._inputs = strategy.place(lambda _: tf.constant(inputs))
+            targets = np.asarray(data.train_targets)
+            self._targets = strategy.place(lambda _: tf.constant(targets))
+        # One trace each, whatever the number of steps or samples.
+        self._trace = self._trace_streamed if streamed else self._trace_resident
+        self._run = self._trace(strategy.all_reduce_mean)
+        self._run_unsynchronized: Any = None
+        self._partial_step = tf.function(self._run_partial_step)
+        self._average = tf.function(self._run_average)
+        test = (data.test_inputs, data.test_targets)
+        self._evaluate = tf.function(self._run_evaluation).get_concrete_function(
+            *(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in test),
+        )
+
+    @property
+    def graph(self) -> Any:
+        """The graph of the loop over steps."""
+        return self._run.graph
+
+    def steps(
+        self,
+        order: NDArray[np.int32],
+        scalars: NDArray[np.float32],
+        first_step: int = 0,
+        sync: bool = True,
+    ) -> Sums:
+        """Train on whole batches.
+
+        ``order`` holds sample indices, shape (steps, replicas, batch); ``scalars`` the
+        optimizer's rows; ``first_step`` is the number of steps behind. Without ``sync`` each
+        replica updates with its own gradients.
+        """
+        if not sync and not self._run_unsynchronized:
+            self._run_unsynchronized = self._trace(list)
+        run = self._run if sync else self._run_unsynchronized
+        return self._call(run, order, scalars, first_step)
+
+    def _call(
+        self, run: Any, order: NDArray[np.int32], scalars: NDArray[np.float32], first_step: int
+    ) -> Sums:
+        common = tf.constant(scalars), tf.constant(first_step)
+        if self._streamed:
+            source: tuple[Any, ...] = (iter(self._stream(order)), *common)
+        else:
+            source = (tf.constant(order), *common, self._inputs, self._targets)
+        try:
+            return _numbers(run(*source))
+        except tf.errors.OpError as error:
+            # TensorFlow passes on what a thread of its input raised as text alone.
+            raise self._unread or error from None
+
+    def partial_step(
+        self,
+        shares: Sequence[NDArray[np.int32]],
+        scalars: NDArray[np.float32],
+        total: int,
+        step: int = 0,
+    ) -> Sums:
+        """Train one shorter step on ``total`` samples over all devices.
+
+        ``shares`` are the indices of this process' replicas. An empty share takes part with a
+        sample of weight zero, since all devices have to meet in the exchange.
+        """
+        width = max(1, *(len(share) for share in shares))
+        padded = np.zeros((len(shares), width), np.int32)
+        for row, share in zip(padded, shares, strict=True):
+            row[: len(share)] = share
+        counts = np.array([len(share) for share in shares], np.int32)
+        sums = self._partial_step(
+            tf.constant(self._data.train_inputs[padded]),
+            tf.constant(self._data.train_targets[padded]),
+            tf.constant(counts),
+            tf.constant(total / self._strategy.world_size, tf.float32),
+            tf.constant(scalars[0]),
+            tf.constant(step),
+        )
+        return _numbers(sums)
+
+    def evaluate(self, start: int, stop: int) -> Sums:
+        """The sums over test samples [start, stop)."""
+        total = np.zeros(1 + self._objective.sums)
+        for first in range(start, stop, self._evaluation_batch):
+            last = min(first + self._evaluation_batch, stop)
+            total += _numbers(
+                [
+                    self._evaluate(
+                        tf.constant(np.asarray(self._data.test_inputs[first:last])),
+                        tf.constant(np.asarray(self._data.test_targets[first:last])),
+                    )
+                ]
+            )
+        return total
+
+    def average_batch_norm_state(self) -> None:
+        """Make the moving statistics of local batch normalization the same on all devices."""
+        if self.batch_norm_state:
+            self._average()
+
+    def _prepared(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Bytes are pixels, to be scaled to [0, 1]; whole numbers stand for words, as they are."""
+        if inputs.dtype == tf.uint8:
+            return tf.cast(inputs, self._dtype) * tf.constant(1 / 255, self._dtype)
+        return inputs if inputs.dtype.is_integer else tf.cast(inputs, self._dtype)
+
+    def _sums(self, losses: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        loss = tf.cast(tf.reduce_sum(losses), tf.float32)
+        return tf.concat([loss[tf.newaxis], self._objective.tally(targets, outputs)], 0)
+
+    def _forward_backward(
+        self, inputs: tf.Tensor, targets: tf.Tensor, per_sample: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients of sum(losses * per_sample), as the optimizer scales it, and the sums."""
+        weights = self._optimizer.variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            outputs = self._model(self._prepared(inputs), training=True)
+            losses = self._objective.losses(targets, outputs)
+            mean = tf.reduce_sum(losses) * tf.cast(per_sample, losses.dtype)
+            total = self._optimizer.scaled(mean)
+        # An embedding's gradient is sparse, which not every way to exchange can take.
+        gradients = [tf.convert_to_tensor(part) for part in tape.gradient(total, weights)]
+        return gradients, self._sums(losses, targets, outputs)
+
+    def _train(
+        self, place: Place, inputs: tf.Tensor, targets: tf.Tensor, scalars: tf.Tensor, mean: Mean
+    ) -> tuple[tf.Tensor]:
+        inputs = self._augmented(inputs, *place)
+        gradients, sums = self._gradients(inputs, targets, 1 / self._batch)
+        self._optimizer.update(scalars, mean(gradients))
+        return (sums,)
+
+    def _augmented(self, inputs: tf.Tensor, replica: Any, step: tf.Tensor) -> tf.Tensor:
+        if not self._augment:
+            return inputs
+        device = self._strategy.first_device + replica
+        return self._augment(
+            self._prepared(inputs), tf.stack([self._seed + DEVICE_STRIDE * device, step])
+        )
+
+    def _no_sums(self) -> tf.Tensor:
+        return tf.zeros(1 + self._objective.sums)
+
+    def _trace_resident(self, mean: Mean) -> Any:
+        def step(
+            replica: Any,
+            number: tf.Tensor,
+            order: tf.Tensor,
+            row: tf.Tensor,
+            inputs: tf.Tensor,
+            targets: tf.Tensor,
+        ) -> Any:
+            chosen = order[replica]
+            inputs, targets = tf.gather(inputs, chosen), tf.gather(targets, chosen)
+            return self._train((replica, number), inputs, targets, row, mean)
+
+        def run(
+            order: tf.Tensor, scalars: tf.Tensor, first: tf.Tensor, inputs: Any, targets: Any
+        ) -> Any:
+            total = self._no_sums()
+            for i in tf.range(tf.shape(order)[0]):
+                of_step = (first + i, order[i], scalars[i], inputs, targets)
+                total += self._strategy.run(step, *of_step)[0]
+            return [total]
+
+        return tf.function(run).get_concrete_function(
+            tf.TensorSpec((None, *self._shares_shape), tf.int32),
+            tf.TensorSpec((None, self._optimizer.scalar_count), tf.float32),
+            tf.TensorSpec((), tf.int32),
+            self._inputs,
+            self._targets,
+        )
+
+    def _stream(self, order: NDArray[np.int32]) -> tf.data.Dataset:
+        """Batches gathered on the host while the device computes."""
+        inputs, targets = self._data.train_inputs, self._data.train_targets
+
+        def fetch(chosen: NDArray[np.int32]) -> Any:
+            try:
+                return inputs[chosen], targets[chosen]
+            except DataError as error:
+                self._unread = error
+                raise
+
+        shape = order.shape[1:]
+
+        def load(chosen: tf.Tensor) -> Any:
+            batch = tf.numpy_function(fetch, [chosen], (inputs.dtype, targets.dtype))
+            return tuple(
+                tf.ensure_shape(part, (*shape, *whole.shape[1:]))
+                for part, whole in zip(batch, (inputs, targets), strict=True)
+            )
+
+        rows = tf.data.Dataset.from_tensor_slices(order)
+        return rows.map(load, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+
+    def _trace_streamed(self, mean: Mean) -> Any:
+        def step(
+            replica: Any, number: tf.Tensor, inputs: tf.Tensor, targets: tf.Tensor, row: tf.Tensor
+        ) -> Any:
+            return self._train((replica, number), inputs[replica], targets[replica], row, mean)
+
+        def run(batches: Any, scalars: tf.Tensor, first: tf.Tensor) -> Any:
+            total = self._no_sums()
+            for i in tf.range(tf.shape(scalars)[0]):
+                inputs, targets = next(batches)
+                total += self._strategy.run(step, first + i, inputs, targets, scalars[i])[0]
+            return [total]
+
+        return tf.function(run).get_concrete_function(
+            iter(self._stream(np.zeros((1, *self._shares_shape), np.int32))),
+            tf.TensorSpec((None, self._optimizer.scalar_count), tf.float32),
+            tf.TensorSpec((), tf.int32),
+        )
+
+    def _run_partial_step(
+        self,
+        inputs: tf.Tensor,
+        targets: tf.Tensor,
+        counts: tf.Tensor,
+        mean_share: tf.Tensor,
+        scalars: tf.Tensor,
+        number: tf.Tensor,
+    ) -> Any:
+        def step(replica: Any) -> Any:
+            taken = tf.maximum(counts[replica], 1)
+            counted = tf.cast(tf.minimum(counts[replica], 1), tf.float32)
+            # Never XLA: the number of samples differs between devices.
+            chosen = self._augmented(inputs[replica][:taken], replica, number)
+            gradients, sums = self._forward_backward(
+                chosen, targets[replica][:taken], counted / mean_share
+            )
+            self._optimizer.update(scalars, self._strategy.all_reduce_mean(gradients))
+            return (sums * counted,)
+
+        return self._strategy.run(step)
+
+    def _run_average(self) -> None:
+        def step(replica: Any) -> Any:
+            for variable, value in zip(
+                self.batch_norm_state,
+                self._strategy.all_reduce_mean(self.batch_norm_state),
+                strict=True,
+            ):
+                variable.assign(value)
+            return (tf.constant(0.0),)
+
+        self._strategy.run(step)
+
+    def _run_evaluation(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        outputs = self._model(self._prepared(inputs), training=False)
+        return self._sums(self._objective.losses(targets, outputs), targets, outputs)
+
+
+def _numbers(sums: Sequence[tf.Tensor]) -> Sums:
+    return np.asarray(sums[0].numpy(), np.float64)

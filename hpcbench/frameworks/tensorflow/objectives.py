@@ -1,0 +1,125 @@
+"""What a run minimizes and what it is judged by: a loss a sample, and sums that give the metric.
+
+Sums travel instead of means, so that a metric over shares of any size is exact.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from hpcbench.datasets import DatasetSpec
+from hpcbench.metrics import mean_iou
+from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU
+
+
+class Objective(ABC):
+    """``metric`` is its name in accuracy.csv; ``sums`` how many numbers :meth:`tally` returns."""
+
+    metric: str
+    sums: int
+
+    @abstractmethod
+    def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """The loss of each sample, shape (n,), in the type of ``outputs``."""
+
+    @abstractmethod
+    def tally(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """What the metric is made of, summed over the samples; shape (sums,), float32."""
+
+    def value(self, tally: NDArray[np.float64], samples: int) -> float:
+        """The metric from the sums over ``samples`` samples."""
+        return float(tally[0] / samples)
+
+
+class Classification(Objective):
+    """One of several classes: cross-entropy of the softmax of ``outputs``, shape (n, classes)."""
+
+    metric, sums = ACCURACY, 1
+
+    def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs)
+
+    def tally(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        guesses = tf.argmax(outputs, axis=-1, output_type=tf.int32)
+        return _count(tf.equal(guesses, targets))
+
+
+class Binary(Objective):
+    """Yes (1) or no (0): cross-entropy of the sigmoid of ``outputs``, shape (n, 1)."""
+
+    metric, sums = ACCURACY, 1
+
+    def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.nn.sigmoid_cross_entropy_with_logits(
+            tf.cast(targets, outputs.dtype), outputs[:, 0]
+        )
+
+    def tally(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        return _count(tf.equal(tf.cast(outputs[:, 0] > 0, tf.int32), targets))
+
+
+class Regression(Objective):
+    """A number: squared error of ``outputs``, shape (n, 1); judged by the mean absolute error."""
+
+    metric, sums = MEAN_ABSOLUTE_ERROR, 1
+
+    def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.square(tf.cast(targets, outputs.dtype) - outputs[:, 0])
+
+    def tally(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        error = tf.abs(tf.cast(targets, outputs.dtype) - outputs[:, 0])
+        return tf.cast(tf.reduce_sum(error), tf.float32)[tf.newaxis]
+
+
+class Segmentation(Objective):
+    """A class for every pixel: ``outputs`` (n, height, width, classes), judged by the mean
+    intersection over union.
+
+    The cross-entropy of a pixel is weighted by the inverse square root of its class' ``shares`` of
+    all pixels, as Kurth et al. (SC'18) do, then by what makes the mean weight 1. Intersections and
+    unions are those of all pixels of all samples together.
+    """
+
+    metric = MEAN_IOU
+
+    def __init__(self, shares: Sequence[float]) -> None:
+        frequency = np.array(shares) / np.sum(shares)
+        self.sums = len(frequency) ** 2
+        self._weights = frequency**-0.5 / np.sum(frequency**0.5)
+
+    def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        targets = tf.cast(targets, tf.int32)
+        weights = tf.gather(tf.constant(self._weights, outputs.dtype), targets)
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs)
+        return tf.reduce_mean(weights * entropy, [1, 2])
+
+    def tally(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """Of each class (rows) what was taken for each class (columns), in images: counts of
+        pixels would soon be too large for float32."""
+        classes = outputs.shape[-1]
+        right = tf.reshape(tf.one_hot(targets, classes), (-1, classes))
+        guessed = tf.reshape(tf.one_hot(tf.argmax(outputs, -1), classes), (-1, classes))
+        pixels = tf.cast(tf.reduce_prod(tf.shape(targets)[1:]), tf.float32)
+        return tf.reshape(tf.matmul(right, guessed, transpose_a=True) / pixels, [-1])
+
+    def value(self, tally: NDArray[np.float64], samples: int) -> float:
+        classes = round(len(tally) ** 0.5)
+        return mean_iou(tally.reshape(classes, classes))
+
+
+def _count(right: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(right, tf.float32))[tf.newaxis]
+
+
+def objective(spec: DatasetSpec) -> Objective:
+    """What ``spec`` is there to learn."""
+    if spec.task == "segmentation":
+        return Segmentation(spec.class_shares)
+    return {
+        "classification": Classification(),
+        "binary": Binary(),
+        "regression": Regression(),
+    }[spec.task]

@@ -1,0 +1,200 @@
+"""PyTorch's side of training: a module in an ordinary loop, its data resident unless streamed.
+
+Steps are issued one by one from Python, as PyTorch's users do; the losses stay on the device until
+an interval ends.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+
+from hpcbench.errors import ConfigError
+from hpcbench.frameworks.backend import DEVICE_STRIDE, RANK_STRIDE, Backend, Sums, Workload
+from hpcbench.frameworks.torch.flops import training_flops
+from hpcbench.models import MODELS
+from hpcbench.records.schema import ACCURACY
+from hpcbench.schedule import Schedule
+from hpcbench.strategies import TorchStrategy
+
+EVALUATION_BATCH = 1000
+# Keras' constants where the two frameworks' differ, so that both do the same computation.
+EPSILON, RHO = 1e-7, 0.95
+
+
+class TorchBackend(Backend):
+    """Classification of images, by cross-entropy."""
+
+    metric, metric_sums = ACCURACY, 1
+
+    def __init__(self, workload: Workload) -> None:
+        config, spec, data = workload.config, workload.spec, workload.data
+        strategy = workload.strategy
+        if not isinstance(strategy, TorchStrategy):
+            raise TypeError(f"strategy {strategy.name} is not PyTorch's")
+        build = MODELS[config.model].builder("torch")
+        self._strategy, self._seed = strategy, workload.seed
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._dtype = torch.float64 if config.precision == "float64" else torch.float32
+        torch.manual_seed(workload.seed)
+        try:
+            model = build(spec.input_shape, spec.outputs).to(self._device, self._dtype)
+            self._flops = training_flops(model, spec.input_shape)
+        except RuntimeError as error:
+            shape = " x ".join(map(str, spec.input_shape))
+            raise ConfigError(
+                f"model {config.model} cannot be built for inputs of {shape}; choose other data"
+            ) from error
+        self.model = model
+        self._parallel = strategy.parallel(self.model)
+        self._data = data
+        targets = np.asarray(data.train_targets).astype(np.int64)
+        self._targets = torch.from_numpy(targets).to(self._device)
+        self._resident: torch.Tensor | None = None
+        if config.input != "stream":
+            self._resident = torch.from_numpy(np.asarray(data.train_inputs)).to(self._device)
+        weights = list(self.model.parameters())
+        self._optimizer = make_optimizer(workload.schedule, weights)
+        self.parameters = sum(weight.numel() for weight in weights)
+        self.trainable_parameters = sum(w.numel() for w in weights if w.requires_grad)
+        self._shared = [*self.model.state_dict().values(), *self._slots(weights)]
+
+    def _slots(self, weights: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
+        """The optimizer's tensors, made and set to zero, so that they can be kept and shared."""
+        self._set_rate(0.0)
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        self._optimizer.step()
+        slots = [
+            value
+            for weight in weights
+            for _, value in sorted(self._optimizer.state[weight].items())
+            if isinstance(value, torch.Tensor)
+        ]
+        for slot in slots:
+            slot.zero_()
+        return slots
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def metric_value(self, sums: Sums, samples: int) -> float:
+        return float(sums[0] / samples)
+
+    def steps(
+        self,
+        order: NDArray[np.int32],
+        rates: NDArray[np.float64],
+        first_step: int = 0,
+        sync: bool = True,
+    ) -> Sums:
+        self._seed_dropout(first_step)
+        self._parallel.train()
+        batches = torch.from_numpy(order[:, 0].astype(np.int64)).to(self._device)
+        total = torch.zeros(2, dtype=torch.float64, device=self._device)
+        alone = self._strategy.unsynchronized(self._parallel)
+        with nullcontext() if sync else alone:
+            for chosen, rate in zip(batches, rates.tolist(), strict=True):
+                total += self._step(chosen, rate, 1 / len(chosen))
+        return _numbers(total)
+
+    def partial_step(
+        self,
+        shares: Sequence[NDArray[np.int32]],
+        rates: NDArray[np.float64],
+        total: int,
+        step: int = 0,
+    ) -> Sums:
+        self._seed_dropout(step)
+        self._parallel.train()
+        share = shares[0].astype(np.int64)
+        counted = float(len(share) > 0)
+        chosen = torch.from_numpy(share if counted else np.zeros(1, np.int64))
+        weight = counted * self._strategy.world_size / total
+        sums = self._step(chosen.to(self._device), float(rates[0]), weight)
+        return _numbers(sums * counted)
+
+    def _step(self, chosen: torch.Tensor, rate: float, per_sample: float) -> torch.Tensor:
+        """One update with the gradients of sum(losses * per_sample); the sums."""
+        targets = self._targets[chosen]
+        outputs = self._parallel(self._prepared(self._images(chosen)))
+        losses = cross_entropy(outputs, targets, reduction="none")
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses.sum() * per_sample)
+        self._set_rate(rate)
+        self._optimizer.step()
+        return _sums(losses.detach(), outputs.detach(), targets)
+
+    def _images(self, chosen: torch.Tensor) -> torch.Tensor:
+        if self._resident is not None:
+            return self._resident[chosen]
+        return torch.from_numpy(np.asarray(self._data.train_inputs[chosen.cpu().numpy()]))
+
+    def _prepared(self, images: torch.Tensor) -> torch.Tensor:
+        """Bytes (n, height, width, channels) as numbers in [0, 1], channels first."""
+        channels_first = images.to(self._device).permute(0, 3, 1, 2).contiguous()
+        return channels_first.to(self._dtype) / 255
+
+    def _seed_dropout(self, step: int) -> None:
+        """The masks follow from seed, rank and step, so a resumed run draws the same ones."""
+        of_rank = RANK_STRIDE * (self._strategy.rank + 1)
+        torch.manual_seed(self._seed + of_rank + DEVICE_STRIDE * step)
+
+    def evaluate(self, start: int, stop: int) -> Sums:
+        self._parallel.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self._device)
+        with torch.no_grad():
+            for first in range(start, stop, EVALUATION_BATCH):
+                last = min(first + EVALUATION_BATCH, stop)
+                targets = torch.from_numpy(self._data.test_targets[first:last].astype(np.int64))
+                targets = targets.to(self._device)
+                images = torch.from_numpy(np.asarray(self._data.test_inputs[first:last]))
+                outputs = self.model(self._prepared(images))
+                losses = cross_entropy(outputs, targets, reduction="none")
+                total += _sums(losses, outputs, targets)
+        return _numbers(total)
+
+    def state(self) -> list[NDArray[Any]]:
+        return [tensor.detach().cpu().numpy().copy() for tensor in self._shared]
+
+    def restore(self, state: Sequence[NDArray[Any]]) -> None:
+        for tensor, value in zip(self._shared, state, strict=True):
+            if tensor.shape != value.shape:
+                raise ValueError(f"shape {value.shape} where {tuple(tensor.shape)} is expected")
+            tensor.copy_(torch.from_numpy(value))
+
+    def broadcast_state(self) -> None:
+        self._strategy.broadcast(self._shared)
+
+    def flops_per_sample(self) -> int:
+        return self._flops
+
+    def save_model(self, folder: Path) -> None:
+        torch.save(self.model.state_dict(), folder / "model.pt")
+
+
+def make_optimizer(
+    schedule: Schedule, weights: Sequence[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    """The optimizer of ``schedule``, with Keras' constants."""
+    rate = schedule.scaled_learning_rate
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(weights, rate, schedule.momentum)
+    if schedule.optimizer == "adam":
+        return torch.optim.Adam(weights, rate, eps=EPSILON)
+    return torch.optim.Adadelta(weights, rate, rho=RHO, eps=EPSILON)
+
+
+def _sums(losses: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    right = (outputs.argmax(1) == targets).sum()
+    return torch.stack([losses.sum().double(), right.double()])
+
+
+def _numbers(sums: torch.Tensor) -> Sums:
+    return np.asarray(sums.cpu().numpy(), np.float64)

@@ -1,0 +1,38 @@
+"""Floating-point operations of a training step, as PyTorch's own counter sees it compute."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def training_flops(model: torch.nn.Module, input_shape: Sequence[int]) -> int:
+    """Operations of one sample's training step, from a shape of (height, width, channels): matrix
+    products and convolutions, a multiplication and an addition counting as two."""
+    height, width, channels = input_shape
+    like = next(model.parameters())
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
+    )
+    model.eval()
+    with counter:
+        images = torch.zeros((1, channels, height, width), dtype=like.dtype, device=like.device)
+        model(images).sum().backward()
+    model.zero_grad()
+    return counter.get_total_flops()
+
+
+def _convolution_backward(
+    gradient: Sequence[int],
+    inputs: Sequence[int],
+    kernel: Sequence[int],
+    *rest: Any,
+    out_shape: Any = None,
+) -> int:
+    """Of the shapes: each gradient that is asked for takes what the forward pass took. PyTorch's
+    own count of it (2.13) knows no groups."""
+    transposed, wanted = rest[4], rest[7][:2]
+    positions = inputs if transposed else gradient
+    return 2 * math.prod(positions) * math.prod(kernel[1:]) * sum(wanted)

@@ -1,0 +1,31 @@
+"""A dilated convolution by TensorFlow's own kernel, where that has gradients."""
+
+import keras
+import tensorflow as tf
+
+
+def one_dnn_is_on() -> bool:
+    """Whether TensorFlow computes with oneDNN's kernels, by its own word.
+
+    By default it does so only on processors with certain instructions (AVX512-VNNI and the like).
+    """
+    from tensorflow.python.util import _pywrap_util_port
+
+    return bool(_pywrap_util_port.IsMklEnabled())
+
+
+@keras.saving.register_keras_serializable("hpcbench")
+class DilatedConv2D(keras.layers.Conv2D):
+    """Keras' convolution of stride 1 without bias, dilated by TensorFlow's own kernel.
+
+    Keras pads and rearranges to batches what a dilated kernel sees, which takes hundreds of times
+    as long where the dilation is larger than the image. On CPUs only oneDNN has the gradients, for
+    two types.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        known = self.compute_dtype in ("float32", "bfloat16") and one_dnn_is_on()
+        if not known and not tf.config.get_visible_devices("GPU"):
+            return super().call(inputs)
+        padding, dilations = self.padding.upper(), self.dilation_rate
+        return tf.nn.conv2d(inputs, self.kernel, 1, padding, dilations=dilations)

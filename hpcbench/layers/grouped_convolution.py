@@ -1,0 +1,29 @@
+"""A grouped convolution that trains on CPUs."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("hpcbench")
+class GroupedConv2D(keras.layers.Conv2D):
+    """Keras' grouped convolution, on CPUs as one convolution a group.
+
+    TensorFlow's CPU kernels have no gradients of a grouped convolution; Keras goes through XLA.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(self.kernel)
+        parts = [(inputs, kernel)]
+        if not tf.config.get_visible_devices("GPU"):
+            parts = list(
+                zip(
+                    tf.split(inputs, self.groups, -1),
+                    tf.split(kernel, self.groups, -1),
+                    strict=True,
+                )
+            )
+        convolved = [
+            tf.nn.conv2d(part, weights, self.strides, self.padding.upper())
+            for part, weights in parts
+        ]
+        return self.activation(tf.nn.bias_add(tf.concat(convolved, -1), self.bias))

@@ -1,0 +1,129 @@
+"""hpcbench plot: from runs to plots and a report.
+
+Reads every run below RESULTS (default: results) and writes report.html, the figures as PNG and
+SVG, and scaling.csv with the numbers behind them.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcbench.cli import Parser
+from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+
+if TYPE_CHECKING:
+    from hpcbench.analysis.answers import Answers
+
+FORMATS = ("html", "md", "json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "From runs to plots and a report."
+    parser.epilog = (
+        "exit status: 0 done, 2 bad arguments, 3 nothing to plot, the output cannot be written, or "
+        "--strict and something was left out"
+    )
+    add = parser.add_argument
+    add("results", nargs="?", type=Path, default=Path("results"))
+    add("--output", type=Path, default=Path("figures"), help="folder; default: figures")
+    add(
+        "--format",
+        choices=FORMATS,
+        default="html",
+        help="of the report; html has the figures in it; default: html",
+    )
+    add(
+        "--target",
+        type=float,
+        metavar="ACCURACY",
+        help="accuracy to time, 0 to 1; default: what all points reach",
+    )
+    add("--price", type=float, metavar="X", help="of a device-hour, for the cost of a sample")
+    add(
+        "--extrapolate",
+        type=float,
+        metavar="TIMES",
+        help="how far to draw a law at most, in largest measured counts: 1 to 4; default: 4",
+    )
+    add(
+        "--allow-mixed",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="join points that differ in this column; can be given several times",
+    )
+    add("--strict", action="store_true", help="status 3 if a run failed or a file was left out")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status as the command's help lists them."""
+    parser = Parser(prog="hpcbench plot")
+    add_arguments(parser)
+    try:
+        args = parser.parse(arguments)
+        return plot(args)
+    except HpcbenchError as error:
+        print(f"hpcbench: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+def plot(args: argparse.Namespace) -> int:
+    """Read, answer, draw; raises HpcbenchError."""
+    from hpcbench.analysis.answers import answer
+    from hpcbench.analysis.extrapolation import FARTHEST
+    from hpcbench.analysis.load import read_folder
+
+    farthest = FARTHEST if args.extrapolate is None else args.extrapolate
+    if not 1 <= farthest <= FARTHEST:
+        raise ConfigError(
+            f"--extrapolate {farthest:g}: 1 to {FARTHEST:g} times the largest count, since bands "
+            f"farther out were never tested"
+        )
+    results = read_folder(args.results)
+    answers = answer(results, args.allow_mixed, args.target, farthest)
+    for sentence in answers.cautions:
+        print(f"warning: {sentence}", file=sys.stderr)
+    for path in write(answers, args):
+        print(path)
+    if results.skipped:
+        count = len(results.skipped)
+        print(f"{count} warnings: what they name is not in the figures", file=sys.stderr)
+    return EnvironmentLacks.exit_status if args.strict and results.skipped else 0
+
+
+def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
+    """Print the summary and write all files; their paths, the report first."""
+    from hpcbench.analysis.figures import style
+    from hpcbench.analysis.figures.every import all_figures
+    from hpcbench.analysis.figures.files import save_all
+    from hpcbench.analysis.report.contents import build
+    from hpcbench.analysis.report.formats import AS, inline
+    from hpcbench.analysis.report.laws import sentences
+
+    style.use()
+    report = build(answers, args.price)
+    drawings = all_figures(answers.points, answers.curves, answers.extrapolations)
+    written = [args.output / f"report.{args.format}", args.output / "scaling.csv"]
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        answers.every_point.to_csv(written[1], index=False)
+        draws = {name: drawing.draw for name, drawing in drawings.items()}
+        for (name, drawing), path in zip(
+            drawings.items(), save_all(draws, args.output), strict=True
+        ):
+            svg = inline(path.read_text(), name, drawing.title, drawing.description)
+            report.figures.append(svg)
+            written += [path.with_suffix(".png"), path]
+        written[0].write_text(AS[args.format](report, answers))
+    except OSError as error:
+        raise EnvironmentLacks(f"{args.output} cannot be written: {error}") from error
+    print(f"{len(answers.results.runs)} runs, {len(answers.points)} points")
+    for sentence in [*report.summary, *sentences(answers.laws)]:
+        print(sentence)
+    return written
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Other programs: where they are, and what they print."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def program(name: str) -> str | None:
+    """Where a program is: in this environment, whose Horovod may be built with its MPI, else on the
+    PATH."""
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
+
+
+def output_of(*command: str, timeout: float = 10.0) -> str | None:
+    """What a command prints; None where it is not there, fails or does not answer in ``timeout``
+    seconds. Some print their answer to stderr: that is taken where stdout stays empty."""
+    done = _run(command, timeout)
+    return (done.stdout or done.stderr) if done and done.returncode == 0 else None
+
+
+def _run(command: Sequence[str], timeout: float) -> "subprocess.CompletedProcess[str] | None":
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None

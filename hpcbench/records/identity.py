@@ -1,0 +1,96 @@
+"""What a row belongs to: the first columns of all files, made in one place from a configuration."""
+
+from dataclasses import dataclass, fields
+
+from hpcbench.config import RunConfig
+from hpcbench.models import MODELS
+from hpcbench.schedule import batches
+
+# What a result does not say.
+UNKNOWN = "unknown"
+# What has no meaning for a run, such as how a CPU calculates for one on a GPU.
+NONE = "none"
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Says which run a row belongs to; the first columns of all files.
+
+    ``dataset`` is the data set's title; ``cpu_math`` how a CPU calculates: library, instruction set
+    and threads of a device. Those two, ``nodes`` and ``device_kind`` are known once a run has
+    started, all others by its configuration.
+    """
+
+    run_id: str
+    sweep: str
+    model: str
+    dataset: str
+    framework: str
+    strategy: str
+    devices: int
+    nodes: int
+    device_kind: str
+    cpu_math: str
+    scaling: str
+    batch_per_device: int
+    global_batch: int
+    precision: str
+    xla: bool
+    input: str
+    exchange: str
+    seed: int
+    repeat: int
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        sweep: str,
+        *,
+        world_size: int | None = None,
+        title: str = "",
+        nodes: int = 0,
+        device_kind: str = UNKNOWN,
+        cpu_math: str = UNKNOWN,
+    ) -> "Identity":
+        """The identity of a run with this configuration; what is not given is not known yet.
+
+        ``world_size`` is in copies of the model, by default as many as devices; ``title`` the data
+        set's, by default its name. Raises ConfigError for a model that is not known here, or a
+        batch that cannot be shared.
+        """
+        devices = config.devices or 1
+        batch_per_device, global_batch = batches(config, world_size or devices)
+        repeat = config.repeat or 0
+        return cls(
+            run_id=config.run_id,
+            sweep=sweep,
+            model=MODELS[config.model].name,
+            dataset=SYNTHETIC if config.input == SYNTHETIC else title or config.dataset,
+            framework=config.framework,
+            strategy=config.strategy,
+            devices=devices,
+            nodes=nodes,
+            device_kind=device_kind,
+            cpu_math=cpu_math,
+            scaling=config.scaling,
+            batch_per_device=batch_per_device,
+            global_batch=global_batch,
+            precision=config.precision,
+            xla=config.xla,
+            input=config.input + ("" if config.augment == "none" else f", {config.augment}"),
+            exchange=config.exchange or NONE,
+            seed=repeat if config.seed is None else config.seed,
+            repeat=repeat,
+        )
+
+
+IDENTITY = tuple(field.name for field in fields(Identity))
+# What is known of a run that failed before it could say where it ran.
+OF_CONFIGURATION = tuple(
+    name
+    for name in IDENTITY
+    if name
+    not in ("run_id", "sweep", "dataset", "nodes", "device_kind", "cpu_math", "seed", "repeat")
+)

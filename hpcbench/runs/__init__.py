@@ -1,0 +1,1 @@
+"""A run from its first collective to its last file."""

@@ -1,0 +1,33 @@
+"""The samples that a run trains on."""
+
+import psutil
+
+from hpcbench.datasets import Arrays, synthetic
+from hpcbench.datasets.lazy_array import LazyArray
+from hpcbench.errors import DataError, EnvironmentLacks
+from hpcbench.runs.resolve import ResolvedRun
+
+
+def load_data(resolved: ResolvedRun, seed: int) -> Arrays:
+    """The run's arrays: read from the source's files, or made up in their shape.
+
+    Raises DataError for fewer samples than were announced, EnvironmentLacks where they do not fit
+    into memory.
+    """
+    source, samples = resolved.source, resolved.schedule.samples
+    made_up = resolved.config.input == "synthetic"
+    data = synthetic.arrays(source.spec, seed) if made_up else source.read()
+    if samples > len(data.train_targets):
+        raise DataError(
+            f"{source.files[0]} holds {len(data.train_targets)} training samples where "
+            f"{samples} are expected"
+        )
+    data = data.first(samples)
+    if isinstance(data.train_inputs, LazyArray) and resolved.config.input == "resident":
+        needed, free = data.train_inputs.nbytes, psutil.virtual_memory().available
+        if needed > free:
+            raise EnvironmentLacks(
+                f"{source.spec.name} takes {needed / 2**30:,.1f} GiB in memory and "
+                f"{free / 2**30:,.1f} GiB are free; choose --input stream"
+            )
+    return data

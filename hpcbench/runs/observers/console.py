@@ -1,0 +1,146 @@
+"""What a person sees of a run: progress while it goes on, and a table when it is over."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hpcbench.cluster.launchers import detect
+from hpcbench.records.identity import Identity
+from hpcbench.records.observer import Observer
+from hpcbench.records.schema import (
+    LEAST_COUNTED_SECONDS,
+    AccuracyRow,
+    EnergyRow,
+    Row,
+    ThroughputRow,
+)
+from hpcbench.terminal import console
+
+RESAMPLES = 2000
+
+
+def _on_terminal() -> bool:
+    """Whether a person watches: mpirun gives its ranks a terminal even where it has none."""
+    if not sys.stdout.isatty():
+        return False
+    if detect(os.environ).launcher == "none":
+        return True
+    try:
+        return os.readlink(f"/proc/{os.getppid()}/fd/1").startswith(("/dev/pts/", "/dev/tty"))
+    except OSError:
+        return False
+
+
+class TrainingProgress(Observer):
+    """A bar of intervals on a terminal; a line an epoch, of ``epochs``, anywhere else."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self._bar: Progress | None = None
+
+    def start(self, intervals: int, steps: int) -> None:
+        if not _on_terminal():
+            return
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._task = self._bar.add_task("training", total=intervals)
+        self._bar.start()
+
+    def interval(self, row: ThroughputRow) -> None:
+        if self._bar:
+            rate = f"{row.samples_per_second:,.0f} samples/s"
+            self._bar.update(self._task, advance=1, description=rate)
+
+    def epoch(self, row: AccuracyRow) -> None:
+        line = (
+            f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  "
+            f"test {row.metric.replace('_', ' ')} {row.test_metric:.4f}  {row.train_seconds:.2f} s"
+        )
+        if self._bar:
+            self._bar.console.print(line)
+        else:
+            print(line, flush=True)
+
+    def stop(self, samples: int) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def rate_interval(rows: Sequence[ThroughputRow]) -> tuple[float, float, float]:
+    """Samples a second over all ``rows``, with a 95 % percentile bootstrap interval.
+
+    The rate is all samples over all seconds (never a mean of rates); the interval resamples the
+    timed intervals of this one run, so it does not cover what differs from run to run.
+    """
+    from scipy.stats import bootstrap
+
+    samples = np.array([row.samples for row in rows], float)
+    seconds = np.array([row.seconds for row in rows], float)
+    rate = samples.sum() / seconds.sum()
+    if len(rows) < 2:
+        return rate, rate, rate
+    interval = bootstrap(
+        (samples, seconds),
+        lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return rate, interval.low, interval.high
+
+
+def summary(
+    identity: Identity, every_row: Sequence[Row], startup_seconds: float, folder: Path
+) -> None:
+    """Print the table that ends a run, from its rows of all kinds."""
+    rows = [row for row in every_row if isinstance(row, ThroughputRow)]
+    accuracy = [row for row in every_row if isinstance(row, AccuracyRow)][-1]
+    rate, low, high = rate_interval(rows)
+    step = sum(row.seconds for row in rows) / sum(row.steps for row in rows)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("model", f"{identity.model} on {identity.dataset}"),
+        ("strategy", f"{identity.strategy}, {identity.exchange} exchange"),
+        ("devices", f"{identity.devices} x {identity.device_kind}"),
+        ("batch", f"{identity.batch_per_device} a device, {identity.global_batch} in all"),
+        (
+            "rate",
+            f"{rate:,.0f} samples/s  [{low:,.0f}, {high:,.0f}], "
+            f"95 % within this run's {len(rows)} intervals",
+        ),
+        ("step time", f"{step * 1e3:,.3f} ms"),
+        (
+            f"test {accuracy.metric.replace('_', ' ')}",
+            f"{accuracy.test_metric:.4f} after {accuracy.epoch} epochs and "
+            f"{accuracy.elapsed_seconds:,.1f} s of training",
+        ),
+        *_energy([row for row in every_row if isinstance(row, EnergyRow)]),
+        ("start-up", f"{startup_seconds:,.1f} s to the first measured step"),
+        ("files", str(folder)),
+    ):
+        table.add_row(name, value)
+    console(watched=_on_terminal()).print(table)
+
+
+def _energy(rows: Sequence[EnergyRow]) -> list[tuple[str, str]]:
+    """The table's line where energy was counted."""
+    if not rows:
+        return []
+    joules, seconds = sum(row.joules for row in rows), sum(row.seconds for row in rows)
+    if seconds < LEAST_COUNTED_SECONDS:
+        return [("energy", f"{seconds:.2f} s are too short to tell")]
+    watts = joules / seconds
+    samples = sum(row.samples for row in rows)
+    counted = f"{rows[0].counters} {rows[0].counted}"
+    return [("energy", f"{samples / joules:,.4g} samples/J, {watts:,.4g} W of {counted}")]

@@ -1,0 +1,99 @@
+"""From what was asked for to a run of which all is known that the framework need not tell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpcbench.cluster.launchers import Launch, detect
+from hpcbench.cluster.schedulers import Job, current_job
+from hpcbench.config import OutputConfig, RunConfig
+from hpcbench.datasets.sources import Source, locate_for
+from hpcbench.devices.cores import available_cores
+from hpcbench.devices.gpus import visible_gpus
+from hpcbench.errors import ConfigError
+from hpcbench.frameworks import FRAMEWORKS, Framework
+from hpcbench.models import MODELS
+from hpcbench.schedule import Schedule, make_schedule
+from hpcbench.strategies import STRATEGIES, Strategy
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """All that is known before the framework loads."""
+
+    config: RunConfig
+    output: OutputConfig
+    launch: Launch
+    job: Job
+    framework: Framework
+    strategy: type[Strategy]
+    schedule: Schedule
+    source: Source
+
+    @property
+    def devices_of_process(self) -> int:
+        return self.strategy.devices_of_process(self.schedule.world_size)
+
+
+def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, str]) -> ResolvedRun:
+    """Check everything that can be checked before the framework loads; raises HpcbenchError."""
+    config = with_digest(config)
+    model = MODELS[config.model]
+    if output.mllog and (config.target is None or output.resume):
+        raise ConfigError(
+            "--mllog times training to a --target in one piece: give one, and no --resume"
+        )
+    framework = FRAMEWORKS[config.framework]
+    framework.check(config, output)
+    launch, gpus = detect(environment), visible_gpus(environment)
+    strategy = choose(config, launch, gpus)
+    world_size = strategy.check(config, launch, gpus, len(available_cores()))
+    source = locate_for(
+        model, config.dataset, output.data_dir, config.image_size, config.input == "synthetic"
+    )
+    if config.augmentations and source.spec.kind != "images":
+        raise ConfigError(f"--augment changes images, and {source.spec.name} holds none")
+    schedule = make_schedule(config, world_size, source.train_samples)
+    # What "auto" came to is part of what is measured.
+    settled = {
+        "dataset": source.spec.name,
+        "strategy": strategy.name,
+        "devices": world_size * strategy.devices_per_replica,
+        "exchange": config.exchange or strategy.default_exchange(),
+    }
+    return ResolvedRun(
+        config.model_copy(update=settled),
+        output,
+        launch,
+        current_job(environment),
+        framework,
+        strategy,
+        schedule,
+        source,
+    )
+
+
+def choose(config: RunConfig, launch: Launch, gpus: int) -> type[Strategy]:
+    """The strategy asked for; ``auto`` is Horovod (or DDP) where a launcher started several
+    processes, mirrored where one process sees several devices, single otherwise."""
+    if config.strategy != "auto":
+        return STRATEGIES[config.strategy]
+    framework = FRAMEWORKS[config.framework]
+    if launch.size > 1:
+        return STRATEGIES[framework.over_processes]
+    several = gpus > 1 or (config.devices or 1) > 1
+    return STRATEGIES[framework.over_devices if several else "single"]
+
+
+def with_digest(config: RunConfig) -> RunConfig:
+    """``config`` with the digest of the file that defines its model, where a file does.
+
+    Raises ConfigError where it has another digest than the configuration says.
+    """
+    source = MODELS.source(config.model)
+    if source is None:
+        return config
+    if config.model_digest not in (None, source.digest):
+        raise ConfigError(
+            f"{source.file} has changed since this run was planned; plan and submit it anew"
+        )
+    return config.model_copy(update={"model_digest": source.digest})

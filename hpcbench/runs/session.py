@@ -1,0 +1,186 @@
+"""A resolved run from its first collective to its last file, as one of its processes sees it."""
+
+import platform
+import time
+from dataclasses import replace
+
+import psutil
+
+from hpcbench.config import RunConfig
+from hpcbench.devices.cores import Cores
+from hpcbench.devices.counters import counters_of
+from hpcbench.devices.meter import Meter
+from hpcbench.errors import HpcbenchError, OutOfMemory, Preempted, first_line
+from hpcbench.frameworks import Framework
+from hpcbench.frameworks.backend import Workload
+from hpcbench.packages import lacking
+from hpcbench.records.identity import NONE
+from hpcbench.records.ownership import Owner
+from hpcbench.records.reader import is_complete
+from hpcbench.runs.agreement import exchange_hosts, settle_repeat
+from hpcbench.runs.data import load_data
+from hpcbench.runs.description import document, identity
+from hpcbench.runs.observers.console import TrainingProgress, summary
+from hpcbench.runs.recorder import Recorder, RunRecorder
+from hpcbench.runs.resolve import ResolvedRun
+from hpcbench.runs.stop import StopSignal, gone
+from hpcbench.strategies import Communicator, Strategy
+from hpcbench.training.checkpoint import Progress, load, read_progress
+from hpcbench.training.loop import Training
+
+
+def run(resolved: ResolvedRun, cores: Cores) -> None:
+    """Train on this process's ``cores``, and write the run's files.
+
+    Raises HpcbenchError, with the files left readable.
+    """
+    session = Session(resolved, cores)
+    try:
+        session.run()
+    except BaseException as error:
+        raised = translate(error, resolved.framework)
+        session.failed(raised)
+        if raised is error:
+            raise
+        raise raised from error
+    finally:
+        session.close()
+
+
+class Session:
+    """One process's part in a run; what is written goes through its recorder."""
+
+    def __init__(self, resolved: ResolvedRun, cores: Cores) -> None:
+        self._resolved = resolved
+        self._cores = cores
+        self._recorder = Recorder()
+        # Alone until the ranks are connected.
+        self._communicator = Communicator()
+        self._peers: dict[int, int] = {}
+        self._stop = StopSignal(self._terminated)
+
+    def run(self) -> None:
+        """Train and record; returns at once where the run is complete already."""
+        resolved, framework = self._resolved, self._resolved.framework
+        launch, devices = resolved.launch, resolved.devices_of_process
+        framework.prepare(self._cores.count, devices, launch.local_rank)
+        on_gpus = framework.gpu_name() is not None
+        with Meter(*counters_of(launch.local_rank, devices, on_gpus)) as meter:
+            world_size, exchange = resolved.schedule.world_size, resolved.config.exchange
+            strategy = resolved.strategy(launch, world_size, exchange or NONE)
+            self._communicator = strategy
+            config, folder = settle_repeat(resolved, strategy)
+            if is_complete(folder):
+                if strategy.rank == 0:
+                    print(f"complete already: {folder}")
+                return
+            if strategy.rank == 0:
+                owner = Owner.here(resolved.job.task, resolved.job.restart)
+                self._recorder = RunRecorder(folder, owner)
+            self._train(replace(resolved, config=config), strategy, meter)
+
+    def _train(self, resolved: ResolvedRun, strategy: Strategy, meter: Meter) -> None:
+        """Train a run whose repeat is settled."""
+        config, schedule, recorder = resolved.config, resolved.schedule, self._recorder
+        seed = config.seed if config.seed is not None else config.repeat or 0
+        folder = resolved.output.results / resolved.output.sweep / config.run_id
+        if resolved.output.mllog:
+            from hpcbench.runs.observers.mllog import started_log
+
+            # Its clock runs from here: what follows touches the data.
+            recorder.watch(lambda: started_log(folder, resolved, seed))
+        data = load_data(resolved, seed)
+        hosts, self._peers = exchange_hosts(strategy)
+        workload = Workload(config, schedule, seed, resolved.source.spec, data, strategy)
+        training = Training(workload, lambda: self._stop.requested, meter)
+        progress = self._resume(resolved, training)
+        of_rows = identity(resolved, strategy, self._cores, len(set(hosts)))
+        about = document(resolved, training.backend, hosts)
+        recorder.start(of_rows, about, progress, energy=meter.counts)
+        if resolved.output.tensorboard:
+            backend = training.backend
+            recorder.watch(lambda: resolved.framework.tensorboard(folder, backend, config))
+        compile_seconds = training.warm_up()
+        startup = time.time() - psutil.Process().create_time()
+        recorder.add(
+            startup_seconds=startup,
+            compile_seconds=compile_seconds,
+            warmup_steps=config.warmup_steps,
+        )
+        recorder.watch(lambda: TrainingProgress(schedule.epochs))
+        self._intervals(training, progress, config, schedule.samples)
+        meter.close()
+        if meter.counts:
+            recorder.add(energy_sampling_core_share=meter.cost)
+        recorder.keep_model(training.backend.save_model if config.checkpoint else None)
+        if resolved.output.tensorboard:
+            recorder.profile(training.unmeasured_steps)
+        if schedule.world_size > 1:
+            for row in training.without_exchange(config.no_exchange_intervals):
+                recorder.beside(row)
+        recorder.complete(lambda of, rows: summary(of, rows, startup, folder))
+
+    def _intervals(
+        self, training: Training, progress: Progress, config: RunConfig, samples: int
+    ) -> None:
+        """Train to the end, recording each row; a checkpoint when a signal stops the run, and
+        after each epoch if asked."""
+        recorder, backend = self._recorder, training.backend
+        recorder.training(training.intervals_after(progress), progress.steps)
+        try:
+            for row, now in training.run(progress):
+                epoch_ended = now.epochs > progress.epochs
+                progress = now
+                recorder.row(row)
+                if epoch_ended and config.checkpoint:
+                    recorder.save(backend, progress)
+        except Preempted:
+            recorder.save(backend, progress)
+            raise
+        finally:
+            recorder.trained(progress.epochs * samples)
+
+    def _resume(self, resolved: ResolvedRun, training: Training) -> Progress:
+        """Rank 0 reads the checkpoint, if one is wanted and there, and tells the others."""
+        path, progress = self._recorder.checkpoint(resolved.output.resume), Progress()
+        if not resolved.output.resume:
+            return progress
+        if path:
+            progress = read_progress(path)
+            load(path, training.backend)
+        numbers = progress.numbers()
+        # All ranks send as many numbers, whether they read the checkpoint or not.
+        numbers += [0.0] * (training.progress_numbers - len(numbers))
+        of_rank_0 = self._communicator.all_gather(numbers)[0].tolist()
+        training.backend.broadcast_state()
+        return Progress.of(of_rank_0)
+
+    def _terminated(self) -> None:
+        """On SIGTERM, at once: the launcher sends it when another rank died, and kills soon."""
+        dead = gone(self._peers)
+        if dead:
+            self._recorder.killed("communication", f"rank {dead[0]} on {platform.node()} died")
+        else:
+            stopped = "stopped by SIGTERM, from the scheduler or launcher"
+            self._recorder.killed("preempted", stopped)
+
+    def failed(self, error: BaseException) -> None:
+        """Record why the run ends."""
+        stopped = "preempted" if isinstance(error, KeyboardInterrupt) else "environment"
+        failure = error.failure if isinstance(error, HpcbenchError) else stopped
+        self._recorder.fail(failure, str(error) or type(error).__name__)
+        if isinstance(error, Preempted):
+            # The launcher may kill the rest when the first rank leaves; rank 0 has to be done.
+            self._communicator.all_gather([0.0])
+
+    def close(self) -> None:
+        self._recorder.close()
+
+
+def translate(error: BaseException, framework: Framework) -> BaseException:
+    """The harness's own error for what a framework, Horovod or MPI raise."""
+    if isinstance(error, HpcbenchError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"out of memory: {first_line(error)}; lower --batch")
+    return lacking(error) or framework.translate(error) or error

@@ -1,0 +1,74 @@
+"""The command line of a run: the trainer with its whole configuration, its launcher, its image."""
+
+import sys
+from pathlib import Path
+
+from hpcbench.cluster.container import inside
+from hpcbench.cluster.launchers import LAUNCHERS, Placement
+from hpcbench.cluster.site import Site
+from hpcbench.config import OutputConfig
+from hpcbench.datasets import DATASETS
+from hpcbench.datasets.sources import folders
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.process import program
+from hpcbench.strategies import STRATEGIES
+from hpcbench.sweeps.plan import PlannedRun
+
+# What starts several processes on one machine, in this order of preference; torchrun connects no
+# MPI, which other frameworks' ranks may want.
+LOCAL_LAUNCHERS = ("mpirun", "horovodrun", "torchrun")
+
+
+def train_command(run: PlannedRun, output: OutputConfig, python: str) -> list[str]:
+    """``hpcbench.train`` with the whole configuration of a run."""
+    command = [python, "-m", "hpcbench.train"]
+    settings = run.config.model_dump(exclude_none=True, exclude_defaults=True)
+    settings |= output.model_dump(exclude_none=True, exclude_defaults=True)
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        command += (
+            [f"--{'' if value else 'no-'}{flag}"]
+            if isinstance(value, bool)
+            else [f"--{flag}={value}"]
+        )
+    return command
+
+
+def local_command(run: PlannedRun, output: OutputConfig) -> list[str]:
+    """The command line of a run on this machine; EnvironmentLacks if nothing starts its ranks."""
+    train = train_command(run, output, sys.executable)
+    if not STRATEGIES[run.config.strategy].needs_launcher:
+        return train
+    usable = LOCAL_LAUNCHERS if run.config.framework == "torch" else LOCAL_LAUNCHERS[:2]
+    for name in usable:
+        if program(name):
+            return LAUNCHERS[name].command(train, Placement(run.devices, run.devices))
+    raise EnvironmentLacks(f"none of {', '.join(usable)} is here to start several processes")
+
+
+def folders_of_a_run(output: OutputConfig) -> list[Path]:
+    """What a run writes to, and what it may read data from and is here."""
+    data = [folder for spec in DATASETS for folder in folders(spec, output.data_dir)]
+    return [output.results, *filter(Path.is_dir, data)]
+
+
+def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
+    """The command line of a run inside a job; ConfigError where the launcher cannot do it.
+
+    A strategy of one process is started directly, on the job's first node.
+    """
+    train = train_command(run, output, site.container_python if site.container else sys.executable)
+    if site.container:
+        train = inside(site, train, folders_of_a_run(output))
+    if not STRATEGIES[run.config.strategy].needs_launcher:
+        return train
+    placement = Placement(
+        ranks=run.devices,
+        per_node=min(run.devices, site.devices_per_node),
+        nodes=site.machine.nodes(run.devices),
+        cores_per_rank=site.cores_per_device,
+        gpus=site.device == "gpu",
+        mpi=site.mpi,
+        in_job=True,
+    )
+    return LAUNCHERS[site.launcher].command(train, placement)

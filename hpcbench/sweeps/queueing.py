@@ -1,0 +1,77 @@
+"""Hands the runs of a sweep to a scheduler as arrays of jobs, each queued once."""
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcbench.cluster.schedulers import SCHEDULERS, ArrayJob
+from hpcbench.cluster.site import Site
+from hpcbench.errors import EnvironmentLacks
+from hpcbench.records.writer import ensure_writable
+from hpcbench.sweeps.arrays import Array, Design
+from hpcbench.sweeps.plan import PlannedRun
+from hpcbench.sweeps.submission import FOLDER, Submission, submissions_folder
+
+
+@dataclass(frozen=True)
+class Queueing:
+    """Hands runs of a sweep to a site's scheduler, printing each command; or only prints them."""
+
+    sweep: str
+    site: Site
+    # As it was named on the command line, so that a job finds it again.
+    name_of_site: str
+    results: Path
+    data_dir: Path | None
+    dry_run: bool
+
+    def submit(self, runs: Sequence[PlannedRun], design: Design) -> None:
+        """Queue ``runs``, then the analysis for when all are over. Raises EnvironmentLacks."""
+        scheduler, folder = SCHEDULERS[self.site.scheduler], self.results / self.sweep
+        if not self.dry_run:
+            ensure_writable(folder / "logs")
+        jobs: list[str] = []
+        for array in design(runs, self.site):
+            jobs.append(self._submit(array, jobs))
+        if not jobs:
+            return
+        command = scheduler.analysis_command(jobs, folder, self.site.analysis_request())
+        print(shlex.join(command))
+        if not self.dry_run:
+            print(f"  job {scheduler.submit(command)}: the analysis, when all are over")
+
+    def _submit(self, array: Array, jobs: Sequence[str]) -> str:
+        """Queue one array after those of ``jobs`` that it waits for; its job's number."""
+        scheduler, folder = SCHEDULERS[self.site.scheduler], self.results / self.sweep
+        configs = {str(i): [run.config for run in task] for i, task in enumerate(array.tasks)}
+        submission = Submission(self.sweep, self.name_of_site, self.results, self.data_dir, configs)
+        now = "TIME" if self.dry_run else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        name = f"{now}-{len(jobs)}-{array.devices}-devices.json"
+        path = folder / FOLDER / name
+        command = scheduler.array_command(
+            ArrayJob(
+                name=f"hpcbench-{self.sweep}-{array.devices}",
+                tasks=len(array.tasks),
+                request=self.site.request(array.devices),
+                record=path,
+                logs=folder / "logs",
+                signal_seconds=self.site.signal_seconds,
+                throttle=array.throttle,
+                after=[jobs[place] for place in array.after],
+            )
+        )
+        print(shlex.join(command))
+        if self.dry_run:
+            return f"JOB{len(jobs)}"
+        submission.write(submissions_folder(self.results, self.sweep) / name)
+        try:
+            submission.array_job = scheduler.submit(command)
+        except EnvironmentLacks:
+            path.unlink()
+            raise
+        submission.write(path)
+        print(f"  job {submission.array_job}: {array}")
+        return submission.array_job

@@ -1,0 +1,1 @@
+"""Training itself: intervals and epochs, clock, checkpoint, learning rate."""

@@ -1,0 +1,264 @@
+"""One run from first step to last: warm-up, timed intervals, an evaluation after each epoch."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import zip_longest
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.datasets.sharding import contiguous_share, epoch_order, full_steps, remainder_step
+from hpcbench.devices.counters import GPUS
+from hpcbench.devices.meter import READINGS, Meter
+from hpcbench.errors import Diverged, Preempted
+from hpcbench.frameworks import FRAMEWORKS
+from hpcbench.frameworks.backend import Workload
+from hpcbench.records.schema import (
+    PHASE_NO_EXCHANGE,
+    PHASE_TRAIN,
+    AccuracyRow,
+    EnergyRow,
+    Row,
+    ThroughputRow,
+)
+from hpcbench.training.checkpoint import Progress
+from hpcbench.training.clock import Clock, Timing
+from hpcbench.training.learning_rate import rates
+
+PROFILED_STEPS = 20
+
+# Sample indices of whole steps, (steps, replicas, batch), and of each replica in the shorter one.
+Shares = tuple[NDArray[np.int32], list[NDArray[np.int32]]]
+
+
+class EpochShares:
+    """This process's sample indices of an epoch, drawn when they are first asked for."""
+
+    def __init__(self, draw: Callable[[], Shares]) -> None:
+        self._draw = draw
+        self._shares: Shares | None = None
+
+    def get(self) -> Shares:
+        if self._shares is None:
+            self._shares = self._draw()
+        return self._shares
+
+
+class Training:
+    """A workload, ready to train; ``stop_requested`` is asked after an interval.
+
+    ``meter`` counts this process's part of the energy.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        stop_requested: Callable[[], bool] = lambda: False,
+        meter: Meter | None = None,
+    ) -> None:
+        self._workload = workload
+        self._config, self._schedule = workload.config, workload.schedule
+        self._strategy = workload.strategy
+        self._tested = len(workload.data.test_targets)
+        self._stop_requested = stop_requested
+        self._meter = meter or Meter("", [])
+        self._clock = Clock(self._strategy.all_gather)
+        start = time.perf_counter()
+        self.backend = FRAMEWORKS[workload.config.framework].backend(workload)
+        self._building_seconds = time.perf_counter() - start
+
+    @property
+    def progress_numbers(self) -> int:
+        """How many numbers a progress in the midst of an epoch has."""
+        return len(Progress().numbers()) + 1 + self.backend.metric_sums
+
+    def intervals_after(self, progress: Progress) -> int:
+        """How many timed intervals are left."""
+        per_epoch = math.ceil(self._schedule.full_steps / self._schedule.interval_steps)
+        return (self._schedule.epochs - progress.epochs) * per_epoch - progress.intervals
+
+    def warm_up(self) -> float:
+        """Compile and exchange once with every function, then undo what it changed.
+
+        Returns the seconds that building, tracing and this took.
+        """
+        start = time.perf_counter()
+        before = self.backend.state()
+        order, rest = self._epoch_shares(0)
+        rows = np.resize(order, (self._config.warmup_steps, *order.shape[1:]))
+        self.backend.steps(rows, self._rates(0, len(rows)))
+        if rest:
+            self.backend.partial_step(rest, self._rates(0, 1), self._schedule.remainder)
+        self.backend.average_batch_norm_state()
+        self._evaluate()
+        self.backend.restore(before)
+        self._strategy.all_gather([0.0])
+        return self._building_seconds + time.perf_counter() - start
+
+    def run(self, progress: Progress) -> Iterator[tuple[Row, Progress]]:
+        """Train what ``progress`` leaves; yields each row as it is measured.
+
+        Raises Diverged if a loss is not finite, on all ranks alike, and Preempted after the
+        interval in which any rank was asked to stop.
+        """
+        while progress.epochs < self._schedule.epochs:
+            for rows, behind, stop in self._intervals(progress):
+                progress = behind
+                for row in rows:
+                    yield row, progress
+                if stop:
+                    # What rank 0 saves must hold for all.
+                    self.backend.average_batch_norm_state()
+                    raise Preempted(f"stopped by a signal after {progress.steps} steps")
+            evaluation = self._end_of_epoch(progress)
+            progress = Progress(
+                epochs=progress.epochs + 1,
+                steps=progress.steps,
+                elapsed_seconds=progress.elapsed_seconds,
+                throughput_rows=progress.throughput_rows,
+                accuracy_rows=progress.accuracy_rows + 1,
+            )
+            yield evaluation, progress
+            if evaluation.reaches(self._config.target):
+                return
+
+    def _end_of_epoch(self, progress: Progress) -> AccuracyRow:
+        """Evaluate after an epoch's last interval; raises Diverged."""
+        self.backend.average_batch_norm_state()
+        sums, test_sums = np.array(progress.sums), self._evaluate()
+        if not math.isfinite(test_sums[0]):
+            # Rectifiers can keep the training loss finite when weights no longer are.
+            raise Diverged(
+                f"the test loss is {test_sums[0]} after epoch {progress.epochs + 1}; lower "
+                f"--learning-rate or lengthen --warmup-epochs"
+            )
+        samples = self._schedule.samples
+        return AccuracyRow(
+            epoch=progress.epochs + 1,
+            learning_rate=float(self._rates(progress.steps - 1, 1)[0]),
+            train_loss=sums[0] / samples,
+            train_metric=self.backend.metric_value(sums[1:], samples),
+            test_loss=test_sums[0] / self._tested,
+            test_metric=self.backend.metric_value(test_sums[1:], self._tested),
+            metric=self.backend.metric,
+            train_seconds=progress.epoch_seconds,
+            elapsed_seconds=progress.elapsed_seconds,
+        )
+
+    def unmeasured_steps(self) -> None:
+        """A few steps more, for a profile; the weights go on, so they are to be kept before."""
+        order, _ = self._epoch_shares(0)
+        self.backend.steps(order[:PROFILED_STEPS], self._rates(0, len(order[:PROFILED_STEPS])))
+
+    def without_exchange(self, count: int) -> Iterator[ThroughputRow]:
+        """Time ``count`` intervals of steps in which no gradients are exchanged.
+
+        The replicas' weights differ from each other afterwards, so it comes last.
+        """
+        steps = self._schedule.interval_steps
+        order, _ = self._epoch_shares(0)
+        rows, rates_of_rows = np.resize(order, (steps, *order.shape[1:])), self._rates(0, steps)
+
+        def work() -> list[float]:
+            self.backend.steps(rows, rates_of_rows, sync=False)
+            return []
+
+        work()
+        for interval in range(count):
+            timing, _ = self._clock.time(work)
+            samples = steps * self._schedule.global_batch
+            yield _row(PHASE_NO_EXCHANGE, interval, steps, samples, timing)
+
+    def _intervals(self, progress: Progress) -> Iterator[tuple[list[Row], Progress, bool]]:
+        """What is left of the epoch under way: the rows of an interval, and whether a rank was
+        asked to stop."""
+        schedule = self._schedule
+        starts = range(0, schedule.full_steps, schedule.interval_steps)
+        epoch = progress.epochs
+        epoch_shares = EpochShares(lambda: self._epoch_shares(epoch))
+        for first in starts[progress.intervals :]:
+            steps = min(schedule.interval_steps, schedule.full_steps - first)
+            with_rest = first == starts[-1] and schedule.remainder > 0
+            work = partial(self._work, epoch_shares, first, steps, with_rest, progress.steps)
+            timing, results = self._clock.time(work)
+            samples = steps * schedule.global_batch + schedule.remainder * with_rest
+            steps += with_rest
+            totals = results.sum(axis=0).tolist()
+            (*sums, stop), readings = totals[:-READINGS], totals[-READINGS:]
+            if not math.isfinite(sums[0]):
+                raise Diverged(
+                    f"the training loss is {sums[0]} after {progress.steps + steps} steps; "
+                    f"lower --learning-rate or lengthen --warmup-epochs"
+                )
+            row = _row(PHASE_TRAIN, progress.throughput_rows, steps, samples, timing)
+            progress = replace(
+                progress,
+                intervals=progress.intervals + 1,
+                epoch_seconds=progress.epoch_seconds + row.seconds,
+                sums=tuple(a + b for a, b in zip_longest(progress.sums, sums, fillvalue=0.0)),
+                steps=progress.steps + steps,
+                elapsed_seconds=progress.elapsed_seconds + row.seconds,
+                throughput_rows=progress.throughput_rows + 1,
+            )
+            counted = self._meter.source
+            energy = EnergyRow.of(row, counted, readings, of_gpus=counted == GPUS)
+            yield [row, energy] if energy else [row], progress, bool(stop)
+
+    def _work(
+        self, epoch_shares: EpochShares, first: int, steps: int, with_rest: bool, step: int
+    ) -> list[float]:
+        """One interval: its sums, whether to stop after it, and what was drawn."""
+        self._meter.begin()
+        # Drawing the epoch's order is part of training, so it is on the first interval's clock.
+        order, rest = epoch_shares.get()
+        sums = self.backend.steps(order[first : first + steps], self._rates(step, steps), step)
+        if with_rest:
+            last = step + steps
+            rates_of_last = self._rates(last, 1)
+            sums = sums + self.backend.partial_step(
+                rest, rates_of_last, self._schedule.remainder, last
+            )
+        return [*sums, float(self._stop_requested()), *self._meter.readings()]
+
+    def _epoch_shares(self, epoch: int) -> Shares:
+        """This process's sample indices of whole steps and of the remainder step."""
+        schedule, strategy = self._schedule, self._strategy
+        order = epoch_order(schedule.samples, self._workload.seed, epoch)
+        devices = (strategy.first_device, strategy.replicas)
+        part = (schedule.global_batch, schedule.world_size, *devices)
+        return full_steps(order, *part), remainder_step(order, *part)
+
+    def _rates(self, first_step: int, steps: int) -> NDArray[np.float64]:
+        """The learning rates of ``steps`` steps from ``first_step``."""
+        schedule = self._schedule
+        return rates(
+            schedule.learning_rate,
+            schedule.scaled_learning_rate,
+            self._config.warmup_epochs * schedule.steps_per_epoch,
+            first_step,
+            steps,
+            schedule.lr_decay,
+            schedule.steps_per_epoch,
+        )
+
+    def _evaluate(self) -> NDArray[np.float64]:
+        """The sums over all test samples, each once over all processes."""
+        strategy = self._strategy
+        share = contiguous_share(self._tested, strategy.processes, strategy.rank)
+        return np.asarray(strategy.all_gather(self.backend.evaluate(*share).tolist()).sum(axis=0))
+
+
+def _row(phase: str, interval: int, steps: int, samples: int, timing: Timing) -> ThroughputRow:
+    return ThroughputRow(
+        phase=phase,
+        interval=interval,
+        steps=steps,
+        samples=samples,
+        seconds=timing.slowest,
+        fastest_rank_seconds=timing.fastest,
+        mean_rank_seconds=timing.mean,
+        samples_per_second=samples / timing.slowest,
+    )

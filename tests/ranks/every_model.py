@@ -1,0 +1,81 @@
+"""Trains every model of the registry for three epochs as one rank, and prints their losses.
+
+A model that cannot be trained is a line with its error; the others are trained all the same.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hpcbench.config import RunConfig
+from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
+from hpcbench.models import MODELS, ModelSpec
+from hpcbench.records.schema import AccuracyRow
+from rank import connected, train, training_of
+
+TRAIN, TEST, BATCH = 384, 64, 32
+# Of the networks that take long: few samples, and no partial step, which is one more graph to make.
+FEW = {"alexnet": (128, 8), "fields": (16, 4)}
+
+
+def learnable(spec: DatasetSpec) -> Arrays:
+    """Samples of which a network can learn the answer, in the shape of ``spec``."""
+    if spec.kind == "fields":
+        storms = spec.read([])
+        inputs, targets = storms.test_inputs[:4], storms.test_targets[:4]
+        return Arrays(storms.train_inputs[:TRAIN], storms.train_targets[:TRAIN], inputs, targets)
+    generator = np.random.default_rng(0)
+    count = TRAIN + TEST
+    targets = (np.arange(count) % max(2, spec.outputs)).astype(np.int32)
+    first = targets.reshape(-1, *[1] * len(spec.input_shape))
+    noise = generator.integers(0, 20, (count, *spec.input_shape))
+    if spec.kind == "images":
+        inputs = (20 * (first % 10) + noise).astype(np.uint8)
+    elif spec.kind == "texts":
+        inputs = (1 + 20 * first + noise).astype(np.int32)
+    else:
+        inputs = generator.normal(size=(count, *spec.input_shape)).astype(np.float32)
+        targets = (20 + inputs.sum(axis=1)).astype(np.float32)
+    return Arrays(inputs[:TRAIN], targets[:TRAIN], inputs[TRAIN:], targets[TRAIN:])
+
+
+name = sys.argv[1]
+strategy = connected(name, devices=int(sys.argv[2]))
+
+
+def losses_of(model: ModelSpec) -> dict[str, Any]:
+    """The training loss after each epoch, and the metric's name."""
+    # AlexNet on the least that its strides and pools leave a pixel of.
+    spec = DATASETS[model.datasets[-1]]
+    if spec.name == "imagenet":
+        spec = replace(spec, input_shape=(67, 67, 3), outputs=10)
+    if model.kind == "fields":
+        spec = spec.resized(spec, 32)
+    family = model.kind if model.kind == "fields" else model.name.partition("-")[0]
+    samples, batch = FEW.get(family, (TRAIN, BATCH))
+    config = RunConfig(
+        model=model.name,
+        strategy=name,
+        epochs=3,
+        train_samples=samples,
+        batch=batch,
+        # Steps without exchange are a graph of their own, whose making takes long.
+        no_exchange_intervals=0,
+    )
+    training = training_of(config, spec, learnable(spec), strategy, seed=1)
+    rows = [row for row in train(training) if isinstance(row, AccuracyRow)]
+    return {"losses": [row.train_loss for row in rows], "metric": rows[0].metric}
+
+
+for model in MODELS:
+    try:
+        found = losses_of(model)
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"[:500]}
+    if strategy.rank == 0:
+        print("\n" + json.dumps({"model": model.name} | found))
+    sys.stdout.flush()
+strategy.all_gather([0.0])

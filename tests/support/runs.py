@@ -1,0 +1,58 @@
+"""Made-up runs as the analysis takes them: a table of rates that a test knows."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from hpcbench.analysis.load import run_table
+from hpcbench.analysis.scaling import (
+    scaling_table,
+)
+from support import IDENTITY
+
+
+def rows(devices, rates, **changes):
+    """One run for each rate, of one interval of one second."""
+    base = asdict(IDENTITY) | {"devices": devices, "global_batch": 128 * devices} | changes
+    return [
+        base
+        | {
+            "run_id": f"{base['strategy']}-{base['precision']}-{devices}-{repeat}",
+            "repeat": repeat,
+            "phase": "train",
+            "samples": rate,
+            "seconds": 1.0,
+            "steps": 1,
+            "mean_rank_seconds": 1.0,
+        }
+        for repeat, rate in enumerate(rates)
+    ]
+
+
+def runs_of(*parts):
+    """The run table of all ``parts``, as it is after run.json was read."""
+    table = run_table(pd.DataFrame([row for part in parts for row in part]))
+    return table.assign(
+        software="", options="", load_average=0.0, cores_of_machine=8, whole_nodes=None
+    )
+
+
+def points_of(*parts):
+    return scaling_table(runs_of(*parts))
+
+
+def law_runs(rate_of, counts, noise=0.0, seed=0, repeats=6, devices_a_node=1, **changes):
+    """Runs whose rates are those of a law, times lognormal noise."""
+    generator = np.random.default_rng(seed)
+    return runs_of(
+        *(
+            rows(
+                n,
+                rate_of(n) * np.exp(noise * generator.standard_normal(repeats)),
+                nodes=-(-n // devices_a_node),
+                **changes,
+            )
+            for n in counts
+        )
+    )

@@ -1,0 +1,94 @@
+"""A wheel of the repository in empty environments: it reads, plans and plots without the rest."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcbench.packages import DISTRIBUTION
+from hpcbench.process import program
+from support import ROOT, Finished, run
+
+pytestmark = pytest.mark.slow
+
+PYTHONS = ("3.11", "3.12", "3.13")
+# A report of the examples, from a folder that has nothing of the project.
+EXAMPLES = ROOT / "analysis" / "examples" / "default"
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version: this one, of the PATH, or of pyenv."""
+    candidates = [sys.executable, f"python{version}"]
+    candidates += map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))
+    question = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for found in filter(None, map(program, candidates)):
+        asked = subprocess.run([found, "-c", question], capture_output=True, text=True, check=False)
+        if asked.stdout.strip() == version:
+            return found
+    return None
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from a copy, so that nothing of an earlier build gets into it."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("hpcbench", "jobs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    done = run([sys.executable, "-m", *build, str(built), str(source)])
+    assert done.status == 0, done.errors
+    (found,) = built.glob("*.whl")
+    assert found.name.startswith(DISTRIBUTION.replace("-", "_"))
+    return found
+
+
+@pytest.fixture(scope="module", params=PYTHONS)
+def command(request, wheel, tmp_path_factory):
+    """``hpcbench`` as the wheel installs it, run in an empty folder."""
+    python = interpreter(request.param)
+    if python is None:
+        pytest.skip(f"no Python {request.param} on this machine")
+    folder = tmp_path_factory.mktemp("away")
+    venv = folder / "venv"
+    assert run([python, "-m", "venv", str(venv)]).status == 0
+    options = ["--quiet", "--disable-pip-version-check", "--no-compile"]
+    done = run([str(venv / "bin" / "pip"), "install", *options, str(wheel)])
+    assert done.status == 0, done.errors
+
+    def hpcbench(*arguments: str) -> Finished:
+        return run([str(venv / "bin" / "hpcbench"), *arguments], cwd=folder, env={"PATH": ""})
+
+    hpcbench.folder = folder
+    return hpcbench
+
+
+def test_it_draws_a_report_plans_and_says_what_training_needs(command):
+    folder = command.folder
+    done = command("plot", str(EXAMPLES), "--output", "figures")
+    assert done.status == 0, done.errors
+    assert (folder / "figures" / "overview.png").stat().st_size > 10_000
+    assert "parallel efficiency" in (folder / "figures" / "report.html").read_text()
+
+    plan = command("sweep", "plan", "default", "--site", "generic")
+    assert "runs, about" in plan.output, plan.errors
+    missing = command("sweep", "plan", "jobs/sweeps/default.toml")
+    assert missing.status == 2
+    assert "hpcbench sweep init makes copies to edit" in missing.errors
+
+    copied = command("sweep", "init")
+    assert "files copied into jobs" in copied.output, copied.errors
+    assert (folder / "jobs" / "scale_sweep.sh").stat().st_mode & 0o100
+    assert command("sweep", "plan", "jobs/sweeps/default.toml", "--site", "generic").status == 0
+    (folder / "jobs" / "sites" / "generic.toml").write_text("mine")
+    assert "0 files copied" in command("sweep", "init").output
+    assert (folder / "jobs" / "sites" / "generic.toml").read_text() == "mine"
+
+    trained = command("train")
+    assert trained.status == 3
+    assert "pip install 'hpcbench-training[cpu]'" in trained.errors
+    assert "Traceback" not in trained.errors

@@ -1,0 +1,97 @@
+"""Scaling laws, fitted to rates that were made with them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hpcbench.analysis.choice import choose
+from hpcbench.analysis.extrapolation import extrapolations, law_table
+from hpcbench.analysis.fitting import counts_of, fit
+from hpcbench.analysis.laws import candidates
+from hpcbench.analysis.report.laws import sentences
+from support.laws import SEVEN, amdahl, counts, gustafson, usl
+from support.runs import law_runs
+
+
+def law(name, scaling="weak", across_nodes=False):
+    return {law.name: law for law in candidates(scaling, across_nodes)}[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "cost", "scaling", "values"),
+    [
+        ("Amdahl", amdahl, "strong", (0.08,)),
+        ("Gustafson", gustafson, "weak", (0.3,)),
+        ("USL", usl, "weak", (0.03, 0.002)),
+        ("USL", usl, "strong", (0.03, 0.002)),
+        ("USL", usl, "weak", (-0.01, 0.0002)),
+    ],
+)
+def test_laws_come_back_from_data_made_with_them(name, cost, scaling, values):
+    changes = {"global_batch": 128, "scaling": scaling} if scaling == "strong" else {}
+    runs = law_runs(lambda n: 100 * n / cost(float(n), *values), SEVEN, 0.005, **changes)
+    found = extrapolations(runs)
+    (one,) = found.values()
+    best = one.choice.best
+    assert best.law.name == name
+    np.testing.assert_allclose(best.values, (100.0, *values), rtol=0.15)
+    lows, highs = best.intervals()
+    assert (lows <= (100.0, *values)).all()
+    assert ((100.0, *values) <= highs).all()
+    table = law_table(runs, found)
+    (sentence,) = sentences(table)
+    assert f"{name} for horovod fc-64: without the runs at 64 it expects" in sentence
+    row = table.iloc[0]
+    assert row["predicted"] == pytest.approx(6400 / cost(64.0, *values), rel=0.05)
+    assert row["predicted_low"] < row["predicted"] < row["predicted_high"]
+    assert row["measured"] == pytest.approx(6400 / cost(64.0, *values), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "cost", "devices", "values"),
+    [
+        ("Gustafson", gustafson, (1, 2, 4, 8), (0.05,)),
+        ("USL", usl, (1, 2, 3, 4, 6, 8), (0.5, 0.02)),
+        ("contention", amdahl, (4, 8, 16, 32), (0.5,)),
+    ],
+)
+def test_parameter_intervals_cover_what_they_promise(name, cost, devices, values):
+    inside = 0
+    for seed in range(400):
+        made = counts(lambda n, _: cost(n, *values), devices, 0.02, seed)
+        lows, highs = fit(law(name), made).intervals()
+        inside = inside + ((lows[1:] <= values) & (values <= highs[1:]))
+    assert (inside >= 0.92 * 400).all()
+    assert (inside <= 0.98 * 400).all()
+
+
+def test_lack_of_fit_is_analysis_of_variance_where_nothing_scales_worse():
+    """Of the law without a term the F test is that of SciPy between the counts."""
+    runs = law_runs(lambda n: 100.0 * n, SEVEN, 0.01, seed=2)
+    share = np.log(runs["samples_per_second"] / runs["devices"])
+    expected = stats.f_oneway(*(part for _, part in share.groupby(runs["devices"])))
+    assert fit(law("linear"), counts_of(runs)).p == pytest.approx(expected.pvalue, rel=0.05)
+
+
+def test_lack_of_fit_has_its_size_and_sees_a_node_boundary():
+    true, blind = law("latency + step between nodes", across_nodes=True), law("latency")
+    made = [
+        counts(lambda n, k: 1 + 0.02 * np.log2(n) + 0.12 * (k > 1), SEVEN, 0.01, seed, 6, 4)
+        for seed in range(400)
+    ]
+    assert 0.02 <= np.mean([fit(true, one).p < 0.05 for one in made]) <= 0.08
+    assert np.mean([fit(blind, one).p < 0.05 for one in made]) > 0.99
+
+
+def test_the_same_coefficients_as_extra_p():
+    """Extra-P 4.2.5 models 0.2 + 0.03 log2(p) times 1.004 and 0.996 in turn, p = 1 ... 64, as
+    0.20001 + 0.030051 log2(p), and expects 0.44042 of it at 256."""
+    n = np.array(SEVEN, float)
+    seconds = (0.2 + 0.03 * np.log2(n)) * (1 + 0.004 * np.array([1, -1] * 3 + [1]))
+    noisy = counts(lambda n, _: seconds * 100, SEVEN, 0.01)
+    best = choose(replace(noisy, logs=np.log(n / seconds)), "weak").best
+    assert best.law.name == "latency"
+    np.testing.assert_allclose(best.coefficients, (0.20001, 0.030051), rtol=0.01)
+    assert 256 / best.rates(np.array([256.0]))[0][0] == pytest.approx(0.44042, rel=0.002)

@@ -1,0 +1,82 @@
+"""What a referee would object to is said, and nothing else."""
+
+import re
+
+import numpy as np
+import pytest
+
+from hpcbench.analysis.scaling import (
+    scaling_table,
+)
+from hpcbench.analysis.validity import cautions, drift
+from support.runs import rows, runs_of
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ((rows(1, [100] * 5),), "1 of 1 points have fewer than 6 runs"),
+        ((rows(1, [100, 80, 120, 90, 110, 100]),), "intervals wider than 5%"),
+        ((rows(1, [100] * 6), rows(2, [210] * 6)), "more than ideal speedup"),
+        ((rows(2, [100] * 6),), "no run on one device"),
+        ((rows(1, [100.1, 100, 100.2, 99.9, 100, 70]),), "far from the others.*-30%"),
+        (
+            (rows(1, np.linspace(100, 110, 12)), rows(2, np.linspace(200, 220, 12))),
+            "rates drifted: the last repeat is .* faster",
+        ),
+        (
+            (
+                rows(1, [100] * 6),
+                rows(2, [180] * 6),
+                rows(1, [100] * 6, strategy="mirrored"),
+                rows(2, [179, 180, 181, 180, 180, 180], strategy="mirrored"),
+            ),
+            "no difference in throughput can be told between horovod and mirrored fc-64 at 2",
+        ),
+    ],
+)
+def test_doubts_are_said_in_words(parts, says):
+    runs = runs_of(*parts)
+    said = "\n".join(cautions(scaling_table(runs), runs))
+    assert re.search(says, said), said
+
+
+@pytest.mark.parametrize(("trend", "most", "least"), [(0.0, 0.08, 0.0), (-0.1, 1.0, 0.9)])
+def test_drift_is_a_trend_of_repeats_and_not_their_spread(trend, most, least):
+    """Eight repeats that each are off by 1 % as a whole, with and without 10 % of drift."""
+    generator = np.random.default_rng(3)
+    told = 0
+    for _ in range(200):
+        repeats = 0.01 * generator.standard_normal(8) + np.linspace(0, trend, 8)
+        parts = [
+            rows(n, 100 * n * np.exp(repeats + 0.003 * generator.standard_normal(8)))
+            for n in (1, 2)
+        ]
+        told += any("drifted" in said for said in drift(runs_of(*parts)))
+    assert least <= told / 200 <= most
+
+
+def test_strategies_are_told_apart_by_the_interval_of_their_ratio():
+    """Each interval holds the other's median, and the faster was faster in each repeat."""
+    rates = 100 * np.exp(np.array([0.05, -0.04, 0.02, -0.05, 0.04, -0.02]))
+    times = ["0", "2", "4", "6", "8", "A"], ["1", "3", "5", "7", "9", "B"]
+    for factor, alike in ((1.02, False), (1.0, True)):
+        noise = 1 + 0.001 * np.array([1, -1, 1, -1, 1, -1])
+        pairs = [(rates, "horovod"), (factor * rates * noise, "mirrored")]
+        parts = [
+            [*rows(1, rate, strategy=name), *rows(2, 1.9 * rate, strategy=name)]
+            for rate, name in pairs
+        ]
+        runs = runs_of(*parts)
+        started = {name: dict(enumerate(t)) for (_, name), t in zip(pairs, times, strict=True)}
+        runs["started"] = [
+            started[row["strategy"]][row["repeat"]] for row in runs.to_dict("records")
+        ]
+        said = "\n".join(cautions(scaling_table(runs), runs))
+        assert ("no difference in throughput can be told" in said) == alike, said
+
+
+def test_a_sound_sweep_raises_no_doubt():
+    noise = 1 + 0.001 * np.array([0, 1, -1, 0.5, -0.5, 0])
+    runs = runs_of(rows(1, 100 * noise), rows(2, 190 * noise))
+    assert cautions(scaling_table(runs), runs) == []
