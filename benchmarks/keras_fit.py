@@ -10,23 +10,24 @@ off on a machine without an accelerator.
 """
 
 import argparse
-import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from harness_epochs import harness
+from hpcbench.config import RunConfig
 from hpcbench.devices.cores import available_cores, cpu_name
 from hpcbench.models import MODELS
 from spread import spread
+from turns import Side, serve, take_turns
 
 SIDES = FIT, OURS, BFLOAT16 = "keras fit", "hpcbench", "hpcbench, bfloat16"
-ENDLESS = 1_000_000
 SAMPLES = {"fc": 60_000, "cnn": 6_400}
 
 
@@ -57,38 +58,6 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
         yield time.perf_counter() - start
 
 
-def harness(model_name: str, samples: int, precision: str) -> Iterator[float]:
-    """Seconds of one epoch after the other under this harness."""
-    from hpcbench.cluster.launchers import Launch
-    from hpcbench.config import RunConfig
-    from hpcbench.datasets.sources import locate
-    from hpcbench.frameworks.backend import Workload
-    from hpcbench.records.schema import AccuracyRow, ThroughputRow
-    from hpcbench.runs.observers.console import TrainingProgress
-    from hpcbench.schedule import make_schedule
-    from hpcbench.strategies.single import Single
-    from hpcbench.training.checkpoint import Progress
-    from hpcbench.training.loop import Training
-
-    source, strategy = locate("auto"), Single(Launch(), 1, "none")
-    config = RunConfig(model=model_name, epochs=ENDLESS, precision=precision, train_samples=samples)
-    schedule = make_schedule(config, 1, source.spec.train_samples)
-    data = source.read().first(samples)
-    training = Training(Workload(config, schedule, 0, source.spec, data, strategy))
-    training.warm_up()
-    shown = TrainingProgress(ENDLESS)
-    shown.start(ENDLESS, 0)
-    last = start = time.perf_counter()
-    for row, _ in training.run(Progress()):
-        if isinstance(row, AccuracyRow):
-            shown.epoch(row)
-            yield last - start
-            start = time.perf_counter()
-        elif isinstance(row, ThroughputRow):
-            shown.interval(row)
-            last = time.perf_counter()
-
-
 def measure(model_name: str, side: str) -> None:
     """One side's process: an epoch for each line on standard input, its us a sample printed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -99,45 +68,11 @@ def measure(model_name: str, side: str) -> None:
         epochs = keras_fit(model_name, samples)
     else:
         FRAMEWORKS["tensorflow"].prepare(len(available_cores()), 1, 0)
-        precision = "float32" if side == OURS else "mixed_bfloat16"
-        epochs = harness(model_name, samples, precision)
-    # What both sides show of their progress costs them time, but goes nowhere.
-    answers = sys.stdout
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        next(epochs)
-        print("ready", file=answers, flush=True)
-        for _ in sys.stdin:
-            print(next(epochs) / samples * 1e6, file=answers, flush=True)
-
-
-class Side:
-    """A process that trains an epoch when it is told to, and waits otherwise."""
-
-    def __init__(self, model: str, side: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--models", model, "--measure", side],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        precision: Literal["float32", "mixed_bfloat16"] = (
+            "float32" if side == OURS else "mixed_bfloat16"
         )
-        self._answer()
-
-    def epoch(self) -> float:
-        """Microseconds a sample."""
-        assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return float(self._answer())
-
-    def _answer(self) -> str:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a side ended with status {self._process.wait()}")
-        return line
-
-    def close(self) -> None:
-        self._process.communicate()
+        epochs = harness(RunConfig(model=model_name, precision=precision, train_samples=samples))
+    serve(epochs, samples)
 
 
 def main() -> None:
@@ -153,13 +88,8 @@ def main() -> None:
     table = Table("model", "batch", FIT, OURS, "ratio", BFLOAT16, "load")
     for name in arguments.models:
         load = os.getloadavg()[0]
-        sides = {side: Side(name, side) for side in SIDES}
-        times: dict[str, list[float]] = {side: [] for side in SIDES}
-        for _ in range(arguments.rounds):
-            for side, process in sides.items():
-                times[side].append(process.epoch())
-        for process in sides.values():
-            process.close()
+        sides = {side: Side(__file__, "--models", name, "--measure", side) for side in SIDES}
+        times = take_turns(sides, arguments.rounds)
         ratios = [a / b for a, b in zip(times[FIT], times[OURS], strict=True)]
         row = (
             name,

@@ -16,6 +16,7 @@ PAGE = ROOT / "docs" / "measurements.md"
 # The chapters of the page in their order: a record and its heading.
 CHAPTERS = {
     "keras_fit": "Against plain Keras `fit`",
+    "torch_loop": "PyTorch on a GPU",
     "models": "Rate and memory of each model",
     "exchange": "The exchange of gradients",
     "startup": "Start-up",
@@ -30,9 +31,9 @@ INTRODUCTION = """\
 What the harness costs and how fast its models train, each table below the command that measured it.
 Edit no number here: `python benchmarks/measurements.py` makes this page from `benchmarks/records`.
 
-All of it comes from one shared virtual machine and is therefore noisy: medians with the lowest and
-highest value, by version 0.1.0 unless a record says another. It was seldom idle when a model began,
-so take the spreads seriously. No GPU was at hand. Accuracies stand beside [the models](models.md).
+Unless a record says otherwise all of it comes from one shared virtual machine without a GPU, by
+version 0.1.0, and is therefore noisy: medians with the lowest and highest value. It was seldom idle
+when a model began, so take the spreads seriously. Accuracies stand beside [the models](models.md).
 """
 
 

@@ -111,10 +111,10 @@ class RunConfig(BaseModel):
     batchnorm: Literal["local", "sync"] = Field(
         "local", description="batch normalization over each device's share or the global batch"
     )
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"] = Field(
+    precision: Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64"] = Field(
         "float32",
-        description="of the arithmetic; mixed_float16 scales the loss; float64 is there to check "
-        "that devices agree",
+        description="of the arithmetic; tf32: float32 whose products GPUs round to 10 bits; "
+        "mixed_float16 scales the loss; float64 is there to check that devices agree",
     )
     xla: bool = Field(False, description="compile forward and backward pass with XLA")
     input: Literal["resident", "stream", "synthetic"] = Field(

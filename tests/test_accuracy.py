@@ -15,6 +15,7 @@ def epochs_of(devices, finals, seconds=10.0, metric="accuracy"):
         "devices": devices,
         "batch": 128,
         "subject": "horovod fc-64",
+        "line": "horovod fc-64",
         "placement": "packed",
         "software": "",
         "sweeps": "s",

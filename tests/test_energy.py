@@ -150,6 +150,7 @@ NVML = r"""
 extern "C" {
 typedef unsigned long long u64;
 struct Memory { u64 total, free, used; };
+struct Memory2 { unsigned version; u64 total, reserved, free, used; };
 struct Utilization { unsigned gpu, memory; };
 int nvmlInitWithFlags(unsigned) { return 0; }
 int nvmlShutdown() { return 0; }
@@ -165,6 +166,11 @@ int nvmlDeviceGetUUID(void* device, char* uuid, unsigned size) {
 }
 int nvmlDeviceGetName(void*, char* name, unsigned) { strcpy(name, "Made-up GPU"); return 0; }
 int nvmlDeviceGetMemoryInfo(void*, Memory* m) { *m = {8u << 20, 5u << 20, 3u << 20}; return 0; }
+int nvmlDeviceGetMemoryInfo_v2(void* device, Memory2* m) {
+    if (device == (void*)2) return 13;  // not found, as before driver 510
+    *m = {m->version, 9u << 20, 1u << 20, 5u << 20, 3u << 20};
+    return 0;
+}
 int nvmlDeviceGetComputeRunningProcesses_v3(void*, unsigned* n, void*) { *n = 0; return 0; }
 int nvmlDeviceGetUtilizationRates(void*, Utilization* u) { *u = {75, 10}; return 0; }
 int nvmlDeviceGetClockInfo(void*, int, unsigned* mhz) { *mhz = 1400; return 0; }

@@ -1,6 +1,7 @@
 """PyTorch beside TensorFlow: the same network, the same optimizers, real ranks under DDP."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from hpcbench.cluster.site import Machine
 from hpcbench.config import RunConfig
-from hpcbench.errors import ConfigError
+from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.records.reader import read_results
+from hpcbench.runs.session import refuse_lost_gpus
 from hpcbench.schedule import make_schedule
 from hpcbench.sweeps.plan import SweepFile, make_plan
 from support import RANKS, launcher, only_run, run, train
@@ -182,6 +185,67 @@ def test_what_does_not_fit_is_refused(results, flags, says):
     done = run([sys.executable, "-m", "hpcbench.train", f"--results={results}", *flags])
     assert done.status == 2
     assert says in done.errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_tf32_is_refused_where_it_would_be_float32(results, framework):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    flags = [f"--framework={framework}", "--model=cnn-pytorch", "--input=synthetic"]
+    done = train(results, *flags, "--train-samples=64", "--precision=tf32")
+    assert done.status == 3
+    assert "needs an NVIDIA GPU of Ampere or newer" in done.errors
+
+
+@pytest.mark.slow
+def test_bfloat16_computes_close_to_float32(results):
+    """The losses of the first epoch agree to bfloat16's eight bits, and are not the same."""
+    losses = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        done = train(
+            results / precision,
+            *FLAGS,
+            "--input=synthetic",
+            "--train-samples=640",
+            "--epochs=1",
+            f"--precision={precision}",
+        )
+        assert done.status == 0, done.errors
+        losses[precision] = read_results(results / precision).accuracy["train_loss"].item()
+    assert losses["float32"] != losses["mixed_bfloat16"]
+    assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+
+
+def test_two_ranks_on_one_gpu_are_told_so():
+    """What NCCL says of it, as PyTorch hands it on."""
+    said = (
+        "NCCL error in: NCCLUtils.cpp:93, invalid usage (run with NCCL_DEBUG=WARN for details)\n"
+        "ncclInvalidUsage: This usually reflects invalid usage of NCCL library.\nLast error:\n"
+        "Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 60"
+    )
+    error = FRAMEWORKS["torch"].translate(RuntimeError(said))
+    assert isinstance(error, EnvironmentLacks)
+    assert "rank 0 and rank 1 both on CUDA device 60" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "seen", "variable", "says"),
+    [
+        (1, None, "3", "finds none with CUDA_VISIBLE_DEVICES='3'"),
+        (4, None, None, "torch finds none: hpcbench doctor"),
+        (0, None, "", None),
+        (2, "NVIDIA H200", None, None),
+    ],
+)
+def test_nobody_trains_on_the_cpu_beside_gpus_without_a_word(gpus, seen, variable, says):
+    class Framework(type(FRAMEWORKS["torch"])):
+        def gpu_name(self):
+            return seen
+
+    shown = {} if variable is None else {"CUDA_VISIBLE_DEVICES": variable}
+    with pytest.raises(EnvironmentLacks, match=says) if says else nullcontext():
+        refuse_lost_gpus(gpus, Framework(), shown)
 
 
 def test_without_pytorch_one_sentence_says_what_to_install(results):

@@ -56,6 +56,34 @@ def test_drift_is_a_trend_of_repeats_and_not_their_spread(trend, most, least):
     assert least <= told / 200 <= most
 
 
+def test_drift_is_told_of_the_sweep_that_drifted():
+    """A sweep on a slower day after one that was steady is no drift."""
+    steady, falling = [100.0] * 8, np.linspace(100, 80, 8)
+    parts = [
+        [row | {"run_id": f"{sweep}-{row['run_id']}", "sweep": sweep} for row in rows(1, rates)]
+        for sweep, rates in (("monday", steady), ("tuesday", falling))
+    ]
+    (sentence,) = drift(runs_of(*parts))
+    assert "of sweep tuesday is" in sentence
+    assert list(drift(runs_of(parts[0], rows(1, [80.0] * 8, sweep="friday")))) == []
+
+
+def test_points_of_one_model_are_named_by_what_they_differ_in():
+    wild = [100, 50, 150, 90, 60, 140]
+    parts = [
+        [
+            row | {"run_id": f"{batch}-{row['run_id']}", "batch_per_device": batch}
+            for row in rows(1, wild)
+        ]
+        for batch in (64, 512)
+    ]
+    runs = runs_of(*parts)
+    said = "\n".join(cautions(scaling_table(runs), runs))
+    assert re.search(
+        r"batch 64 at 1 \(.*batch 512 at 1 \(|batch 512 at 1 \(.*batch 64 at 1 \(", said
+    )
+
+
 def test_strategies_are_told_apart_by_the_interval_of_their_ratio():
     """Each interval holds the other's median, and the faster was faster in each repeat."""
     rates = 100 * np.exp(np.array([0.05, -0.04, 0.02, -0.05, 0.04, -0.02]))

@@ -12,7 +12,7 @@ from hpcbench.analysis.scaling import Estimate
 from hpcbench.records.schema import LOWER_IS_BETTER
 
 # What the epochs of an accuracy curve have in common.
-CURVE = [*SERIES, "subject", "training", "devices"]
+CURVE = [*SERIES, "subject", "line", "training", "devices"]
 SIGNIFICANT = 0.05
 
 

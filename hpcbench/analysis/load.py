@@ -38,6 +38,8 @@ SETTINGS = [
     "software",
 ]
 SERIES = [*SUBJECT, *SETTINGS]
+# What series of one model and strategy may differ in.
+TELLING = ["dataset", "scaling", *SETTINGS]
 # Points of different panels are never compared: weak beside strong, or one machine beside another.
 PANEL = ["model", "dataset", "scaling", "device_kind"]
 # What strategies have to share, to be compared as strategies.
@@ -64,7 +66,7 @@ DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items(
 @dataclass
 class Observations:
     """``runs``: a row a run; ``epochs``: a row a run's epoch; both with the columns of SERIES and
-    ``subject``, the name of the series in a sentence.
+    names of the series in a sentence, ``subject`` and ``line``.
 
     ``apart`` says, a sentence each, which lines are not joined because of which column.
     """
@@ -105,9 +107,9 @@ def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
     check_settings("--allow-mixed", allow_mixed)
     runs = run_table(results.throughput, results.energy)
     runs = runs.merge(_facts(results.runs), on=RUN, how="left")
-    runs = mixed(runs, allow_mixed)
+    runs = with_names(mixed(runs, allow_mixed))
     epochs = results.accuracy.drop(columns=[c for c in SERIES if c in results.accuracy]).merge(
-        runs[[*RUN, *SERIES, "subject", "training"]], on=RUN
+        runs[[*RUN, *SERIES, "subject", "line", "training"]], on=RUN
     )
     return Observations(runs, epochs, list(kept_apart(runs)))
 
@@ -119,8 +121,7 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
     overweight the fast ones (Hoefler and Belli, SC'15, rule 3). ``step_seconds`` by the slowest
     rank; ``compute_seconds`` and ``mean_compute_seconds`` a step without the exchange, by the
     slowest rank and on average over ranks, missing where that was not measured, as
-    ``samples_per_joule`` is. ``subject`` names the series in a sentence; ``sweeps`` is the run's
-    sweep, or those that were put together.
+    ``samples_per_joule`` is. ``sweeps`` is the run's sweep, or those that were put together.
     """
     identity = throughput[list(IDENTITY)].drop_duplicates(RUN)
     sums = throughput.groupby([*RUN, "phase"], sort=False, as_index=False)[
@@ -148,7 +149,7 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
     # The batch that scaling keeps: per device if weak, over all devices if strong.
     batch = runs["batch_per_device"].where(runs["scaling"] == "weak", runs["global_batch"])
     of_run = {"batch": batch, "placement": _placement(runs), "sweeps": runs["sweep"]}
-    return with_subjects(runs.assign(**of_run))
+    return runs.assign(**of_run)
 
 
 def _placement(runs: pd.DataFrame) -> pd.Series:
@@ -221,7 +222,8 @@ def _in_words(settings: Mapping[str, Any]) -> str:
 
 
 def with_subjects(*tables: pd.DataFrame) -> Any:
-    """Each table with a column ``subject``, how a sentence names a series: "horovod fc-64".
+    """Each table with a column ``subject``, how a sentence names model and strategy: "horovod
+    fc-64".
 
     The framework goes first where the tables together have more than one. One table is returned
     as it is, several as a tuple.
@@ -239,9 +241,29 @@ def with_subjects(*tables: pd.DataFrame) -> Any:
     return named[0] if len(tables) == 1 else named
 
 
+def with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with ``subject`` and with ``line``, how a sentence names a series: its subject, and
+    what series of that subject differ in ("horovod fc-64, batch 32")."""
+    table = with_subjects(table)
+    known = table[["subject", *TELLING]].astype(str).replace("", np.nan)
+    varying = {subject: _varying(rows) for subject, rows in known.groupby("subject")}
+
+    def line(row: Row) -> str:
+        differs = [f"{name} {row[name]}" for name in varying[row["subject"]]]
+        return ", ".join([row["subject"], *differs])
+
+    return table.assign(line=[line(row) for row in table.to_dict("records")])
+
+
+def _varying(rows: pd.DataFrame) -> list[str]:
+    """Those of TELLING in which rows differ, what is not known aside."""
+    return [name for name in TELLING if rows[name].nunique() > 1]
+
+
 def facts_of(key: Iterable[Any], series: pd.DataFrame) -> dict[str, Any]:
-    """What all rows of a series have in common: the columns of SERIES, and its subject."""
-    return dict(zip(SERIES, key, strict=True)) | {"subject": series["subject"].iloc[0]}
+    """What all rows of a series have in common: the columns of SERIES, its subject and its name."""
+    names = {name: series[name].iloc[0] for name in ("subject", "line")}
+    return dict(zip(SERIES, key, strict=True)) | names
 
 
 def mixed(runs: pd.DataFrame, allowed: Sequence[str]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from hpcbench.analysis.load import SERIES, facts_of, options_of, with_subjects
+from hpcbench.analysis.load import SERIES, facts_of, options_of, with_names
 from hpcbench.records.identity import OF_CONFIGURATION
 from hpcbench.records.upgrade import identity_of
 
@@ -304,7 +304,7 @@ def with_failures(table: pd.DataFrame, failed: list[dict[str, Any]]) -> pd.DataF
         blank = {"runs": 0, "enough_runs": False, "failed": count}
         row = pd.DataFrame([dict.fromkeys(SERIES, "") | facts | blank])
         table = pd.concat([table, row], ignore_index=True)
-    return with_subjects(table)
+    return with_names(table)
 
 
 # What a run that failed before it started is known by too: all but the machine and its software.

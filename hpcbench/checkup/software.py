@@ -88,7 +88,10 @@ def _major_minor(text: str) -> tuple[int, int]:
 
 
 def horovod(_: CheckContext) -> Iterator[Finding]:
-    """Horovod: for which TensorFlow it was compiled, and whether its libraries are found."""
+    """Horovod: for which TensorFlow it was compiled, and whether its libraries are found; nothing
+    where there is no TensorFlow, which it would train."""
+    if tensorflow_version() is None:
+        return
     found, spec = version("horovod"), find_spec("horovod")
     if found is None or spec is None or not spec.submodule_search_locations:
         yield Finding(

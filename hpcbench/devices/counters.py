@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hpcbench.devices.gpus import chosen, list_gpus, nvml
+from hpcbench.devices.gpus import chosen, list_gpus, memory_of, nvml
 from hpcbench.errors import EnvironmentLacks
 
 GPUS, PACKAGES = "GPUs", "CPU packages"
@@ -83,6 +83,12 @@ class GpuCounter:
         except self._nvml.NVMLError as error:
             raise OSError(f"the NVIDIA driver does not answer: {error}") from error
 
+    def _memory(self) -> Any:
+        try:
+            return memory_of(self._nvml, self._handle)
+        except self._nvml.NVMLError as error:
+            raise OSError(f"the NVIDIA driver does not answer: {error}") from error
+
     def joules(self) -> float:
         if self._counts:
             return float(self._ask("TotalEnergyConsumption", self._handle)) / 1e3
@@ -94,7 +100,7 @@ class GpuCounter:
     def activity(self) -> Activity:
         return Activity(
             self._ask("UtilizationRates", self._handle).gpu / 100,
-            float(self._ask("MemoryInfo", self._handle).used),
+            float(self._memory().used),
             float(self._ask("ClockInfo", self._handle, self._nvml.NVML_CLOCK_SM)),
         )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hpcbench.config import RunConfig
 from hpcbench.datasets import Arrays, DatasetSpec
+from hpcbench.errors import EnvironmentLacks
 from hpcbench.schedule import Schedule
 from hpcbench.strategies import Strategy
 
@@ -37,6 +38,17 @@ class Workload:
 # Seeds of two ranks, and of two devices, lie so far apart that those of runs do not meet them.
 RANK_STRIDE = 1_000_003
 DEVICE_STRIDE = 7919
+# NVIDIA's compute capability from which GPUs have TF32 (Ampere).
+TF32_SINCE = (8, 0)
+
+
+def check_tf32(capability: tuple[int, int] | None) -> None:
+    """Raise EnvironmentLacks where the device, a GPU of this ``capability`` if it is one, would
+    silently compute in float32."""
+    if capability is None or capability < TF32_SINCE:
+        raise EnvironmentLacks(
+            "--precision tf32 needs an NVIDIA GPU of Ampere or newer; take --precision float32"
+        )
 
 
 class Backend(ABC):

@@ -1,7 +1,9 @@
 """A resolved run from its first collective to its last file, as one of its processes sees it."""
 
+import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import psutil
@@ -9,8 +11,9 @@ import psutil
 from hpcbench.config import RunConfig
 from hpcbench.devices.cores import Cores
 from hpcbench.devices.counters import counters_of
+from hpcbench.devices.gpus import visible_gpus
 from hpcbench.devices.meter import Meter
-from hpcbench.errors import HpcbenchError, OutOfMemory, Preempted, first_line
+from hpcbench.errors import EnvironmentLacks, HpcbenchError, OutOfMemory, Preempted, first_line
 from hpcbench.frameworks import Framework
 from hpcbench.frameworks.backend import Workload
 from hpcbench.packages import lacking
@@ -65,6 +68,7 @@ class Session:
         launch, devices = resolved.launch, resolved.devices_of_process
         framework.prepare(self._cores.count, devices, launch.local_rank)
         on_gpus = framework.gpu_name() is not None
+        refuse_lost_gpus(visible_gpus(os.environ), framework, os.environ)
         with Meter(*counters_of(launch.local_rank, devices, on_gpus)) as meter:
             world_size, exchange = resolved.schedule.world_size, resolved.config.exchange
             strategy = resolved.strategy(launch, world_size, exchange or NONE)
@@ -175,6 +179,19 @@ class Session:
 
     def close(self) -> None:
         self._recorder.close()
+
+
+def refuse_lost_gpus(there: int, framework: Framework, environment: Mapping[str, str]) -> None:
+    """Raise EnvironmentLacks where this process may use GPUs and the framework finds none: it would
+    train on the CPU, and nobody asked for that."""
+    if there == 0 or framework.gpu_name() is not None:
+        return
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    named = "" if chosen is None else f" with CUDA_VISIBLE_DEVICES={chosen!r}"
+    raise EnvironmentLacks(
+        f"this machine has GPUs, and {framework.name} finds none{named}: hpcbench doctor says "
+        f"whether its CUDA libraries fit; to train on the CPU, set CUDA_VISIBLE_DEVICES to nothing"
+    )
 
 
 def translate(error: BaseException, framework: Framework) -> BaseException:

@@ -5,10 +5,8 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from hpcbench.analysis.load import run_table
-from hpcbench.analysis.scaling import (
-    scaling_table,
-)
+from hpcbench.analysis.load import run_table, with_names
+from hpcbench.analysis.scaling import scaling_table
 from support import IDENTITY
 
 
@@ -33,8 +31,10 @@ def rows(devices, rates, **changes):
 def runs_of(*parts):
     """The run table of all ``parts``, as it is after run.json was read."""
     table = run_table(pd.DataFrame([row for part in parts for row in part]))
-    return table.assign(
-        software="", options="", load_average=0.0, cores_of_machine=8, whole_nodes=None
+    return with_names(
+        table.assign(
+            software="", options="", load_average=0.0, cores_of_machine=8, whole_nodes=None
+        )
     )
 
 

@@ -99,12 +99,12 @@ def sentences(laws: pd.DataFrame) -> list[str]:
         if row["law"]:
             said.append(_of_law(row))
         else:
-            without.setdefault(row["reason"], []).append(row["subject"])
+            without.setdefault(row["reason"], []).append(row["line"])
     return said + [f"No law for {', '.join(who)}: {why}." for why, who in without.items()]
 
 
 def _of_law(row: Row) -> str:
-    law = f"{row['law']} for {row['subject']}"
+    law = f"{row['law']} for {row['line']}"
     why = f", since {row['reason']}" if row["reason"] else ""
     drawn = f"drawn to {int(row['reach'])} devices{why}"
     if math.isnan(row["predicted"]):

@@ -70,7 +70,7 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
         rows.append(cells)
     bases = sorted(
         {
-            f"{row['subject']} on {row['base_devices']:.0f}: "
+            f"{row['line']} on {row['base_devices']:.0f}: "
             f"{number(row['base_samples_per_second'], 4)} samples/s"
             for row in table.to_dict("records")
             if row["runs"]

@@ -33,7 +33,7 @@ def provenance_of(
         found.append(
             Provenance(
                 f"point-{index}",
-                f"{row['subject']} on {count(row['devices'], 'device')}",
+                f"{row['line']} on {count(row['devices'], 'device')}",
                 _facts(there, row),
             )
         )

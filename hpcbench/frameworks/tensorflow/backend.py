@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from hpcbench.errors import ConfigError, first_line
-from hpcbench.frameworks.backend import Backend, Sums, Workload
+from hpcbench.frameworks.backend import Backend, Sums, Workload, check_tf32
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.augmentation import augmentation
 from hpcbench.frameworks.tensorflow.flops import step_flops
@@ -25,6 +26,19 @@ from hpcbench.strategies import TensorFlowStrategy
 MODEL_FILE = "model.keras"
 
 
+def set_arithmetic(precision: str) -> None:
+    """Keras' policy, and whether a GPU may round the factors of float32 products to TF32's 10 bits,
+    which TensorFlow does unless told not to; raises EnvironmentLacks where TF32 is asked for and
+    not there."""
+    rounded = precision == "tf32"
+    if rounded:
+        gpus = tf.config.get_visible_devices("GPU")
+        details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+        check_tf32(details.get("compute_capability"))
+    tf.config.experimental.enable_tensor_float_32_execution(rounded)
+    keras.config.set_dtype_policy("float32" if rounded else precision)
+
+
 class TensorFlowBackend(Backend):
     def __init__(self, workload: Workload) -> None:
         config, schedule, spec = workload.config, workload.schedule, workload.spec
@@ -35,7 +49,7 @@ class TensorFlowBackend(Backend):
         self._objective = objective(spec)
         self.metric, self.metric_sums = self._objective.metric, self._objective.sums
         keras.utils.set_random_seed(workload.seed)
-        keras.config.set_dtype_policy(config.precision)
+        set_arithmetic(config.precision)
         with strategy.scope():
             self.model = build_model(
                 config.model,

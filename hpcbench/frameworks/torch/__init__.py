@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hpcbench.frameworks.backend import Backend, Workload
 
 # What Gloo and NCCL report of a rank that is gone has no class of its own.
+SHARED_GPU = "Duplicate GPU detected"
 LOST_RANKS = ("gloo", "ProcessGroup", "NCCL", "Connection reset", "Connection closed by peer")
 
 
@@ -32,7 +33,7 @@ class Torch(Framework):
         {
             "optimizer": ("adam", "sgd", "adadelta"),
             "momentum": None,
-            "precision": ("float32", "float64"),
+            "precision": ("float32", "tf32", "mixed_bfloat16", "float64"),
             "input": None,
         }
     )
@@ -71,10 +72,15 @@ class Torch(Framework):
     def translate(self, error: BaseException) -> HpcbenchError | None:
         import torch
 
-        text = first_line(error)
+        text, whole = first_line(error), str(error)
+        if SHARED_GPU in whole:
+            return EnvironmentLacks(
+                f"two ranks are on one GPU, which NCCL refuses ({whole.splitlines()[-1].strip()}); "
+                f"start at most one process a GPU"
+            )
         if isinstance(error, torch.OutOfMemoryError):
             return OutOfMemory(f"out of memory: {text}; lower --batch")
-        marked = any(mark in str(error) for mark in LOST_RANKS)
+        marked = any(mark in whole for mark in LOST_RANKS)
         gone = isinstance(error, torch.distributed.DistError)
         if gone or (isinstance(error, RuntimeError) and marked):
             return CommunicationFailed(f"the exchange between ranks failed: {text}")

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from hpcbench.errors import ConfigError
-from hpcbench.frameworks.backend import DEVICE_STRIDE, RANK_STRIDE, Backend, Sums, Workload
+from hpcbench.frameworks.backend import (
+    DEVICE_STRIDE,
+    RANK_STRIDE,
+    Backend,
+    Sums,
+    Workload,
+    check_tf32,
+)
 from hpcbench.frameworks.torch.flops import training_flops
 from hpcbench.models import MODELS
 from hpcbench.records.schema import ACCURACY
@@ -40,6 +47,8 @@ class TorchBackend(Backend):
         build = MODELS[config.model].builder("torch")
         self._strategy, self._seed = strategy, workload.seed
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        set_arithmetic(config.precision, self._device)
+        self._half = config.precision == "mixed_bfloat16"
         self._dtype = torch.float64 if config.precision == "float64" else torch.float32
         torch.manual_seed(workload.seed)
         try:
@@ -57,7 +66,7 @@ class TorchBackend(Backend):
         self._targets = torch.from_numpy(targets).to(self._device)
         self._resident: torch.Tensor | None = None
         if config.input != "stream":
-            self._resident = torch.from_numpy(np.asarray(data.train_inputs)).to(self._device)
+            self._resident = self._bytes(np.asarray(data.train_inputs))
         weights = list(self.model.parameters())
         self._optimizer = make_optimizer(workload.schedule, weights)
         self.parameters = sum(weight.numel() for weight in weights)
@@ -123,23 +132,31 @@ class TorchBackend(Backend):
     def _step(self, chosen: torch.Tensor, rate: float, per_sample: float) -> torch.Tensor:
         """One update with the gradients of sum(losses * per_sample); the sums."""
         targets = self._targets[chosen]
-        outputs = self._parallel(self._prepared(self._images(chosen)))
-        losses = cross_entropy(outputs, targets, reduction="none")
+        with self._autocast():
+            outputs = self._parallel(self._scaled(self._images(chosen))).to(self._dtype)
+        loss = cross_entropy(outputs, targets, reduction="sum")
         self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(losses.sum() * per_sample)
+        torch.autograd.backward(loss * per_sample)
         self._set_rate(rate)
         self._optimizer.step()
-        return _sums(losses.detach(), outputs.detach(), targets)
+        return _sums(loss.detach(), outputs.detach(), targets)
 
     def _images(self, chosen: torch.Tensor) -> torch.Tensor:
         if self._resident is not None:
             return self._resident[chosen]
-        return torch.from_numpy(np.asarray(self._data.train_inputs[chosen.cpu().numpy()]))
+        return self._bytes(np.asarray(self._data.train_inputs[chosen.cpu().numpy()]))
 
-    def _prepared(self, images: torch.Tensor) -> torch.Tensor:
-        """Bytes (n, height, width, channels) as numbers in [0, 1], channels first."""
-        channels_first = images.to(self._device).permute(0, 3, 1, 2).contiguous()
-        return channels_first.to(self._dtype) / 255
+    def _bytes(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        """Images (n, height, width, channels) on the device, channels first."""
+        return torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).contiguous()
+
+    def _scaled(self, images: torch.Tensor) -> torch.Tensor:
+        """Bytes as numbers in [0, 1]."""
+        return images.to(self._dtype).div_(255)
+
+    def _autocast(self) -> torch.autocast:
+        """In here matrix products and convolutions are in bfloat16, if the run asks for it."""
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._half)
 
     def _seed_dropout(self, step: int) -> None:
         """The masks follow from seed, rank and step, so a resumed run draws the same ones."""
@@ -154,10 +171,11 @@ class TorchBackend(Backend):
                 last = min(first + EVALUATION_BATCH, stop)
                 targets = torch.from_numpy(self._data.test_targets[first:last].astype(np.int64))
                 targets = targets.to(self._device)
-                images = torch.from_numpy(np.asarray(self._data.test_inputs[first:last]))
-                outputs = self.model(self._prepared(images))
-                losses = cross_entropy(outputs, targets, reduction="none")
-                total += _sums(losses, outputs, targets)
+                images = self._bytes(np.asarray(self._data.test_inputs[first:last]))
+                with self._autocast():
+                    outputs = self.model(self._scaled(images)).to(self._dtype)
+                loss = cross_entropy(outputs, targets, reduction="sum")
+                total += _sums(loss, outputs, targets)
         return _numbers(total)
 
     def state(self) -> list[NDArray[Any]]:
@@ -179,6 +197,17 @@ class TorchBackend(Backend):
         torch.save(self.model.state_dict(), folder / "model.pt")
 
 
+def set_arithmetic(precision: str, device: torch.device) -> None:
+    """Whether a GPU may round the factors of float32 products to TF32's 10 bits, which by itself
+    PyTorch does in convolutions alone; raises EnvironmentLacks where TF32 is asked for and not
+    there."""
+    rounded = precision == "tf32"
+    if rounded:
+        check_tf32(torch.cuda.get_device_capability() if device.type == "cuda" else None)
+    torch.backends.cudnn.allow_tf32 = rounded
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
+
+
 def make_optimizer(
     schedule: Schedule, weights: Sequence[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
@@ -191,9 +220,10 @@ def make_optimizer(
     return torch.optim.Adadelta(weights, rate, rho=RHO, eps=EPSILON)
 
 
-def _sums(losses: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    right = (outputs.argmax(1) == targets).sum()
-    return torch.stack([losses.sum().double(), right.double()])
+def _sums(loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The batch's loss and how many guesses are right; few operations, since each is a launch."""
+    right = (outputs.argmax(1) == targets).sum(dtype=loss.dtype)
+    return torch.stack([loss, right])
 
 
 def _numbers(sums: torch.Tensor) -> Sums:

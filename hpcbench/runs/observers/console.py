@@ -20,6 +20,7 @@ from hpcbench.records.schema import (
     ThroughputRow,
 )
 from hpcbench.terminal import console
+from hpcbench.words import count
 
 RESAMPLES = 2000
 
@@ -142,5 +143,5 @@ def _energy(rows: Sequence[EnergyRow]) -> list[tuple[str, str]]:
         return [("energy", f"{seconds:.2f} s are too short to tell")]
     watts = joules / seconds
     samples = sum(row.samples for row in rows)
-    counted = f"{rows[0].counters} {rows[0].counted}"
+    counted = count(rows[0].counters, rows[0].counted.removesuffix("s"))
     return [("energy", f"{samples / joules:,.4g} samples/J, {watts:,.4g} W of {counted}")]
