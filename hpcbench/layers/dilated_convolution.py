@@ -16,16 +16,16 @@ def one_dnn_is_on() -> bool:
 
 @keras.saving.register_keras_serializable("hpcbench")
 class DilatedConv2D(keras.layers.Conv2D):
-    """Keras' convolution of stride 1 without bias, dilated by TensorFlow's own kernel.
+    """Keras' convolution of stride 1, dilated by TensorFlow's own kernel.
 
     Keras pads and rearranges to batches what a dilated kernel sees, which takes hundreds of times
     as long where the dilation is larger than the image. On CPUs only oneDNN has the gradients, for
     two types.
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         known = self.compute_dtype in ("float32", "bfloat16") and one_dnn_is_on()
         if not known and not tf.config.get_visible_devices("GPU"):
-            return super().call(inputs)
+            return super().convolution_op(inputs, kernel)
         padding, dilations = self.padding.upper(), self.dilation_rate
-        return tf.nn.conv2d(inputs, self.kernel, 1, padding, dilations=dilations)
+        return tf.nn.conv2d(inputs, tf.convert_to_tensor(kernel), 1, padding, dilations=dilations)
