@@ -14,7 +14,7 @@ from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.records.reader import read_results
-from hpcbench.runs.session import refuse_lost_gpus
+from hpcbench.runs.faults import refuse_lost_gpus
 from hpcbench.schedule import make_schedule
 from hpcbench.sweeps.plan import SweepFile, make_plan
 from support import RANKS, launcher, only_run, run, train
@@ -238,14 +238,17 @@ def test_two_ranks_on_one_gpu_are_told_so():
         (2, "NVIDIA H200", None, None),
     ],
 )
-def test_nobody_trains_on_the_cpu_beside_gpus_without_a_word(gpus, seen, variable, says):
+def test_nobody_trains_on_the_cpu_beside_gpus_without_a_word(tmp_path, gpus, seen, variable, says):
+    for number in range(gpus):
+        (tmp_path / f"nvidia{number}").touch()
+
     class Framework(type(FRAMEWORKS["torch"])):
         def gpu_name(self):
             return seen
 
     shown = {} if variable is None else {"CUDA_VISIBLE_DEVICES": variable}
     with pytest.raises(EnvironmentLacks, match=says) if says else nullcontext():
-        refuse_lost_gpus(gpus, Framework(), shown)
+        refuse_lost_gpus(Framework(), shown, tmp_path)
 
 
 def test_without_pytorch_one_sentence_says_what_to_install(results):

@@ -8,6 +8,8 @@ from typing import Any
 
 from hpcbench.errors import EnvironmentLacks
 
+DEVICE_FOLDER = Path("/dev")
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -83,7 +85,7 @@ def chosen(gpus: list[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
     return found
 
 
-def visible_gpus(environment: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:
+def visible_gpus(environment: Mapping[str, str], device_folder: Path = DEVICE_FOLDER) -> int:
     """GPUs that this process may use, counted without loading anything."""
     entries = environment.get("CUDA_VISIBLE_DEVICES")
     present = len([p for p in device_folder.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)])

@@ -1,9 +1,7 @@
 """A resolved run from its first collective to its last file, as one of its processes sees it."""
 
-import os
 import platform
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 import psutil
@@ -11,18 +9,16 @@ import psutil
 from hpcbench.config import RunConfig
 from hpcbench.devices.cores import Cores
 from hpcbench.devices.counters import counters_of
-from hpcbench.devices.gpus import visible_gpus
 from hpcbench.devices.meter import Meter
-from hpcbench.errors import EnvironmentLacks, HpcbenchError, OutOfMemory, Preempted, first_line
-from hpcbench.frameworks import Framework
+from hpcbench.errors import HpcbenchError, Preempted
 from hpcbench.frameworks.backend import Workload
-from hpcbench.packages import lacking
 from hpcbench.records.identity import NONE
 from hpcbench.records.ownership import Owner
 from hpcbench.records.reader import is_complete
 from hpcbench.runs.agreement import exchange_hosts, settle_repeat
 from hpcbench.runs.data import load_data
 from hpcbench.runs.description import document, identity
+from hpcbench.runs.faults import refuse_lost_gpus, translate
 from hpcbench.runs.observers.console import TrainingProgress, summary
 from hpcbench.runs.recorder import Recorder, RunRecorder
 from hpcbench.runs.resolve import ResolvedRun
@@ -68,7 +64,7 @@ class Session:
         launch, devices = resolved.launch, resolved.devices_of_process
         framework.prepare(self._cores.count, devices, launch.local_rank)
         on_gpus = framework.gpu_name() is not None
-        refuse_lost_gpus(visible_gpus(os.environ), framework, os.environ)
+        refuse_lost_gpus(framework)
         with Meter(*counters_of(launch.local_rank, devices, on_gpus)) as meter:
             world_size, exchange = resolved.schedule.world_size, resolved.config.exchange
             strategy = resolved.strategy(launch, world_size, exchange or NONE)
@@ -179,25 +175,3 @@ class Session:
 
     def close(self) -> None:
         self._recorder.close()
-
-
-def refuse_lost_gpus(there: int, framework: Framework, environment: Mapping[str, str]) -> None:
-    """Raise EnvironmentLacks where this process may use GPUs and the framework finds none: it would
-    train on the CPU, and nobody asked for that."""
-    if there == 0 or framework.gpu_name() is not None:
-        return
-    chosen = environment.get("CUDA_VISIBLE_DEVICES")
-    named = "" if chosen is None else f" with CUDA_VISIBLE_DEVICES={chosen!r}"
-    raise EnvironmentLacks(
-        f"this machine has GPUs, and {framework.name} finds none{named}: hpcbench doctor says "
-        f"whether its CUDA libraries fit; to train on the CPU, set CUDA_VISIBLE_DEVICES to nothing"
-    )
-
-
-def translate(error: BaseException, framework: Framework) -> BaseException:
-    """The harness's own error for what a framework, Horovod or MPI raise."""
-    if isinstance(error, HpcbenchError):
-        return error
-    if isinstance(error, MemoryError):
-        return OutOfMemory(f"out of memory: {first_line(error)}; lower --batch")
-    return lacking(error) or framework.translate(error) or error
