@@ -142,7 +142,9 @@ class RunConfig(BaseModel):
         None, ge=1, description="CPU cores of a device; default: an equal share of those there are"
     )
     interval_steps: int | None = Field(
-        None, ge=1, description="steps a timed interval; default: a tenth of an epoch"
+        None,
+        ge=1,
+        description="steps a timed interval; default: half a second of them, at most an epoch",
     )
     no_exchange_intervals: int = Field(
         5,
@@ -150,7 +152,7 @@ class RunConfig(BaseModel):
         description="intervals that several devices also run without exchanging gradients, after "
         "training: what is left is what communication costs",
     )
-    warmup_steps: int = Field(10, ge=1, description="steps before the clock starts")
+    warmup_steps: int = Field(10, ge=1, description="steps before the clock starts, at least")
     checkpoint: bool = Field(False, description="write a checkpoint after every epoch")
     model_digest: str | None = Field(
         None, description="of the file that defines --model, which is refused if it has changed"

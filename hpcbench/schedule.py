@@ -30,7 +30,6 @@ class Schedule(BaseModel):
     lr_decay: float
     full_steps: int
     remainder: int
-    interval_steps: int
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,5 +88,4 @@ def make_schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
         lr_decay=spec.lr_decay if config.lr_decay is None else config.lr_decay,
         full_steps=full_steps,
         remainder=remainder,
-        interval_steps=min(config.interval_steps or math.ceil(full_steps / 10), full_steps),
     )

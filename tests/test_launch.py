@@ -67,6 +67,41 @@ def test_gpus_are_counted_without_a_framework(tmp_path):
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": "0,1"}, tmp_path / "none") == 0
 
 
+@pytest.mark.parametrize(
+    ("entries", "count"),
+    [
+        *(("NoDevFiles", 0), ("none", 0), ("", 0), ("-1", 0), ("-1,0", 0), ("0,9,1", 1)),
+        *(("1, 0", 2), ("0,0,1", 1), ("0,,1", 1), ("GPU-aa", 1), ("GPU-bb,GPU-aa,0", 2)),
+        *(("GPU-cc", 0), ("0,GPU-cc", 1), ("MIG-1234", 1), ("MIG-GPU-aa/1/0,MIG-5678", 1)),
+    ],
+)
+def test_visible_gpus_are_counted_as_cuda_counts(tmp_path, entries, count):
+    for number, uuid in enumerate(("GPU-aa11", "GPU-bb22")):
+        (tmp_path / f"nvidia{number}").touch()
+        (tmp_path / "driver" / str(number)).mkdir(parents=True)
+        told = f"Model: \t NVIDIA H200\nGPU UUID: \t {uuid}\nBus Type: \t PCIe\n"
+        (tmp_path / "driver" / str(number) / "information").write_text(told)
+    shown = {"CUDA_VISIBLE_DEVICES": entries}
+    nowhere = tmp_path / "nowhere"
+    assert visible_gpus(shown, tmp_path, nowhere, tmp_path / "driver") == count
+    if "cc" not in entries:
+        assert visible_gpus(shown, tmp_path, nowhere, nowhere) == count
+
+
+def test_amds_gpus_are_counted(tmp_path):
+    for number, gpu in enumerate(("0", "41234", "51234", "61234")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "gpu_id").write_text(f"{gpu}\n")
+    nowhere = tmp_path / "nowhere"
+    for shown, count in (
+        ({}, 3),
+        ({"ROCR_VISIBLE_DEVICES": "1,2"}, 2),
+        ({"ROCR_VISIBLE_DEVICES": "1,2", "HIP_VISIBLE_DEVICES": "1,2"}, 1),
+        ({"HIP_VISIBLE_DEVICES": "-1"}, 0),
+    ):
+        assert visible_gpus(shown, nowhere, tmp_path, nowhere) == count
+
+
 @given(st.integers(1, 64), st.integers(1, 80), st.none() | st.integers(1, 8))
 def test_core_shares_are_equal_and_disjoint_while_there_are_cores(cores, ranks, wanted):
     shares = [core_share(list(range(cores)), rank, ranks, wanted) for rank in range(ranks)]

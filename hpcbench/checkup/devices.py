@@ -7,7 +7,7 @@ from pathlib import Path
 from hpcbench.checkup import CheckContext, Finding, Severity
 from hpcbench.devices.cores import INSTRUCTION_LIMITS, available_cores, instruction_set
 from hpcbench.devices.counters import counters_of, powercap
-from hpcbench.devices.gpus import Gpu, chosen, list_gpus, visible_gpus
+from hpcbench.devices.gpus import AMD, MIG, NVIDIA, Gpu, chosen, list_gpus, visible_gpus
 from hpcbench.errors import EnvironmentLacks
 
 GIB = 1 << 30
@@ -21,6 +21,12 @@ def gpus(context: CheckContext) -> Iterator[Finding]:
     there = visible_gpus(context.environment)
     if there == 0:
         yield _no_gpu(context)
+        return
+    if context.environment.get(NVIDIA, "").strip().startswith(MIG):
+        said = (
+            f"a part of a GPU, {context.environment[NVIDIA]}: nobody looks who else is on the GPU"
+        )
+        yield Finding("GPUs", Severity.OK, said)
         return
     try:
         yield from gpu_findings(chosen(list_gpus(), context.environment), context.devices)
@@ -41,12 +47,12 @@ def _no_gpu(context: CheckContext) -> Finding:
             f"none in this job, and site {context.site.name} has GPUs",
             "ask for them: --gpus-per-node, in a partition that has some",
         )
-    if "CUDA_VISIBLE_DEVICES" in context.environment and visible_gpus({}):
-        hidden = context.environment["CUDA_VISIBLE_DEVICES"]
+    hiding = [name for name in (NVIDIA, *AMD) if name in context.environment]
+    if hiding and visible_gpus({}):
         return Finding(
             "GPUs",
             Severity.WARNING,
-            f"CUDA_VISIBLE_DEVICES={hidden!r} hides all of them",
+            f"{hiding[0]}={context.environment[hiding[0]]!r} hides all of them",
             "unset it to train on GPUs",
         )
     return Finding("GPUs", Severity.OK, "none: devices are CPU cores")

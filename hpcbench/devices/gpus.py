@@ -1,14 +1,21 @@
 """NVIDIA GPUs as device files and their driver (NVML) tell of them, without a framework."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcbench.errors import EnvironmentLacks
 
+# Where device files, the driver's facts of its GPUs, and AMD's compute devices are.
 DEVICE_FOLDER = Path("/dev")
+DRIVER_FOLDER = Path("/proc/driver/nvidia/gpus")
+AMD_FOLDER = Path("/sys/class/kfd/kfd/topology/nodes")
+# Which GPUs a process may use; AMD's variables each count among those that the one before left.
+NVIDIA, AMD = "CUDA_VISIBLE_DEVICES", ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+# A part of a GPU.
+MIG = "MIG-"
 
 
 @dataclass(frozen=True)
@@ -69,26 +76,65 @@ def memory_of(library: Any, handle: Any) -> Any:
 
 
 def chosen(gpus: list[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
-    """Those of ``gpus`` that CUDA_VISIBLE_DEVICES leaves, in its order.
+    """Those of ``gpus`` that CUDA_VISIBLE_DEVICES leaves, in its order; none for a part of one
+    (MIG), of which neither memory nor energy is the whole GPU's."""
+    return [gpus[i] for i in named(environment.get(NVIDIA), [gpu.uuid for gpu in gpus])]
 
-    As CUDA does it, the list ends at the first entry that names no GPU.
+
+def visible_gpus(
+    environment: Mapping[str, str],
+    device_folder: Path = DEVICE_FOLDER,
+    amd_folder: Path = AMD_FOLDER,
+    driver_folder: Path = DRIVER_FOLDER,
+) -> int:
+    """GPUs that this process may use, NVIDIA's or else AMD's, counted without loading anything."""
+    present = [p for p in device_folder.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+    if present:
+        entries = environment.get(NVIDIA)
+        if entries is not None and entries.strip().startswith(MIG):
+            # Of the parts of GPUs a process sees the first alone (NVIDIA MIG User Guide, "CUDA
+            # Device Enumeration").
+            return 1
+        return len(named(entries, _uuids(driver_folder, len(present))))
+    gpus = sum(_text(node / "gpu_id").strip() not in ("", "0") for node in amd_folder.glob("*"))
+    for variable in AMD:
+        gpus = len(named(environment.get(variable), [""] * gpus))
+    return gpus
+
+
+def named(entries: str | None, uuids: Sequence[str]) -> list[int]:
+    """The GPUs, by their place in ``uuids``, that a variable such as CUDA_VISIBLE_DEVICES leaves.
+
+    As CUDA reads it: in its order, up to the first entry that names no GPU, or one that was named
+    before. An empty UUID is not known, and taken for any that is asked for.
     """
-    entries = environment.get("CUDA_VISIBLE_DEVICES")
     if entries is None:
-        return gpus
-    found: list[Gpu] = []
+        return list(range(len(uuids)))
+    found: list[int] = []
     for entry in (part.strip() for part in entries.split(",")):
-        match = [g for g in gpus if entry == str(g.index) or (entry and g.uuid.startswith(entry))]
-        if not match:
+        if entry.isdecimal():
+            match = [int(entry)] if int(entry) < len(uuids) else []
+        elif entry.startswith("GPU-"):
+            match = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
+            match = match or [i for i, uuid in enumerate(uuids) if not uuid and i not in found]
+        else:
+            match = []
+        if not match or match[0] in found:
             break
         found.append(match[0])
     return found
 
 
-def visible_gpus(environment: Mapping[str, str], device_folder: Path = DEVICE_FOLDER) -> int:
-    """GPUs that this process may use, counted without loading anything."""
-    entries = environment.get("CUDA_VISIBLE_DEVICES")
-    present = len([p for p in device_folder.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)])
-    if entries is None or present == 0:
-        return present
-    return len([entry for entry in entries.split(",") if entry.strip() not in ("", "-1")])
+def _uuids(driver_folder: Path, present: int) -> list[str]:
+    """The UUIDs of the GPUs as the driver's files tell them; as many empty ones where they do
+    not."""
+    texts = [_text(path) for path in sorted(driver_folder.glob("*/information"))]
+    found = [match[1] for text in texts if (match := re.search(r"UUID:\s*(GPU-\S+)", text))]
+    return found if len(found) == present else [""] * present
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -105,7 +105,9 @@ class Session:
         recorder.add(
             startup_seconds=startup,
             compile_seconds=compile_seconds,
-            warmup_steps=config.warmup_steps,
+            warmup_steps=training.warmed_up.steps,
+            steady=training.warmed_up.steady,
+            interval_steps=training.interval_steps,
         )
         recorder.watch(lambda: TrainingProgress(schedule.epochs))
         self._intervals(training, progress, config, schedule.samples)

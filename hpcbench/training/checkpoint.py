@@ -16,15 +16,16 @@ from hpcbench.frameworks.backend import Backend
 from hpcbench.records.writer import write_atomically
 
 CHECKPOINT_FILE = "checkpoint.npz"
+# Another name than that of version 0.1.0, which had other numbers in it.
+PROGRESS = "behind"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is behind: whole epochs, and of the epoch under way its intervals, its seconds and
-    its ``sums`` (of losses, then the objective's); steps, seconds and rows written in all."""
+    """What is behind: whole epochs, and of the epoch under way its seconds and its ``sums`` (of
+    losses, then the objective's); steps, seconds and rows written in all."""
 
     epochs: int = 0
-    intervals: int = 0
     epoch_seconds: float = 0.0
     steps: int = 0
     elapsed_seconds: float = 0.0
@@ -54,7 +55,7 @@ def save(path: Path, state: Sequence[NDArray[Any]], progress: Progress) -> None:
     """Write state and progress, whole or not at all; EnvironmentLacks on a full disk."""
     content = io.BytesIO()
     arrays = {f"variable_{i}": value for i, value in enumerate(state)}
-    np.savez(content, progress=np.array(progress.numbers()), **arrays)
+    np.savez(content, **{PROGRESS: np.array(progress.numbers())}, **arrays)
     write_atomically(path, content.getvalue())
 
 
@@ -62,7 +63,7 @@ def read_progress(path: Path) -> Progress:
     """How far the checkpoint is; DataError if the file is corrupt."""
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return Progress.of(file["progress"].tolist())
+            return Progress.of(file[PROGRESS].tolist())
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(
             f"checkpoint {path} is corrupt: {error}; delete it to start anew"

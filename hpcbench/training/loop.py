@@ -27,11 +27,22 @@ from hpcbench.records.schema import (
 from hpcbench.training.checkpoint import Progress
 from hpcbench.training.clock import Clock, Timing
 from hpcbench.training.learning_rate import rates
+from hpcbench.training.warmup import WarmUp, until_steady
 
 PROFILED_STEPS = 20
+# An interval's own costs, its barrier and the drawing of an epoch's order, take some milliseconds:
+# less than one per cent of this.
+INTERVAL_SECONDS = 0.5
 
 # Sample indices of whole steps, (steps, replicas, batch), and of each replica in the shorter one.
 Shares = tuple[NDArray[np.int32], list[NDArray[np.int32]]]
+
+
+def steps_of_interval(step_seconds: float, full_steps: int) -> int:
+    """How many steps make an interval of about INTERVAL_SECONDS, all of an epoch about as long; at
+    most an epoch's ``full_steps``."""
+    intervals = max(1, round(full_steps * step_seconds / INTERVAL_SECONDS))
+    return math.ceil(full_steps / min(intervals, full_steps))
 
 
 class EpochShares:
@@ -67,6 +78,9 @@ class Training:
         self._meter = meter or Meter("", [])
         self._clock = Clock(self._strategy.all_gather)
         start = time.perf_counter()
+        self.warmed_up = WarmUp(0, math.nan, steady=False)
+        # Of its whole steps; what remains of an epoch goes with its last interval.
+        self.interval_steps = self._schedule.full_steps
         self.backend = FRAMEWORKS[workload.config.framework].backend(workload)
         self._building_seconds = time.perf_counter() - start
 
@@ -76,20 +90,30 @@ class Training:
         return len(Progress().numbers()) + 1 + self.backend.metric_sums
 
     def intervals_after(self, progress: Progress) -> int:
-        """How many timed intervals are left."""
-        per_epoch = math.ceil(self._schedule.full_steps / self._schedule.interval_steps)
-        return (self._schedule.epochs - progress.epochs) * per_epoch - progress.intervals
+        """How many timed intervals are left, once warmed up."""
+        full_steps = self._schedule.full_steps
+        behind = len(range(0, self._steps_of_epoch(progress), self.interval_steps))
+        per_epoch = len(range(0, full_steps, self.interval_steps))
+        return (self._schedule.epochs - progress.epochs) * per_epoch - behind
 
     def warm_up(self) -> float:
-        """Compile and exchange once with every function, then undo what it changed.
+        """Compile and exchange with every function and take steps until they are steady, then undo
+        what that changed; settles how many steps an interval has.
 
         Returns the seconds that building, tracing and this took.
         """
         start = time.perf_counter()
         before = self.backend.state()
         order, rest = self._epoch_shares(0)
-        rows = np.resize(order, (self._config.warmup_steps, *order.shape[1:]))
-        self.backend.steps(rows, self._rates(0, len(rows)))
+
+        def seconds_of(steps: int) -> float:
+            rows, rates_of_rows = np.resize(order, (steps, *order.shape[1:])), self._rates(0, steps)
+            return self._clock.time(lambda: self._untold(rows, rates_of_rows))[0].slowest
+
+        self.warmed_up = until_steady(seconds_of, self._config.warmup_steps)
+        full_steps = self._schedule.full_steps
+        fitting = steps_of_interval(self.warmed_up.step_seconds, full_steps)
+        self.interval_steps = min(self._config.interval_steps or fitting, full_steps)
         if rest:
             self.backend.partial_step(rest, self._rates(0, 1), self._schedule.remainder)
         self.backend.average_batch_norm_state()
@@ -97,6 +121,17 @@ class Training:
         self.backend.restore(before)
         self._strategy.all_gather([0.0])
         return self._building_seconds + time.perf_counter() - start
+
+    def _untold(
+        self, rows: NDArray[np.int32], rates_of_rows: NDArray[np.float64], sync: bool = True
+    ) -> list[float]:
+        """Steps of which only their time matters."""
+        self.backend.steps(rows, rates_of_rows, sync=sync)
+        return []
+
+    def _steps_of_epoch(self, progress: Progress) -> int:
+        """How many steps of the epoch under way are behind."""
+        return progress.steps - progress.epochs * self._schedule.steps_per_epoch
 
     def run(self, progress: Progress) -> Iterator[tuple[Row, Progress]]:
         """Train what ``progress`` leaves; yields each row as it is measured.
@@ -158,14 +193,10 @@ class Training:
 
         The replicas' weights differ from each other afterwards, so it comes last.
         """
-        steps = self._schedule.interval_steps
+        steps = self.interval_steps
         order, _ = self._epoch_shares(0)
         rows, rates_of_rows = np.resize(order, (steps, *order.shape[1:])), self._rates(0, steps)
-
-        def work() -> list[float]:
-            self.backend.steps(rows, rates_of_rows, sync=False)
-            return []
-
+        work = partial(self._untold, rows, rates_of_rows, sync=False)
         work()
         for interval in range(count):
             timing, _ = self._clock.time(work)
@@ -176,11 +207,12 @@ class Training:
         """What is left of the epoch under way: the rows of an interval, and whether a rank was
         asked to stop."""
         schedule = self._schedule
-        starts = range(0, schedule.full_steps, schedule.interval_steps)
+        # A resumed run may have intervals of another length than before it was stopped.
+        starts = range(self._steps_of_epoch(progress), schedule.full_steps, self.interval_steps)
         epoch = progress.epochs
         epoch_shares = EpochShares(lambda: self._epoch_shares(epoch))
-        for first in starts[progress.intervals :]:
-            steps = min(schedule.interval_steps, schedule.full_steps - first)
+        for first in starts:
+            steps = min(self.interval_steps, schedule.full_steps - first)
             with_rest = first == starts[-1] and schedule.remainder > 0
             work = partial(self._work, epoch_shares, first, steps, with_rest, progress.steps)
             timing, results = self._clock.time(work)
@@ -196,7 +228,6 @@ class Training:
             row = _row(PHASE_TRAIN, progress.throughput_rows, steps, samples, timing)
             progress = replace(
                 progress,
-                intervals=progress.intervals + 1,
                 epoch_seconds=progress.epoch_seconds + row.seconds,
                 sums=tuple(a + b for a, b in zip_longest(progress.sums, sums, fillvalue=0.0)),
                 steps=progress.steps + steps,

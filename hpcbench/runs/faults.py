@@ -1,0 +1,36 @@
+"""What goes wrong in a run, in the harness's own words."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpcbench.devices.gpus import DEVICE_FOLDER, visible_gpus
+from hpcbench.errors import EnvironmentLacks, HpcbenchError, OutOfMemory, first_line
+from hpcbench.frameworks import Framework
+from hpcbench.packages import lacking
+
+
+def refuse_lost_gpus(
+    framework: Framework,
+    environment: Mapping[str, str] = os.environ,
+    device_folder: Path = DEVICE_FOLDER,
+) -> None:
+    """Raise EnvironmentLacks where this process may use GPUs and the framework finds none: it would
+    train on the CPU, and nobody asked for that."""
+    if visible_gpus(environment, device_folder) == 0 or framework.gpu_name() is not None:
+        return
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    named = "" if chosen is None else f" with CUDA_VISIBLE_DEVICES={chosen!r}"
+    raise EnvironmentLacks(
+        f"this machine has GPUs, and {framework.name} finds none{named}: hpcbench doctor says "
+        f"whether its CUDA libraries fit; to train on the CPU, set CUDA_VISIBLE_DEVICES to nothing"
+    )
+
+
+def translate(error: BaseException, framework: Framework) -> BaseException:
+    """The harness's own error for what a framework, Horovod or MPI raise."""
+    if isinstance(error, HpcbenchError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"out of memory: {first_line(error)}; lower --batch")
+    return lacking(error) or framework.translate(error) or error
