@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcbench.cluster.launchers import Launch, detect
+from hpcbench.cluster.launchers import LAUNCHERS, Launch, detect
 from hpcbench.cluster.rendezvous import rank_hosts
+from hpcbench.cluster.schedulers.slurm.nodes import expanded, node_of_each_task
 from hpcbench.devices.cores import core_share
 from hpcbench.devices.gpus import visible_gpus
-from hpcbench.errors import ConfigError
+from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.runs.agreement import refuse_shared_gpus
 from hpcbench.strategies.multiworker import tf_config
 
 MPIRUN = {
@@ -30,6 +32,120 @@ def test_launchers_are_recognized():
     assert detect(SRUN) == Launch("srun", 5, 8, 1, 4)
     # A batch script's own shell has a rank but no step: nothing was launched.
     assert detect({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) == Launch("none")
+
+
+PALS = {"PALS_RANKID": "5", "PMI_SIZE": "8", "PALS_LOCAL_RANKID": "1", "PALS_LOCAL_SIZE": "4"}
+HYDRA = {"PMI_RANK": "5", "PMI_SIZE": "8", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "4"}
+MV2 = "MV2_COMM_WORLD_"
+MVAPICH = {f"{MV2}RANK": "5", f"{MV2}SIZE": "8", f"{MV2}LOCAL_RANK": "1", f"{MV2}LOCAL_SIZE": "4"}
+FLUX = {"FLUX_TASK_RANK": "5", "FLUX_JOB_SIZE": "8", "FLUX_TASK_LOCAL_ID": "1"}
+PMI = {"PMI_RANK": "5", "PMI_SIZE": "8"}
+NAMED = {"HPCBENCH_HOSTS": "n1:4,n2:4"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        (PALS | {"PMI_RANK": "5"}, "pals"),
+        (HYDRA, "mpiexec"),
+        # Hydra's proxies are tasks of srun's, one a node, whose variables the ranks inherit.
+        (HYDRA | SRUN | {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, "mpiexec"),
+        (MVAPICH | PMI, "mvapich2"),
+        (FLUX | PMI | NAMED, "flux"),
+        (PMI | NAMED, "pmi"),
+        (SRUN | PMI, "srun"),
+    ],
+)
+def test_launchers_of_other_machines_are_recognized(environment, name):
+    assert detect(environment) == Launch(name, 5, 8, 1, 4)
+
+
+def test_a_local_rank_that_nobody_tells_is_not_guessed():
+    """On the second of two nodes the global rank is no local rank."""
+    with pytest.raises(ConfigError, match="not which of them are on this host; name the hosts"):
+        detect(PMI)
+    with pytest.raises(ConfigError, match="names 4 ranks, and there are 8"):
+        detect(PMI | {"HPCBENCH_HOSTS": "n1:4"})
+    with pytest.raises(ConfigError, match="PMIX_RANK=3 is set"):
+        detect({"PMIX_RANK": "3", "PMIX_NAMESPACE": "n"})
+    # Alone, MPI is asked and says so.
+    assert detect({"PMIX_RANK": "0", "PMIX_NAMESPACE": "n"}) == Launch("pmix")
+
+
+def test_a_step_with_fewer_tasks_on_its_last_node():
+    uneven = SRUN | {"SLURM_STEP_NUM_TASKS": "11", "SLURM_STEP_TASKS_PER_NODE": "4(x2),3"}
+    last = {"SLURM_PROCID": "9", "SLURM_NODEID": "2"}
+    assert detect(uneven | last) == Launch("srun", 9, 11, 1, 3)
+    with pytest.raises(ConfigError, match="SLURM_NODEID is not set"):
+        detect(uneven)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "hosts"),
+    [
+        ({}, "aaabbc"),
+        ({"SLURM_DISTRIBUTION": "cyclic"}, "abcaba"),
+        ({"SLURM_DISTRIBUTION": "block:cyclic"}, "aaabbc"),
+        ({"SLURM_DISTRIBUTION": "plane", "SLURM_DIST_PLANESIZE": "2"}, "aabbca"),
+        ({"SLURM_DISTRIBUTION": "arbitrary"}, None),
+    ],
+)
+def test_slurms_tasks_are_where_it_put_them(distribution, hosts):
+    step = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NODELIST": "a,b,c",
+        "SLURM_STEP_TASKS_PER_NODE": "3,2,1",
+    }
+    launch = Launch("srun", 0, 6, 0, 3)
+    if hosts is None:
+        with pytest.raises(ConfigError, match=r"arbitrary.*HPCBENCH_HOSTS="):
+            rank_hosts(launch, step | distribution)
+    else:
+        assert rank_hosts(launch, step | distribution) == list(hosts)
+
+
+def test_lists_of_nodes_are_read_without_slurm():
+    assert expanded("n[1-3,07],gpu-a,r[1-2]n[08-10]") == [
+        *("n1", "n2", "n3", "n07", "gpu-a"),
+        *("r1n08", "r1n09", "r1n10", "r2n08", "r2n09", "r2n10"),
+    ]
+    assert expanded("") == []
+    for broken in ("n[1-", "n[a-b]", "n]1["):
+        with pytest.raises(ValueError, match="no"):
+            expanded(broken)
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.sampled_from(["", "block", "cyclic", "cyclic:block", "plane=3"]),
+)
+def test_every_task_has_a_node_and_every_node_its_tasks(tasks, distribution):
+    nodes = node_of_each_task(tasks, distribution)
+    assert [nodes.count(node) for node in range(len(tasks))] == tasks
+    assert nodes[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("slurm", "cores", "bound"),
+    [
+        # Without -c, and with two hyperthreads a core.
+        ({"SLURM_CPU_BIND_TYPE": "mask_cpu:"}, 1, True),
+        ({"SLURM_CPU_BIND_TYPE": "mask_cpu:", "SLURM_CPUS_PER_TASK": "4"}, 8, True),
+        ({"SLURM_CPU_BIND_TYPE": "none", "SLURM_CPUS_PER_TASK": "4"}, 4, False),
+        ({"SLURM_CPUS_PER_TASK": "4"}, 4, True),
+        ({"SLURM_CPUS_PER_TASK": "4"}, 16, False),
+        ({}, 16, False),
+    ],
+)
+def test_who_binds_is_read_off_slurms_own_word(slurm, cores, bound):
+    assert LAUNCHERS["srun"].binds(slurm, cores) is bound
+
+
+def test_ranks_on_one_gpu_are_refused():
+    refuse_shared_gpus(["", ""])
+    refuse_shared_gpus(["GPU-a", "GPU-b"])
+    with pytest.raises(EnvironmentLacks, match="ranks 0, 2 are on one GPU, GPU-a"):
+        refuse_shared_gpus(["GPU-a", "GPU-b", "GPU-a"])
 
 
 def test_a_broken_launcher_is_an_error():

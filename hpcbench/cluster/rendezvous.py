@@ -4,11 +4,10 @@ import zlib
 from collections.abc import Mapping
 
 from hpcbench.cluster.launchers import LAUNCHERS, Launch
+from hpcbench.cluster.place import HOSTS, named_hosts
 from hpcbench.cluster.schedulers import current_job, scheduler_of
 from hpcbench.errors import ConfigError
 
-# Names the hosts where nothing else does: "n1:2,n2:2", a host and its ranks.
-HOSTS = "HPCBENCH_HOSTS"
 # Below the ports that Linux hands out by itself.
 FIRST_PORT, PORTS = 20_000, 10_000
 
@@ -21,30 +20,32 @@ def rank_hosts(launch: Launch, environment: Mapping[str, str]) -> list[str]:
     """
     named = environment.get(HOSTS)
     if named:
-        hosts = _read(named)
+        hosts = named_hosts(named)
     elif launch.local_size == launch.size:
         hosts = ["localhost"] * launch.size
     else:
-        scheduler = scheduler_of(current_job(environment))
-        nodes = scheduler.hosts(environment, of_step=launch.launcher == "srun")
-        if not nodes:
+        hosts, reason = _scheduled(launch, environment)
+        if not hosts:
             raise ConfigError(
-                f"the ranks are on several hosts, and nothing says on which; name them, as in "
-                f"{HOSTS}=n1:2,n2:2"
+                f"the ranks are on several hosts, and nothing says on which{reason}; name them, as "
+                f"in {HOSTS}=n1:2,n2:2"
             )
-        # The harness starts equally many on each node, one node after the other.
-        hosts = [node for node in nodes for _ in range(launch.local_size)]
     if len(hosts) < launch.size:
         raise ConfigError(f"{launch.size} ranks were started, but only {len(hosts)} have a host")
     return hosts[: launch.size]
 
 
-def _read(named: str) -> list[str]:
+def _scheduled(launch: Launch, environment: Mapping[str, str]) -> tuple[list[str], str]:
+    """The hosts as the scheduler tells them; none, and why, where it does not."""
+    scheduler = scheduler_of(current_job(environment))
     try:
-        entries = [entry.strip().partition(":") for entry in named.split(",")]
-        return [host for host, _, ranks in entries for _ in range(int(ranks or 1))]
+        if LAUNCHERS[launch.launcher].of_scheduler:
+            return scheduler.rank_hosts(environment), ""
+        # The harness starts equally many on each node, one node after the other.
+        nodes = scheduler.nodes(environment)
+        return [node for node in nodes for _ in range(launch.local_size)], ""
     except ValueError as error:
-        raise ConfigError(f"{HOSTS}={named!r}: not like n1:2,n2:2") from error
+        return [], f" ({error})"
 
 
 def rendezvous_port(launch: Launch, environment: Mapping[str, str]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hpcbench.devices.gpus import chosen, list_gpus, memory_of, nvml
+from hpcbench.devices.gpus import gpus_of_process, memory_of, nvml
 from hpcbench.errors import EnvironmentLacks
 
 GPUS, PACKAGES = "GPUs", "CPU packages"
@@ -126,8 +126,7 @@ def counters_of(
     """
     if on_gpus:
         try:
-            gpus = chosen(list_gpus(), environment)
-            mine = gpus[local_rank:][:1] if devices == 1 < len(gpus) else gpus[:devices]
+            mine = gpus_of_process(local_rank, devices, environment)
             return GPUS, [GpuCounter(gpu.uuid) for gpu in mine]
         except (EnvironmentLacks, OSError):
             return GPUS, []

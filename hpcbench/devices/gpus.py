@@ -81,6 +81,13 @@ def chosen(gpus: list[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
     return [gpus[i] for i in named(environment.get(NVIDIA), [gpu.uuid for gpu in gpus])]
 
 
+def gpus_of_process(local_rank: int, devices: int, environment: Mapping[str, str]) -> list[Gpu]:
+    """Those on which a process of so many ``devices`` computes, by its place on the host; raises
+    EnvironmentLacks."""
+    gpus = chosen(list_gpus(), environment)
+    return gpus[local_rank:][:1] if devices == 1 < len(gpus) else gpus[:devices]
+
+
 def visible_gpus(
     environment: Mapping[str, str],
     device_folder: Path = DEVICE_FOLDER,

@@ -2,9 +2,12 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 from hpcbench.config import RunConfig
+from hpcbench.devices.gpus import MIG, NVIDIA, gpus_of_process, visible_gpus
+from hpcbench.errors import EnvironmentLacks
 from hpcbench.records.writer import claim_folder
 from hpcbench.runs.resolve import ResolvedRun
 from hpcbench.strategies import Communicator
@@ -27,16 +30,49 @@ def settle_repeat(resolved: ResolvedRun, communicator: Communicator) -> tuple[Ru
     return settled, sweep / settled.run_id
 
 
-def exchange_hosts(communicator: Communicator) -> tuple[list[str], dict[int, int]]:
-    """All ranks' host names, and the process ids of the other ranks on this host."""
+def exchange_hosts(communicator: Communicator, gpu: str) -> tuple[list[str], dict[int, int]]:
+    """All ranks' host names, and the process ids of the other ranks on this host.
+
+    Raises EnvironmentLacks, on all ranks, where two of them compute on one ``gpu``, by the UUID of
+    this process's; empty where it has none.
+    """
     length = 64
     name = platform.node()[:length]
-    codes = [float(ord(c)) for c in name.ljust(length)]
+    codes = [float(ord(c)) for c in name.ljust(length) + gpu[:length].ljust(length)]
     rows = communicator.all_gather([os.getpid(), *codes])
-    hosts = ["".join(chr(int(code)) for code in row[1:]).rstrip() for row in rows]
+    texts = ["".join(chr(int(code)) for code in row[1:]) for row in rows]
+    hosts = [text[:length].rstrip() for text in texts]
+    refuse_shared_gpus([text[length:].rstrip() for text in texts])
     pids = {
         rank: int(rows[rank, 0])
         for rank, host in enumerate(hosts)
         if host == name and rank != communicator.rank
     }
     return hosts, pids
+
+
+def gpu_of_rank(local_rank: int, environment: Mapping[str, str] = os.environ) -> str:
+    """What tells this rank's GPU, or part of one, from all others; empty where it has none, or its
+    driver does not answer."""
+    if visible_gpus(environment) == 0:
+        return ""
+    entries = environment.get(NVIDIA, "").strip()
+    if entries.startswith(MIG):
+        return entries.partition(",")[0]
+    try:
+        return next((gpu.uuid for gpu in gpus_of_process(local_rank, 1, environment)), "")
+    except EnvironmentLacks:
+        return ""
+
+
+def refuse_shared_gpus(gpus: list[str]) -> None:
+    """Raise EnvironmentLacks where two ranks name the same GPU: each would measure the other."""
+    of_gpu: dict[str, list[int]] = {}
+    for rank, gpu in enumerate(gpus):
+        of_gpu.setdefault(gpu, []).append(rank)
+    for gpu, ranks in of_gpu.items():
+        if gpu and len(ranks) > 1:
+            raise EnvironmentLacks(
+                f"ranks {', '.join(map(str, ranks))} are on one GPU, {gpu}; start at most one "
+                f"process a GPU, or give each its own"
+            )

@@ -15,7 +15,7 @@ from hpcbench.frameworks.backend import Workload
 from hpcbench.records.identity import NONE
 from hpcbench.records.ownership import Owner
 from hpcbench.records.reader import is_complete
-from hpcbench.runs.agreement import exchange_hosts, settle_repeat
+from hpcbench.runs.agreement import exchange_hosts, gpu_of_rank, settle_repeat
 from hpcbench.runs.data import load_data
 from hpcbench.runs.description import document, identity
 from hpcbench.runs.faults import refuse_lost_gpus, translate
@@ -90,7 +90,8 @@ class Session:
             # Its clock runs from here: what follows touches the data.
             recorder.watch(lambda: started_log(folder, resolved, seed))
         data = load_data(resolved, seed)
-        hosts, self._peers = exchange_hosts(strategy)
+        gpu = gpu_of_rank(resolved.launch.local_rank) if strategy.needs_launcher else ""
+        hosts, self._peers = exchange_hosts(strategy, gpu)
         workload = Workload(config, schedule, seed, resolved.source.spec, data, strategy)
         training = Training(workload, lambda: self._stop.requested, meter)
         progress = self._resume(resolved, training)

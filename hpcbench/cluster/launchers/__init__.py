@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hpcbench.cluster.place import local_place, mpi_ranks
 from hpcbench.errors import ConfigError
 from hpcbench.registry import Registry
 
@@ -52,6 +53,8 @@ class Launcher(ABC):
     precedence: ClassVar[int]
     # Whether it can start runs; some are only recognized.
     starts: ClassVar[bool] = True
+    # Whether it is the scheduler's own, which then knows where its ranks are.
+    of_scheduler: ClassVar[bool] = False
     # Whether all its ranks can speak MPI.
     connects_mpi: ClassVar[bool] = False
 
@@ -100,24 +103,38 @@ def launch_of(
     local_rank: str,
     local_size: str,
 ) -> Launch | None:
-    """The launch by the names of a launcher's variables; None where they are not set.
+    """The launch by the names of a launcher's variables; None where its rank is not set.
 
-    Where it does not set the local ones, all ranks are taken to be on one host. Raises ConfigError
-    where they are not numbers.
+    A name that is empty, or a local one that is not set, is made up for by what the ranks tell each
+    other. Raises ConfigError where they cannot, and where the values are no rank and world size.
     """
-    if rank not in environment or size not in environment:
+    if rank not in environment or (size and size not in environment):
         return None
     try:
-        world = int(environment[size])
-        return Launch(
-            launcher,
-            int(environment[rank]),
-            world,
-            int(environment.get(local_rank, environment[rank])),
-            int(environment.get(local_size, world)),
-        )
+        place, local = int(environment[rank]), environment.get(local_rank)
+        if size:
+            world = int(environment[size])
+        else:
+            ranks = mpi_ranks()
+            if ranks is None or place >= ranks[0]:
+                raise ConfigError(
+                    f"{rank}={place} is set, so something started this process as one of several, "
+                    f"and MPI does not say how many; start them with mpirun, srun or torchrun"
+                )
+            world = ranks[0]
+        if local is not None and local_size in environment:
+            found = int(local), int(environment[local_size])
+        else:
+            found = local_place(launcher, place, world, environment)
+        if not (0 <= found[0] < found[1] <= world and found[0] <= place < world):
+            raise ValueError
     except ValueError as error:
+        values = (
+            f"{n}={environment[n]!r}"
+            for n in (rank, size, local_rank, local_size)
+            if n in environment
+        )
         raise ConfigError(
-            f"{launcher}'s {rank}={environment[rank]!r} and {size}={environment[size]!r} are not a "
-            f"rank and a world size"
+            f"{launcher}'s {', '.join(values)} are not a rank and a world size"
         ) from error
+    return Launch(launcher, place, world, *found)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hpcbench.cluster.launchers import LAUNCHERS, Launch, Launcher, Placement
-from hpcbench.cluster.schedulers.slurm.environment import cpus_per_task, step
+from hpcbench.cluster.schedulers.slurm.environment import is_bound, step
 from hpcbench.errors import ConfigError
 from hpcbench.process import output_of
 
@@ -12,6 +12,7 @@ from hpcbench.process import output_of
 class Srun(Launcher):
     name = "srun"
     precedence = 20
+    of_scheduler = True
 
     def detect(self, environment: Mapping[str, str]) -> Launch | None:
         try:
@@ -43,7 +44,7 @@ class Srun(Launcher):
         )
 
     def binds(self, environment: Mapping[str, str], cores: int) -> bool:
-        return cores <= cpus_per_task(environment)
+        return is_bound(environment, cores)
 
 
 LAUNCHERS.add(Srun.name, Srun())

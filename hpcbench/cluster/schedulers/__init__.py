@@ -151,8 +151,13 @@ class Scheduler(ABC):
         """Whether nobody else's job may run on this job's nodes; None where it is not known."""
         return None
 
-    def hosts(self, environment: Mapping[str, str], of_step: bool) -> list[str]:
-        """The nodes of this job, or of the launch within it; empty where it is not known."""
+    def nodes(self, environment: Mapping[str, str]) -> list[str]:
+        """The nodes of this job; empty where they are not known."""
+        return []
+
+    def rank_hosts(self, environment: Mapping[str, str]) -> list[str]:
+        """The node of each rank that the scheduler's own launcher started, in rank order; empty
+        where it is not known."""
         return []
 
     def partitions(self) -> list[Partition] | None:

@@ -47,8 +47,11 @@ class Slurm(Scheduler):
     def has_whole_nodes(self, job: Job) -> bool | None:
         return commands.has_whole_nodes(job)
 
-    def hosts(self, environment_: Mapping[str, str], of_step: bool) -> list[str]:
-        return commands.expanded(environment.node_list(environment_, of_step))
+    def nodes(self, environment_: Mapping[str, str]) -> list[str]:
+        return environment.nodes(environment_)
+
+    def rank_hosts(self, environment_: Mapping[str, str]) -> list[str]:
+        return environment.rank_hosts(environment_)
 
     def partitions(self) -> list[Partition] | None:
         return partitions.all_partitions()

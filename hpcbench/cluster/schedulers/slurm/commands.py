@@ -94,12 +94,6 @@ def has_whole_nodes(job: Job) -> bool | None:
     return granted[1] == "NO" if granted else None
 
 
-def expanded(nodes: str) -> list[str]:
-    """The names in Slurm's abbreviation of several nodes, as ``n[1-3,7]``."""
-    names = output_of("scontrol", "show", "hostnames", nodes) if nodes else None
-    return (names or "").split()
-
-
 def output_of_each_node(program: Sequence[str], nodes: int) -> str | None:
     """What ``program`` prints on each of this job's nodes, beside whatever else runs there."""
     if shutil.which("srun") is None:

@@ -1,10 +1,10 @@
 """What Slurm tells a process by its environment: the only place that names its variables."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpcbench.cluster.schedulers import Allocation, Job
+from hpcbench.cluster.schedulers.slurm.nodes import expanded, node_of_each_task, tasks_per_node
 
 # What says in which job something was measured.
 _FACTS = (
@@ -72,23 +72,40 @@ def step(environment: Mapping[str, str]) -> Step | None:
     if "SLURM_PROCID" not in environment or "SLURM_STEP_NUM_TASKS" not in environment:
         return None
     rank, size = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
-    # "4(x2),3" means 4 tasks on each of two nodes, then 3: the first is ours closely enough, since
-    # the harness starts equally many on each node.
-    beside = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", str(size)))
-    if beside is None:
-        raise ValueError(f"SLURM_STEP_TASKS_PER_NODE={environment['SLURM_STEP_TASKS_PER_NODE']!r}")
-    return Step(rank, size, int(environment.get("SLURM_LOCALID", rank)), int(beside[0]))
+    tasks = tasks_per_node(environment.get("SLURM_STEP_TASKS_PER_NODE", str(size)))
+    node = int(environment.get("SLURM_NODEID") or 0)
+    if len(set(tasks)) > 1 and "SLURM_NODEID" not in environment:
+        raise ValueError("nodes have different numbers of tasks, and SLURM_NODEID is not set")
+    beside = tasks[min(node, len(tasks) - 1)] if len(set(tasks)) > 1 else tasks[0]
+    return Step(rank, size, int(environment.get("SLURM_LOCALID", rank)), beside)
 
 
-def cpus_per_task(environment: Mapping[str, str]) -> int:
-    """How many CPUs each task was promised; 0 where that was not said."""
-    return int(environment.get("SLURM_CPUS_PER_TASK") or 0)
+def is_bound(environment: Mapping[str, str], cores: int) -> bool:
+    """Whether Slurm gave this task ``cores`` of its own: by its own word, else where they are no
+    more than the task was promised."""
+    kind = environment.get("SLURM_CPU_BIND_TYPE", "").rstrip(":")
+    if kind:
+        return kind != "none"
+    return cores <= int(environment.get("SLURM_CPUS_PER_TASK") or 0)
 
 
-def node_list(environment: Mapping[str, str], of_step: bool) -> str:
-    """The nodes of this job, or of this step if it is one, as Slurm abbreviates them."""
-    of_this_step = environment.get("SLURM_STEP_NODELIST") if of_step else None
-    return of_this_step or environment.get("SLURM_JOB_NODELIST", "")
+def nodes(environment: Mapping[str, str]) -> list[str]:
+    """The nodes of this job; none where it has no list of them. ValueError where it has none that
+    can be read."""
+    return expanded(environment.get("SLURM_JOB_NODELIST", ""))
+
+
+def rank_hosts(environment: Mapping[str, str]) -> list[str]:
+    """The node of each task of this step, by its nodes, tasks a node and distribution; none outside
+    of a step. Raises ValueError where they do not say."""
+    listed, tasks = (environment.get(f"SLURM_STEP_{n}", "") for n in ("NODELIST", "TASKS_PER_NODE"))
+    if not listed or not tasks:
+        return []
+    distribution = environment.get("SLURM_DISTRIBUTION", "")
+    if distribution == "plane":
+        distribution = f"plane={environment.get('SLURM_DIST_PLANESIZE', '')}"
+    names = expanded(listed)
+    return [names[node] for node in node_of_each_task(tasks_per_node(tasks), distribution)]
 
 
 def where_this_job_is(environment: Mapping[str, str]) -> dict[str, str]:
