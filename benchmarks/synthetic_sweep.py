@@ -115,7 +115,7 @@ def _row(phase: str, interval: int, samples: int, seconds: float) -> ThroughputR
 
 
 def _write(path: Path, identity: Identity, kind: type, rows: Sequence[Any]) -> None:
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns(kind), lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(identity) | asdict(row) for row in rows)

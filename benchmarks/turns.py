@@ -38,7 +38,7 @@ def serve(epochs: Iterator[float], samples: int) -> None:
     """A side's process: an epoch that is not counted, then one for each line on standard input,
     its microseconds a sample printed. What a side shows of its progress goes nowhere."""
     answers = sys.stdout
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         next(epochs)
         print("ready", file=answers, flush=True)
         for _ in sys.stdin:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from pydantic import BaseModel
 
 from hpcbench.errors import ConfigError, unknown_name
+from hpcbench.terminal import speak_any_language
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,7 +17,11 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(message)
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """Parse; ConfigError suggests the closest flag for an unknown one."""
+        """Parse; ConfigError suggests the closest flag for an unknown one.
+
+        Every command begins here, so its output is made safe here too.
+        """
+        speak_any_language()
         # Positional arguments may stand on both sides of a flag, but not where there are parts.
         parse = self.parse_known_args if self._subparsers else self.parse_known_intermixed_args
         known, unknown = parse(arguments)

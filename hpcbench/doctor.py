@@ -21,6 +21,7 @@ from hpcbench.checkup import (
     findings,
     software,
     storage,
+    surroundings,
 )
 from hpcbench.cli import Parser
 from hpcbench.cluster.schedulers import SCHEDULERS, current_job
@@ -44,6 +45,10 @@ QUICK: tuple[Check, ...] = (
     devices.energy,
     storage.data,
     storage.results,
+    surroundings.locks,
+    surroundings.home,
+    surroundings.locale,
+    surroundings.proxy,
     cluster.host,
     cluster.scheduler,
     cluster.image,

@@ -37,7 +37,7 @@ def parse(model: type[Model], values: dict[str, Any], flag: str = "--") -> Model
 def read_toml(model: type[Model], path: Path, kind: str) -> Model:
     """A TOML file as ``model``; raises ConfigError with the file's name."""
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{kind} {path}: {error}") from error
     try:

@@ -15,7 +15,7 @@ from support import ROOT
 PACKAGE = ROOT / "hpcbench"
 # From the ground up: a room imports only from those before it, and from itself.
 ROOMS = [
-    *("errors", "process", "resources", "metrics", "safe_pickle"),
+    *("errors", "process", "resources", "metrics", "safe_pickle", "locks"),
     *("words", "packages", "validation", "references", "registry", "terminal", "cli"),
     *("layers", "models", "config", "datasets", "schedule"),
     *("cluster", "devices", "records", "strategies", "frameworks", "training", "runs"),

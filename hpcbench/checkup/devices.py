@@ -176,7 +176,7 @@ def cpu_quota(root: Path = CGROUPS, memberships: str | None = None) -> float | N
     """
     if memberships is None:
         try:
-            memberships = Path("/proc/self/cgroup").read_text()
+            memberships = Path("/proc/self/cgroup").read_text(encoding="utf-8")
         except OSError:
             return None
     grants = []

@@ -1,13 +1,18 @@
 """Where the ranks of a launch meet: the host of each, and ports that are theirs alone."""
 
+import platform
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 
 from hpcbench.cluster.launchers import LAUNCHERS, Launch
 from hpcbench.cluster.place import HOSTS, named_hosts
 from hpcbench.cluster.schedulers import current_job, scheduler_of
 from hpcbench.errors import ConfigError
 
+# Which gRPC, between TensorFlow's workers, takes a proxy from, and what tells it of exceptions
+# (gRPC, "gRPC environment variables").
+PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+PAST_PROXIES = ("no_grpc_proxy", "no_proxy")
 # Below the ports that Linux hands out by itself.
 FIRST_PORT, PORTS = 20_000, 10_000
 
@@ -46,6 +51,15 @@ def _scheduled(launch: Launch, environment: Mapping[str, str]) -> tuple[list[str
         return [node for node in nodes for _ in range(launch.local_size)], ""
     except ValueError as error:
         return [], f" ({error})"
+
+
+def pass_proxies(hosts: Sequence[str], environment: MutableMapping[str, str]) -> None:
+    """Let ranks on ``hosts`` and on this one talk to each other directly: through a proxy they
+    would wait for ever."""
+    direct = dict.fromkeys(["localhost", "127.0.0.1", "::1", platform.node(), *hosts])
+    for name in PAST_PROXIES:
+        kept = [part for part in environment.get(name, "").split(",") if part]
+        environment[name] = ",".join(dict.fromkeys([*kept, *direct]))
 
 
 def rendezvous_port(launch: Launch, environment: Mapping[str, str]) -> int:

@@ -3,7 +3,6 @@
 python -m hpcbench.datasets.sources [NAME...] downloads what is missing.
 """
 
-import fcntl
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import TypeVar
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.datasets.synthetic import limited
 from hpcbench.errors import ConfigError, DataError, HpcbenchError, first_line
+from hpcbench.locks import held
 from hpcbench.models import ModelSpec
 
 Result = TypeVar("Result")
@@ -53,10 +53,13 @@ def _of_files(work: Callable[[list[Path]], Result], files: list[Path]) -> Result
         raise DataError(f"data file {name} is corrupt or unreadable: {error!r}") from error
 
 
-def keras_cache() -> Path:
-    """The folder in which Keras' own loaders keep data sets."""
+def keras_cache() -> Path | None:
+    """The folder in which Keras' own loaders keep data sets; None for a user without a home."""
     home = os.environ.get("KERAS_HOME")
-    return (Path(home) if home else Path.home() / ".keras") / "datasets"
+    try:
+        return (Path(home) if home else Path.home() / ".keras") / "datasets"
+    except RuntimeError:
+        return None
 
 
 def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
@@ -65,7 +68,8 @@ def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
     if given and not Path(given).is_dir():
         raise DataError(f"data folder {given} does not exist")
     places = [Path(given)] if given else []
-    places.append(keras_cache())
+    cache = keras_cache()
+    places += [cache] if cache else []
     if spec.system_folder:
         places.append(spec.system_folder)
     return places
@@ -155,17 +159,22 @@ def _check_size(spec: DatasetSpec, image_size: int | None) -> None:
 
 def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:
     """Fetch the set's files into Keras' cache; several processes may ask at once, one fetches."""
-    looked = ", ".join(str(folder) for folder in folders(spec, data_dir))
+    looked = ", ".join(str(folder) for folder in folders(spec, data_dir)) or "any folder"
     if not spec.downloads:
         raise DataError(f"data set {spec.name} is not in {looked} and has no download")
+    cache = keras_cache()
+    if cache is None:
+        raise DataError(
+            f"data set {spec.name} is not in {looked}, and without a home folder there is none to "
+            f"download it to: set KERAS_HOME, or name a folder that has it with --data-dir"
+        )
     import pooch
 
     pooch.get_logger().setLevel(logging.WARNING)
-    folder = keras_cache() / spec.cache_folder
+    folder = cache / spec.cache_folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / f".{spec.name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held(folder):
             files = [
                 Path(
                     pooch.retrieve(

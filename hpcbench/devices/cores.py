@@ -92,7 +92,7 @@ def _sets_differ(cores: list[int]) -> bool:
 
 def cpu_name() -> str:
     """The processor's name as the kernel gives it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return os.uname().machine
@@ -140,7 +140,7 @@ def instruction_set(environment: Mapping[str, str] = os.environ, flags: str | No
 
 
 def _cpu_flags() -> set[str]:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("flags"):
             return set(line.split(":", 1)[1].split())
     return set()

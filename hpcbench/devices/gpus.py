@@ -142,6 +142,6 @@ def _uuids(driver_folder: Path, present: int) -> list[str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""

@@ -7,7 +7,6 @@ one finds it there before its next write.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcbench.errors import ConfigError, EnvironmentLacks, Superseded
+from hpcbench.locks import file_of, held, take
 
 OWNER_FILE = "owner.json"
 _WIDTH = 1024
@@ -47,13 +47,17 @@ class Ownership:
         self._path = folder / OWNER_FILE
         self._owner = owner
         folder.mkdir(parents=True, exist_ok=True)
-        self._alive: int | None = lock(folder)
+        self._release = take(folder)
         with self._locked() as descriptor:
             before = _read(descriptor)
-            if self._alive is None and not (
+            if self._release is None and not (
                 before and owner.job and before.job == owner.job and before.restart < owner.restart
             ):
-                raise ConfigError(f"another process is writing the run in {folder}")
+                gone = f"; if it is gone, delete {file_of(folder)}"
+                raise ConfigError(
+                    f"another process is writing the run in {folder}"
+                    f"{gone if file_of(folder).exists() else ''}"
+                )
             try:
                 # One write of one length: nobody who looks in meanwhile finds half a name.
                 os.pwrite(descriptor, json.dumps(asdict(owner)).ljust(_WIDTH).encode(), 0)
@@ -74,37 +78,26 @@ class Ownership:
     def _locked(self) -> Iterator[int]:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield descriptor
+            with held(self._path):
+                yield descriptor
         finally:
             os.close(descriptor)
 
     def release(self) -> None:
-        if self._alive is not None:
-            os.close(self._alive)
-            self._alive = None
-
-
-def lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock, or None where another process has it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        if self._release is not None:
+            self._release()
+            self._release = None
 
 
 def is_being_written(folder: Path) -> bool:
     """Whether a living process owns ``folder``, as far as this host's file system tells."""
     try:
-        descriptor = lock(folder)
-    except OSError:
+        release = take(folder)
+    except (OSError, EnvironmentLacks):
         return False
-    if descriptor is None:
+    if release is None:
         return True
-    os.close(descriptor)
+    release()
     return False
 
 

@@ -95,7 +95,7 @@ def _image() -> dict[str, Any] | None:
 
 def _gpu_driver() -> str | None:
     version = Path("/proc/driver/nvidia/version")
-    return version.read_text().splitlines()[0] if version.exists() else None
+    return version.read_text(encoding="utf-8").splitlines()[0] if version.exists() else None
 
 
 def _git_commit() -> str | None:

@@ -162,7 +162,7 @@ def _read(path: Path, row: type, version: int, optional: bool = False) -> _File:
     """A file of rows; raises ValueError if they cannot be all there."""
     if optional and not path.exists():
         return _File()
-    header, _, body = path.read_text().partition("\n")
+    header, _, body = path.read_text(encoding="utf-8").partition("\n")
     names = header.split(",")
     try:
         defaults = missing_columns(names, columns(row), version)

@@ -184,7 +184,7 @@ def _rows_before(path: Path, interval: int) -> int:
     """How many rows of ``path`` are of intervals before that; some intervals may have none."""
     if not path.is_file():
         return 0
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return sum(int(row["interval"]) < interval for row in csv.DictReader(file))
 
 

@@ -48,6 +48,6 @@ def gone(pids: dict[int, int]) -> list[int]:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except (OSError, ProcessLookupError):
         return False

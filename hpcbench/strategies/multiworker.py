@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.cluster.launchers import Launch
-from hpcbench.cluster.rendezvous import rank_hosts, rendezvous_port
+from hpcbench.cluster.rendezvous import pass_proxies, rank_hosts, rendezvous_port
 from hpcbench.errors import ConfigError
 from hpcbench.strategies import STRATEGIES, TensorFlowStrategy
 from hpcbench.strategies.tensors import mean_over_replicas
@@ -46,7 +46,10 @@ class MultiWorker(TensorFlowStrategy):
         import tensorflow as tf
 
         if "TF_CONFIG" not in os.environ:
-            os.environ["TF_CONFIG"] = json.dumps(tf_config(launch, os.environ))
+            described = tf_config(launch, os.environ)
+            os.environ["TF_CONFIG"] = json.dumps(described)
+            workers = described["cluster"]["worker"]
+            pass_proxies([worker.rpartition(":")[0] for worker in workers], os.environ)
         try:
             resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)

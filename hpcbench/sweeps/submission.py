@@ -58,7 +58,7 @@ class Submission:
 def read_submission(path: Path) -> Submission:
     """Raises ConfigError where the file is missing or no submission's."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         data_dir = content["data_dir"]
         return Submission(
             sweep=content["sweep"],

@@ -1,0 +1,155 @@
+"""Odd but common machines: file systems without flock, no home, other locales, proxies."""
+
+import json
+import pwd
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from hpcbench.checkup import CheckContext
+from hpcbench.checkup.surroundings import home
+from hpcbench.cluster.rendezvous import pass_proxies
+from hpcbench.datasets import DATASETS
+from hpcbench.datasets.sources import download, keras_cache
+from hpcbench.errors import DataError
+from hpcbench.locks import file_of
+from support import environment, only_run, run, train_command
+
+# flock as file systems without it answer, for everything that is started with it.
+NO_FLOCK = """
+#include <errno.h>
+extern "C" int flock(int, int) { errno = %s; return -1; }
+"""
+
+
+@pytest.fixture(params=["ENOSYS", "ENOLCK"])
+def without_flock(tmp_path, request):
+    source, library = tmp_path / "flock.cpp", tmp_path / "flock.so"
+    source.write_text(NO_FLOCK % request.param)
+    subprocess.run(["g++", "-shared", "-fPIC", source, "-o", library], check=True)
+    return environment(LD_PRELOAD=str(library))
+
+
+HOLD = """
+import pathlib, sys, time
+from hpcbench.datasets import DATASETS
+from hpcbench.datasets.sources import download, keras_cache
+from hpcbench.errors import DataError
+from hpcbench.locks import held, take
+folder = pathlib.Path(sys.argv[1])
+if sys.argv[2] == "hold":
+    release = take(folder)
+    print(release is not None, flush=True)
+    time.sleep(60)
+for _ in range(100):
+    with held(folder):
+        number = int((folder / "n").read_text())
+        (folder / "n").write_text(str(number + 1))
+"""
+
+
+def start(folder, what, env):
+    command = [sys.executable, "-c", HOLD, folder, what]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+
+
+def end(process):
+    """Kill it, and give back what this process holds of it."""
+    process.kill()
+    process.communicate()
+
+
+def test_without_flock_one_process_at_a_time_has_the_lock(tmp_path, without_flock):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "n").write_text("0")
+    counters = [start(folder, "count", without_flock) for _ in range(3)]
+    for counter in counters:
+        counter.communicate()
+        assert counter.returncode == 0
+    assert (folder / "n").read_text() == "300"
+    assert not file_of(folder).exists()
+    holder = start(folder, "hold", without_flock)
+    assert holder.stdout.readline() == "True\n"
+    second = start(folder, "hold", without_flock)
+    assert second.stdout.readline() == "False\n"
+    end(second)
+    # What a process leaves that was killed is in nobody's way on its own host.
+    end(holder)
+    third = start(folder, "hold", without_flock)
+    assert third.stdout.readline() == "True\n"
+    end(third)
+
+
+def test_without_flock_a_lock_of_another_host_is_kept(tmp_path, without_flock):
+    """Whether that process lives cannot be seen from here."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    file_of(folder).write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    holder = start(folder, "hold", without_flock)
+    assert holder.stdout.readline() == "False\n"
+    end(holder)
+
+
+@pytest.mark.slow
+def test_it_trains_without_flock_and_the_doctor_says_so(results, without_flock):
+    flags = ("--input=synthetic", "--train-samples=640", "--epochs=1", "--repeat=0")
+    done = run(train_command(results, *flags), env=without_flock)
+    assert done.status == 0, done.errors
+    assert only_run(results)[1]["status"] == "complete"
+    done = run(
+        [sys.executable, "-m", "hpcbench.doctor", "--no-full", f"--results={results}"],
+        env=without_flock,
+    )
+    assert "has no flock" in done.output
+
+
+def test_a_terminal_that_is_not_utf8_gets_question_marks(tmp_path):
+    shown = environment(PYTHONIOENCODING="ascii", COLUMNS="80")
+    done = run([sys.executable, "-m", "hpcbench.doctor", "--no-full"], env=shown)
+    assert "UnicodeEncodeError" not in done.errors
+    assert "output is ascii" in done.output
+    folder = tmp_path / "größe"
+    done = run([sys.executable, "-m", "hpcbench.plot", str(folder)], env=shown)
+    assert (done.status, done.errors) == (
+        2,
+        f"hpcbench: results folder {tmp_path}/gr??e does not exist\n",
+    )
+
+
+def test_a_user_without_a_home(monkeypatch):
+    """As in a container that runs under a number that its passwd does not know."""
+
+    def unknown(_):
+        raise KeyError
+
+    for name in ("HOME", "HPCBENCH_DATA", "KERAS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert keras_cache() is None
+    assert [found.subject for found in home(CheckContext("fc-64"))] == ["home"]
+    with pytest.raises(DataError, match="without a home folder"):
+        download(replace(DATASETS["mnist"], system_folder=None))
+
+
+def test_ranks_talk_past_a_proxy():
+    shown = {"http_proxy": "http://proxy:3128", "no_proxy": "site.example,localhost"}
+    pass_proxies(["n1", "n2", "n1"], shown)
+    for name in ("no_proxy", "no_grpc_proxy"):
+        named = shown[name].split(",")
+        assert {"localhost", "127.0.0.1", "n1", "n2"} <= set(named)
+        assert len(named) == len(set(named))
+    assert shown["no_proxy"].startswith("site.example,")
+
+
+@pytest.mark.slow
+def test_workers_that_use_grpc_do_not_hang_behind_a_proxy(results):
+    """Nothing listens where the proxy is said to be."""
+    flags = ("--input=synthetic", "--train-samples=640", "--epochs=1")
+    done = run(
+        train_command(results, *flags, strategy="multiworker", devices=2),
+        env=environment(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9"),
+    )
+    assert done.status == 0, done.errors
