@@ -235,6 +235,8 @@ def test_two_ranks_on_one_gpu_are_told_so():
         (1, None, "3", "finds none with CUDA_VISIBLE_DEVICES='3'"),
         (4, None, None, "torch finds none: hpcbench doctor"),
         (0, None, "", None),
+        (1, None, "", None),
+        (4, None, "NoDevFiles", None),
         (2, "NVIDIA H200", None, None),
     ],
 )

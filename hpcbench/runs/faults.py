@@ -4,10 +4,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpcbench.devices.gpus import DEVICE_FOLDER, visible_gpus
+from hpcbench.devices.gpus import DEVICE_FOLDER, NVIDIA, visible_gpus
 from hpcbench.errors import EnvironmentLacks, HpcbenchError, OutOfMemory, first_line
 from hpcbench.frameworks import Framework
 from hpcbench.packages import lacking
+
+# What hides all GPUs on purpose; NoDevFiles is Slurm's, in jobs that asked for none.
+HIDDEN = {"", "-1", "none", "nodevfiles", "void"}
 
 
 def refuse_lost_gpus(
@@ -15,9 +18,10 @@ def refuse_lost_gpus(
     environment: Mapping[str, str] = os.environ,
     device_folder: Path = DEVICE_FOLDER,
 ) -> None:
-    """Raise EnvironmentLacks where this process may use GPUs and the framework finds none: it would
-    train on the CPU, and nobody asked for that."""
-    if visible_gpus(environment, device_folder) == 0 or framework.gpu_name() is not None:
+    """Raise EnvironmentLacks where this machine has GPUs, nobody hid them, and the framework finds
+    none: it would train on the CPU, and nobody asked for that."""
+    hidden = environment.get(NVIDIA, "all").partition(",")[0].strip().lower() in HIDDEN
+    if hidden or visible_gpus({}, device_folder) == 0 or framework.gpu_name() is not None:
         return
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     named = "" if chosen is None else f" with CUDA_VISIBLE_DEVICES={chosen!r}"
