@@ -83,7 +83,7 @@ def plot(args: argparse.Namespace) -> int:
         )
     results = read_folder(args.results)
     answers = answer(results, args.allow_mixed, args.target, farthest)
-    for sentence in answers.cautions:
+    for sentence in [*answers.cautions, *answers.observed.apart]:
         print(f"warning: {sentence}", file=sys.stderr)
     for path in write(answers, args):
         print(path)

@@ -118,15 +118,19 @@ def test_counts_one_after_another_are_doubted_and_blocks_are_not(tmp_path):
     confounded = ("each device count ran in one allocation", "device counts ran one after another")
     for design, doubted in ((by_count, True), (queued(right_sized), False), (here, False)):
         table = measured(skeleton(design(runs, SITE)), generator)
-        sentences = " | ".join(cautions(scaling_table(table), table))
+        sentences = " | ".join(map(str, cautions(scaling_table(table), table)))
         assert [words in sentences for words in confounded] == [doubted, doubted], sentences
 
 
 def test_runs_on_nodes_that_others_use_are_doubted(tmp_path):
     table = measured(skeleton(here(planned(tmp_path), SITE)), np.random.default_rng(0))
-    assert not any("others' jobs" in text for text in cautions(scaling_table(table), table))
+    assert not any(
+        "others' jobs" in text.sentence for text in cautions(scaling_table(table), table)
+    )
     table["whole_nodes"] = [False] * 3 + [True] * (len(table) - 3)
-    assert any(text.startswith("3 of 24 runs") for text in cautions(scaling_table(table), table))
+    assert any(
+        text.sentence.startswith("3 of 24 runs") for text in cautions(scaling_table(table), table)
+    )
 
 
 @given(st.integers(0, 1000), st.lists(st.integers(), unique=True, max_size=20))

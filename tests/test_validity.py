@@ -5,11 +5,13 @@ import re
 import numpy as np
 import pytest
 
-from hpcbench.analysis.scaling import (
-    scaling_table,
-)
+from hpcbench.analysis.scaling import scaling_table
 from hpcbench.analysis.validity import cautions, drift
 from support.runs import rows, runs_of
+
+
+def words_of(runs):
+    return "\n".join(map(str, cautions(scaling_table(runs), runs)))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ from support.runs import rows, runs_of
 )
 def test_doubts_are_said_in_words(parts, says):
     runs = runs_of(*parts)
-    said = "\n".join(cautions(scaling_table(runs), runs))
+    said = words_of(runs)
     assert re.search(says, said), said
 
 
@@ -52,7 +54,7 @@ def test_drift_is_a_trend_of_repeats_and_not_their_spread(trend, most, least):
             rows(n, 100 * n * np.exp(repeats + 0.003 * generator.standard_normal(8)))
             for n in (1, 2)
         ]
-        told += any("drifted" in said for said in drift(runs_of(*parts)))
+        told += any("drifted" in said.sentence for said in drift(runs_of(*parts)))
     assert least <= told / 200 <= most
 
 
@@ -63,8 +65,8 @@ def test_drift_is_told_of_the_sweep_that_drifted():
         [row | {"run_id": f"{sweep}-{row['run_id']}", "sweep": sweep} for row in rows(1, rates)]
         for sweep, rates in (("monday", steady), ("tuesday", falling))
     ]
-    (sentence,) = drift(runs_of(*parts))
-    assert "of sweep tuesday is" in sentence
+    (said,) = drift(runs_of(*parts))
+    assert "of sweep tuesday is" in said.sentence
     assert list(drift(runs_of(parts[0], rows(1, [80.0] * 8, sweep="friday")))) == []
 
 
@@ -78,7 +80,7 @@ def test_points_of_one_model_are_named_by_what_they_differ_in():
         for batch in (64, 512)
     ]
     runs = runs_of(*parts)
-    said = "\n".join(cautions(scaling_table(runs), runs))
+    said = words_of(runs)
     assert re.search(
         r"batch 64 at 1 \(.*batch 512 at 1 \(|batch 512 at 1 \(.*batch 64 at 1 \(", said
     )
@@ -100,7 +102,7 @@ def test_strategies_are_told_apart_by_the_interval_of_their_ratio():
         runs["started"] = [
             started[row["strategy"]][row["repeat"]] for row in runs.to_dict("records")
         ]
-        said = "\n".join(cautions(scaling_table(runs), runs))
+        said = words_of(runs)
         assert ("no difference in throughput can be told" in said) == alike, said
 
 
@@ -108,3 +110,42 @@ def test_a_sound_sweep_raises_no_doubt():
     noise = 1 + 0.001 * np.array([0, 1, -1, 0.5, -0.5, 0])
     runs = runs_of(rows(1, 100 * noise), rows(2, 190 * noise))
     assert cautions(scaling_table(runs), runs) == []
+
+
+def test_the_gravest_comes_first_and_says_how_far_it_could_move_a_number():
+    """A sweep that drifts by 10 %, of which a run of four devices is 40 % off, on shared nodes,
+    with too few runs of eight, and more than ideal at sixteen."""
+    trend = np.linspace(1, 0.9, 8)
+    off = np.where(np.arange(8) == 3, 0.6, 1.0)
+    level = 1 + 0.0003 * np.array([1, -1, 1, -1, 1, -1, 1, -1])
+    runs = runs_of(
+        rows(1, 100 * trend),
+        rows(2, 190 * trend),
+        rows(4, 380 * level * off),
+        rows(8, [700, 701, 702]),
+        rows(16, 2000 * level),
+    )
+    found = cautions(scaling_table(runs), runs.assign(whole_nodes=False))
+    effects = [one.effect for one in found]
+    bounded = [effect for effect in effects if effect is not None]
+    assert effects == [None] * (len(effects) - len(bounded)) + sorted(bounded, reverse=True)
+    starts = [
+        *("runs were on nodes", "have fewer than 6 runs", "more than ideal", "drifted"),
+        *("far from the others",),
+    ]
+    places = [next(i for i, one in enumerate(found) if words in one.sentence) for words in starts]
+    assert sorted(places[:2]) == [0, 1]
+    assert places[2:] == sorted(places[2:])
+    by_words = {words: found[place] for words, place in zip(starts, places, strict=True)}
+    assert by_words["more than ideal"].effect == pytest.approx(2000 / 16 / 95 - 1, rel=0.01)
+    assert "by how much it moves a number cannot be told" in str(by_words["runs were on nodes"])
+    assert by_words["far from the others"].effect < 0.001, "a median hardly moves by one run"
+
+
+def test_energy_of_packages_is_doubted_where_counts_differ():
+    runs = runs_of(rows(1, [100] * 6), rows(2, [190] * 6))
+    assert "samples per joule" not in words_of(runs)
+    assert "samples per joule rise with the device count" in words_of(
+        runs.assign(counted="CPU packages")
+    )
+    assert "samples per joule" not in words_of(runs.assign(counted="GPUs"))

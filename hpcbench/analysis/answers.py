@@ -9,14 +9,14 @@ from hpcbench.analysis.accuracy import accuracy_curves, accuracy_table
 from hpcbench.analysis.extrapolation import FARTHEST, Extrapolation, extrapolations, law_table
 from hpcbench.analysis.load import Observations, observe
 from hpcbench.analysis.scaling import largest_efficient, scaling_table, with_failures
-from hpcbench.analysis.validity import cautions
+from hpcbench.analysis.validity import Caution, cautions
 from hpcbench.records.reader import Results
 
 
 @dataclass(frozen=True)
 class Answers:
     """Tables as their functions describe them; ``points`` are those with a complete run,
-    ``every_point`` also those of which all runs failed; ``cautions`` in words."""
+    ``every_point`` also those of which all runs failed; ``cautions`` are the gravest first."""
 
     results: Results
     observed: Observations
@@ -27,7 +27,7 @@ class Answers:
     curves: pd.DataFrame
     extrapolations: dict[tuple[object, ...], Extrapolation]
     laws: pd.DataFrame
-    cautions: list[str]
+    cautions: list[Caution]
 
 
 def answer(
@@ -51,5 +51,5 @@ def answer(
         curves=accuracy_curves(observed.epochs),
         extrapolations=extrapolated,
         laws=law_table(observed.runs, extrapolated),
-        cautions=[*cautions(points, observed.runs), *observed.apart],
+        cautions=cautions(points, observed.runs),
     )

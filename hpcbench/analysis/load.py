@@ -121,7 +121,8 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
     overweight the fast ones (Hoefler and Belli, SC'15, rule 3). ``step_seconds`` by the slowest
     rank; ``compute_seconds`` and ``mean_compute_seconds`` a step without the exchange, by the
     slowest rank and on average over ranks, missing where that was not measured, as
-    ``samples_per_joule`` is. ``sweeps`` is the run's sweep, or those that were put together.
+    ``samples_per_joule`` is; ``counted`` says of
+    what that is, empty where of nothing. ``sweeps`` is the run's sweep, or those put together.
     """
     identity = throughput[list(IDENTITY)].drop_duplicates(RUN)
     sums = throughput.groupby([*RUN, "phase"], sort=False, as_index=False)[
@@ -140,11 +141,13 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
         },
         index=train.index,
     )
-    measured["samples_per_joule"] = np.nan
+    measured["samples_per_joule"], measured["counted"] = np.nan, ""
     if energy is not None and len(energy):
         drawn = energy.groupby(RUN)[["samples", "joules", "seconds"]].sum()
         drawn = drawn[drawn["seconds"] >= LEAST_COUNTED_SECONDS]
         measured["samples_per_joule"] = drawn["samples"] / drawn["joules"]
+        counted = energy.groupby(RUN)["counted"].first().reindex(drawn.index)
+        measured["counted"] = counted.reindex(measured.index).fillna("")
     runs = identity.merge(measured.reset_index(), on=RUN)
     # The batch that scaling keeps: per device if weak, over all devices if strong.
     batch = runs["batch_per_device"].where(runs["scaling"] == "weak", runs["global_batch"])

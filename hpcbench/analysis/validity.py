@@ -1,22 +1,24 @@
-"""What a referee would object to in a sweep, in words."""
+"""What a referee would object to in a sweep, in words, the gravest first."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hpcbench.analysis.accuracy import SIGNIFICANT
 from hpcbench.analysis.load import SERIES, Row
 from hpcbench.analysis.scaling import ENOUGH_RUNS, PLAUSIBLE, known, rate_ratio
+from hpcbench.devices.counters import PACKAGES
 
 # An interval that reaches farther than this to either side of its median hides small differences.
 WIDE = 0.05
 # Iglewicz and Hoaglin (How to Detect and Handle Outliers, 1993): modified z-scores above 3.5, of
 # which 0.6745 makes the median absolute deviation an estimate of the standard deviation.
 FAR, NORMAL = 3.5, 0.6745
+SIGNIFICANT = 0.05
 # Drift smaller than this is not worth a sentence even where it is significant.
 DRIFT = 0.01
 # Of four repeats in the clearest order Kendall's p is 0.083.
@@ -24,10 +26,39 @@ FEWEST_REPEATS = 5
 NAMED = 6
 
 
-def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
-    """Sentences on the points of ``scaling_table`` and the runs behind them; none if all is
-    well."""
-    return [
+@dataclass(frozen=True)
+class Caution:
+    """One objection: what it is, and the relative change of a rate or an efficiency that it could
+    explain, 0.13 for 13 %. None where nothing in the data bounds that."""
+
+    sentence: str
+    effect: float | None
+
+    @property
+    def weight(self) -> str:
+        """The effect in words."""
+        if self.effect is None:
+            return "by how much it moves a number cannot be told"
+        return f"could move a number by up to {_percent(self.effect)}"
+
+    def __str__(self) -> str:
+        return f"{self.sentence} ({self.weight})"
+
+
+def ranked(found: Iterable[Caution]) -> list[Caution]:
+    """The largest effect first, before all what nothing bounds."""
+    return sorted(found, key=lambda one: math.inf if one.effect is None else one.effect)[::-1]
+
+
+def _percent(share: float) -> str:
+    """A share to two digits where it is small."""
+    return f"{100 * share:.{1 if share < 0.095 else 0}f} %"
+
+
+def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[Caution]:
+    """Objections to the points of ``scaling_table`` and the runs behind them, by ``ranked``; none
+    if all is well."""
+    found = [
         *_few(table),
         *_wide(table),
         *_alike(table, runs),
@@ -39,7 +70,9 @@ def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
         *_bases(table),
         *_shared(runs),
         *_load(runs),
+        *_packages(runs),
     ]
+    return ranked(found)
 
 
 def _names(items: list[str]) -> str:
@@ -51,16 +84,17 @@ def _point(row: Row) -> str:
     return f"{row['line']} at {row['devices']}"
 
 
-def _few(table: pd.DataFrame) -> Iterator[str]:
+def _few(table: pd.DataFrame) -> Iterator[Caution]:
     few = table[~table["enough_runs"]]
     if len(few):
-        yield (
+        yield Caution(
             f"{len(few)} of {len(table)} points have fewer than {ENOUGH_RUNS} runs: their 95 % "
-            f"intervals are narrower than the truth, or missing"
+            f"intervals are narrower than the truth, or missing",
+            None,
         )
 
 
-def _wide(table: pd.DataFrame) -> Iterator[str]:
+def _wide(table: pd.DataFrame) -> Iterator[Caution]:
     rate = table["samples_per_second"]
     reach = pd.concat(
         [rate - table["samples_per_second_low"], table["samples_per_second_high"] - rate], axis=1
@@ -68,15 +102,18 @@ def _wide(table: pd.DataFrame) -> Iterator[str]:
     wide = table.assign(reach=reach / rate)[reach / rate > WIDE].sort_values("reach")[::-1]
     if len(wide):
         names = [f"{_point(row)} ({row['reach']:.0%})" for row in wide.to_dict("records")]
-        yield f"intervals wider than {WIDE:.0%} to one side of the median: {_names(names)}"
+        yield Caution(
+            f"intervals wider than {WIDE:.0%} to one side of the median: {_names(names)}",
+            float(wide["reach"].max()),
+        )
 
 
-def _alike(table: pd.DataFrame, runs: pd.DataFrame) -> Iterator[str]:
+def _alike(table: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Caution]:
     """Strategies of one panel and count, beyond the base, whose rates cannot be told apart: the
     interval of their ratio holds one. (Intervals of each may overlap although the rates differ.)"""
     sound = table[table["enough_runs"] & (table["devices"] > table["base_devices"])]
     of_point = dict(list(runs.groupby([*SERIES, "devices"])))
-    alike = []
+    alike, apart = [], []
     for _, rows in sound.groupby(["model", "dataset", "scaling", "device_kind", "devices"]):
         for one, other in combinations(rows.to_dict("records"), 2):
             if one["subject"] == other["subject"]:
@@ -86,11 +123,14 @@ def _alike(table: pd.DataFrame, runs: pd.DataFrame) -> Iterator[str]:
             if ratio.low <= 1 <= ratio.high:
                 first = one["subject"].removesuffix(f" {one['model']}")
                 alike.append(f"{first} and {_point(other)}")
+                apart.append(max(ratio.high, 1 / ratio.low) - 1)
     if alike:
-        yield f"no difference in throughput can be told between {_names(alike)}"
+        yield Caution(
+            f"no difference in throughput can be told between {_names(alike)}", max(apart)
+        )
 
 
-def _outliers(runs: pd.DataFrame) -> Iterator[str]:
+def _outliers(runs: pd.DataFrame) -> Iterator[Caution]:
     rate = runs["samples_per_second"]
     groups = rate.groupby([runs[name] for name in [*SERIES, "devices"]])
     middle = groups.transform("median")
@@ -103,10 +143,16 @@ def _outliers(runs: pd.DataFrame) -> Iterator[str]:
             f"{row['run_id']} ({_point(row)}, {row['samples_per_second'] / at - 1:+.0%})"
             for row, at in zip(far.to_dict("records"), middle[far.index], strict=True)
         ]
-        yield f"runs far from the others of their point, kept all the same: {_names(names)}"
+        others = runs.drop(far.index).groupby([*SERIES, "devices"])["samples_per_second"].median()
+        without = others.loc[list(far[[*SERIES, "devices"]].itertuples(index=False, name=None))]
+        moved = np.abs(without.to_numpy() / middle[far.index].to_numpy() - 1)
+        yield Caution(
+            f"runs far from the others of their point, kept all the same: {_names(names)}",
+            float(moved.max()),
+        )
 
 
-def drift(runs: pd.DataFrame) -> Iterator[str]:
+def drift(runs: pd.DataFrame) -> Iterator[Caution]:
     """Of each sweep whether the means of its repeats, in their order, have a trend (Kendall's exact
     test).
 
@@ -127,13 +173,14 @@ def drift(runs: pd.DataFrame) -> Iterator[str]:
         if found.pvalue < SIGNIFICANT / len(long) and abs(change) > DRIFT:
             of = f" of sweep {name}" if len(sweeps) > 1 else ""
             faster = "faster" if change > 0 else "slower"
-            yield (
+            yield Caution(
                 f"rates drifted: the last repeat{of} is {abs(change):.1%} {faster} than the first "
-                f"(Kendall's p = {found.pvalue:.2g})"
+                f"(Kendall's p = {found.pvalue:.2g})",
+                abs(change),
             )
 
 
-def _confounded(runs: pd.DataFrame) -> Iterator[str]:
+def _confounded(runs: pd.DataFrame) -> Iterator[Caution]:
     """Series in which a device count cannot be told from when or on which nodes it was measured."""
     nodes, times = [], []
     for _, series in runs.groupby(SERIES, sort=True):
@@ -150,57 +197,81 @@ def _confounded(runs: pd.DataFrame) -> Iterator[str]:
             if all(end < start for (_, end), (start, _) in pairwise(spans)):
                 times.append(line)
     if nodes:
-        yield (
+        yield Caution(
             f"each device count ran in one allocation of its own, so what its nodes were like "
-            f"looks like scaling, and intervals do not hold it: {_names(nodes)}"
+            f"looks like scaling, and intervals do not hold it: {_names(nodes)}",
+            None,
         )
     if times:
-        yield (
+        yield Caution(
             f"device counts ran one after another, so a machine that drifts looks like one that "
-            f"scales: {_names(times)}"
+            f"scales: {_names(times)}",
+            None,
         )
 
 
-def _shared(runs: pd.DataFrame) -> Iterator[str]:
+def _shared(runs: pd.DataFrame) -> Iterator[Caution]:
     shared = int(runs["whole_nodes"].isin([False]).sum())
     if shared:
-        yield (
+        yield Caution(
             f"{shared} of {len(runs)} runs were on nodes that others' jobs could use at the same "
-            f"time"
+            f"time",
+            None,
         )
 
 
-def _superlinear(table: pd.DataFrame) -> Iterator[str]:
+def _superlinear(table: pd.DataFrame) -> Iterator[Caution]:
     above = table[table["efficiency_low"] > 1]
     if len(above):
         names = [f"{_point(row)} ({row['efficiency']:.0%})" for row in above.to_dict("records")]
-        yield f"more than ideal speedup, so doubt the base: {_names(names)}"
-
-
-def _split(table: pd.DataFrame) -> Iterator[str]:
-    odd = table[table["communication_efficiency"] > PLAUSIBLE]
-    if len(odd):
-        yield (
-            f"steps without exchange were slower than those with it, so where the time goes is not "
-            f"known: {_names(_points(odd))}"
+        yield Caution(
+            f"more than ideal speedup, so doubt the base: {_names(names)}",
+            float(above["efficiency"].max() - 1),
         )
 
 
-def _bases(table: pd.DataFrame) -> Iterator[str]:
+def _split(table: pd.DataFrame) -> Iterator[Caution]:
+    odd = table[table["communication_efficiency"] > PLAUSIBLE]
+    if len(odd):
+        yield Caution(
+            f"steps without exchange were slower than those with it, so where the time goes is not "
+            f"known: {_names(_points(odd))}",
+            float(odd["communication_efficiency"].max() - 1),
+        )
+
+
+def _bases(table: pd.DataFrame) -> Iterator[Caution]:
     base = table[(table["devices"] == table["base_devices"]) & (table["devices"] > 1)]
     if len(base):
-        yield f"no run on one device, so the base is a larger count: {_names(_points(base))}"
+        yield Caution(
+            f"no run on one device, so the base is a larger count: {_names(_points(base))}", None
+        )
 
 
 def _points(table: pd.DataFrame) -> list[str]:
     return [_point(row) for row in table.to_dict("records")]
 
 
-def _load(runs: pd.DataFrame) -> Iterator[str]:
+def _load(runs: pd.DataFrame) -> Iterator[Caution]:
     """A machine that is busy when a run begins is shared with something else."""
     busy = runs[runs["load_average"] > runs["cores_of_machine"] / 2]
     if len(busy) and np.isfinite(busy["load_average"]).all():
-        yield (
+        yield Caution(
             f"{len(busy)} of {len(runs)} runs began with a load average above half the cores "
-            f"(up to {busy['load_average'].max():.1f}): of runs just before, or of something else"
+            f"(up to {busy['load_average'].max():.1f}): of runs just before, or of something else",
+            None,
+        )
+
+
+def _packages(runs: pd.DataFrame) -> Iterator[Caution]:
+    """What a CPU package draws when idle is shared by more devices as the count grows."""
+    of_packages = runs[runs["counted"] == PACKAGES]
+    several = of_packages.groupby(SERIES)["devices"].nunique() > 1
+    if several.any():
+        lines = of_packages.groupby(SERIES)["line"].first()[several]
+        yield Caution(
+            f"energy is of whole CPU packages, which draw power when idle too, so samples per "
+            f"joule rise with the device count even where no sample got cheaper: "
+            f"{_names(sorted(lines))}",
+            None,
         )

@@ -12,16 +12,18 @@ from hpcbench.analysis.report.laws import laws_table
 from hpcbench.analysis.report.points import points_table
 from hpcbench.analysis.report.provenance import Provenance, provenance_of
 from hpcbench.analysis.report.summary import summary
+from hpcbench.analysis.validity import Caution
 
 
 @dataclass
 class Report:
-    """Everything that a report says, in its order."""
+    """Everything that a report says, in its order; ``apart``: which lines are not joined."""
 
     title: str
     summary: list[str]
     warnings: list[str]
-    cautions: list[str]
+    cautions: list[Caution]
+    apart: list[str]
     tables: list[Table]
     provenance: list[Provenance]
     citation: str
@@ -46,6 +48,7 @@ def build(answers: Answers, price: float | None) -> Report:
         summary=summary(answers.points),
         warnings=[f"left out {reason}" for reason in results.skipped],
         cautions=answers.cautions,
+        apart=answers.observed.apart,
         tables=tables,
         provenance=provenance_of(answers.every_point, runs, results.runs),
         citation=citation,
