@@ -8,6 +8,7 @@ import pandas as pd
 from hpcbench.analysis.accuracy import accuracy_curves, accuracy_table
 from hpcbench.analysis.extrapolation import FARTHEST, Extrapolation, extrapolations, law_table
 from hpcbench.analysis.load import Observations, observe
+from hpcbench.analysis.loss import MARGIN
 from hpcbench.analysis.scaling import largest_efficient, scaling_table, with_failures
 from hpcbench.analysis.validity import Caution, cautions
 from hpcbench.records.reader import Results
@@ -35,9 +36,10 @@ def answer(
     allow_mixed: Sequence[str],
     target: float | None,
     farthest: float = FARTHEST,
+    margin: float = MARGIN,
 ) -> Answers:
-    """Laws go to at most ``farthest`` times the largest count. Raises ConfigError for a column that
-    cannot be mixed."""
+    """Laws go to at most ``farthest`` times the largest count; ``margin`` is the share of the final
+    metric whose loss would not matter. Raises ConfigError for a column that cannot be mixed."""
     observed = observe(results, allow_mixed)
     points = scaling_table(observed.runs)
     extrapolated = extrapolations(observed.runs, farthest)
@@ -47,7 +49,7 @@ def answer(
         points=points,
         every_point=with_failures(points, results.failed),
         largest=largest_efficient(points),
-        accuracy=accuracy_table(observed.epochs, target),
+        accuracy=accuracy_table(observed.epochs, target, margin),
         curves=accuracy_curves(observed.epochs),
         extrapolations=extrapolated,
         laws=law_table(observed.runs, extrapolated),
