@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hpcbench.analysis.estimates import CONFIDENCE, RESAMPLES, Estimate, Values
 from hpcbench.analysis.load import RUN, SERIES, facts_of
 from hpcbench.analysis.loss import (
     ENOUGH_ALIKE,
     MARGIN,
-    Values,
     holm,
     paired_change,
     verdict_of,
     welch_change,
 )
-from hpcbench.analysis.scaling import CONFIDENCE, RESAMPLES, Estimate
 from hpcbench.records.schema import LOWER_IS_BETTER
 
 # What the epochs of an accuracy curve have in common.

@@ -31,6 +31,12 @@ class Answers:
     cautions: list[Caution]
 
 
+def points_of(results: Results, observed: Observations) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``points`` and ``every_point`` of :class:`Answers`."""
+    points = scaling_table(observed.runs)
+    return points, with_failures(points, results.failed)
+
+
 def answer(
     results: Results,
     allow_mixed: Sequence[str],
@@ -41,13 +47,13 @@ def answer(
     """Laws go to at most ``farthest`` times the largest count; ``margin`` is the share of the final
     metric whose loss would not matter. Raises ConfigError for a column that cannot be mixed."""
     observed = observe(results, allow_mixed)
-    points = scaling_table(observed.runs)
+    points, every_point = points_of(results, observed)
     extrapolated = extrapolations(observed.runs, farthest)
     return Answers(
         results=results,
         observed=observed,
         points=points,
-        every_point=with_failures(points, results.failed),
+        every_point=every_point,
         largest=largest_efficient(points),
         accuracy=accuracy_table(observed.epochs, target, margin),
         curves=accuracy_curves(observed.epochs),

@@ -11,8 +11,9 @@ of a series, of either kind.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
+
+from hpcbench.analysis.estimates import Values
 
 # MLPerf Inference asks for 99 % of the reference's quality (Reddi et al., ISCA 2020, section III).
 MARGIN = 0.01
@@ -22,8 +23,6 @@ ERROR = 0.025
 ENOUGH_ALIKE = 6
 
 NO_LOSS, LOSS, UNKNOWN = "no loss larger than the margin", "loss", "not known"
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
