@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpcbench.analysis.estimates import CONFIDENCE, RESAMPLES, Estimate, Values
+from hpcbench.analysis.estimates import CONFIDENCE, Estimate, Values, middles
 from hpcbench.analysis.load import RUN, SERIES, facts_of
 from hpcbench.analysis.loss import (
     ENOUGH_ALIKE,
@@ -188,9 +188,8 @@ def _ends(values: Values) -> tuple[float, float]:
     value alone, and where no run reached the target."""
     if len(values) < 2 or np.isinf(values).all():
         return np.nan, np.nan
-    chosen = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
     # Finite and infinite values have no mean, so the upper of the two in the middle stands for it.
-    medians = np.sort(values[chosen], axis=1)[:, len(values) // 2]
+    medians = np.sort(values)[middles(0, len(values))[1]]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(medians, [tail, 1 - tail], method="inverted_cdf")
     return float(low), float(high)

@@ -54,6 +54,7 @@ def as_json(report: Report, answers: Answers) -> str:
     numbers = {
         "points": answers.every_point,
         "accuracy": answers.accuracy,
+        "tails": answers.tails,
         "largest_efficient": answers.largest,
         "laws": answers.laws,
     }
