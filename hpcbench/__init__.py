@@ -14,10 +14,11 @@ __all__ = ["__version__", "load"]
 def load(results: "str | PathLike[str]") -> "Frames":
     """The runs below the folder ``results`` as tidy pandas tables.
 
-    ``runs`` has a row a run, ``points`` a row a point (the median over runs with its interval),
-    ``intervals`` a row a timed interval, ``epochs`` a row an evaluation, ``energy`` a row an
-    interval in which energy was counted; ``failed`` a row a run that did not end well, and
-    ``skipped`` a sentence for each file that was left out.
+    ``runs`` has a row a run; ``points`` is the report's table, a row a point (the median over runs
+    with its interval), without numbers where all runs of a point failed; ``intervals`` a row a
+    timed interval, ``epochs`` a row an evaluation, ``energy`` a row an interval in which energy was
+    counted; ``failed`` a row a run that did not end well, and ``skipped`` a sentence for each file
+    that was left out.
 
     >>> import hpcbench
     >>> frames = hpcbench.load("analysis/examples/default")

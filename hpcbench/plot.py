@@ -40,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ACCURACY",
         help="accuracy to time, 0 to 1; default: what all points reach",
     )
+    add(
+        "--margin",
+        type=float,
+        metavar="PERCENT",
+        help="loss of the final test metric that would not matter, in percent of the smallest "
+        "count's; default: 1",
+    )
     add("--price", type=float, metavar="X", help="of a device-hour, for the cost of a sample")
     add(
         "--extrapolate",
@@ -74,6 +81,7 @@ def plot(args: argparse.Namespace) -> int:
     from hpcbench.analysis.answers import answer
     from hpcbench.analysis.extrapolation import FARTHEST
     from hpcbench.analysis.load import read_folder
+    from hpcbench.analysis.loss import MARGIN
 
     farthest = FARTHEST if args.extrapolate is None else args.extrapolate
     if not 1 <= farthest <= FARTHEST:
@@ -81,8 +89,14 @@ def plot(args: argparse.Namespace) -> int:
             f"--extrapolate {farthest:g}: 1 to {FARTHEST:g} times the largest count, since bands "
             f"farther out were never tested"
         )
+    margin = MARGIN if args.margin is None else args.margin / 100
+    if not 0 < margin < 1:
+        raise ConfigError(
+            f"--margin {args.margin:g}: above 0 and below 100 percent, since no number of runs "
+            f"shows that nothing at all is lost"
+        )
     results = read_folder(args.results)
-    answers = answer(results, args.allow_mixed, args.target, farthest)
+    answers = answer(results, args.allow_mixed, args.target, farthest, margin)
     for sentence in [*answers.cautions, *answers.observed.apart]:
         print(f"warning: {sentence}", file=sys.stderr)
     for path in write(answers, args):

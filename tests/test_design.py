@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcbench.analysis.scaling import rate_ratio, scaling_table
+from hpcbench.analysis.pairing import rate_ratio
+from hpcbench.analysis.scaling import scaling_table
 from hpcbench.analysis.validity import cautions
 from hpcbench.cluster.site import Site
 from hpcbench.sweeps.arrays import cost, one_allocation, right_sized

@@ -58,11 +58,16 @@ def test_laws_come_back_from_data_made_with_them(name, cost, scaling, values):
     ],
 )
 def test_parameter_intervals_cover_what_they_promise(name, cost, devices, values):
-    inside = 0
+    inside, peaks = 0, []
     for seed in range(400):
         made = counts(lambda n, _: cost(n, *values), devices, 0.02, seed)
-        lows, highs = fit(law(name), made).intervals()
+        found = fit(law(name), made)
+        lows, highs = found.intervals()
         inside = inside + ((lows[1:] <= values) & (values <= highs[1:]))
+        if name == "USL":
+            _, low, high = found.peak()
+            peaks.append(low <= ((1 - values[0]) / values[1]) ** 0.5 <= high)
+    assert not peaks or 0.92 <= np.mean(peaks) <= 0.98
     assert (inside >= 0.92 * 400).all()
     assert (inside <= 0.98 * 400).all()
 

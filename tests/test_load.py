@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from hpcbench.analysis.accuracy import accuracy_table
 from hpcbench.analysis.figures.panels import looks
 from hpcbench.analysis.load import kept_apart, mixed, observe, read_folder, run_table
-from hpcbench.analysis.scaling import (
-    scaling_table,
-)
+from hpcbench.analysis.scaling import scaling_table
 from support import IDENTITY
 from support.runs import rows, runs_of
 from synthetic_sweep import write_run

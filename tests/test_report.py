@@ -5,9 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import hpcbench
 from support import run
 from synthetic_sweep import write_sweep
 
@@ -75,6 +77,15 @@ def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
     horovod = points[(points["model"] == "cnn-2") & (points["strategy"] == "horovod")]
     assert horovod.set_index("devices")["failed"].to_dict() == {1: 0, 2: 1, 4: 0, 8: 0, 16: 1}
     assert horovod.set_index("devices")["runs"].to_dict()[16] == 0
+
+
+def test_a_notebook_has_the_points_of_the_report(sweep, report, capsys):
+    points = hpcbench.load(sweep).points
+    written = pd.read_csv(report / "scaling.csv", keep_default_na=False, na_values=[""])
+    assert list(points) == list(written)
+    assert points["devices"].tolist() == written["devices"].tolist()
+    assert points["failed"].tolist() == written["failed"].tolist()
+    np.testing.assert_allclose(points["efficiency_low"].astype(float), written["efficiency_low"])
 
 
 def test_markdown_for_a_pull_request(sweep, tmp_path):

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench.analysis.estimates import Estimate
+from hpcbench.analysis.pairing import in_blocks, rate_ratio
 from hpcbench.analysis.scaling import (
-    Estimate,
-    in_blocks,
     largest_efficient,
-    rate_ratio,
     scaling_table,
     serial_fraction,
     with_failures,
@@ -176,6 +175,41 @@ def test_the_largest_count_that_is_worth_it():
     table = points_of(rows(1, [100]), rows(2, [170]), rows(4, [310]), rows(8, [700]))
     (row,) = largest_efficient(table).to_dict("records")
     assert (row["devices"], row["largest_measured"]) == (2, 8), "4 lies below 80 %, so 8 is no use"
+    assert np.isnan(row["surely"]), "runs without repeats have no interval"
+    noise = np.linspace(-0.04, 0.04, 6)
+    table = points_of(
+        rows(1, 100 * (1 + noise / 4)),
+        rows(2, 180 * (1 + noise / 4)),
+        rows(4, 324 * (1 + noise)),
+        rows(8, 700 * (1 + noise / 4)),
+    )
+    (row,) = largest_efficient(table).to_dict("records")
+    assert (row["devices"], row["surely"]) == (8, 2), "the interval of 4 reaches below 80 %"
+
+
+def test_what_is_made_of_rates_and_steps_has_their_intervals():
+    """Two runs of two devices: everything is known by hand, and an interval is their range."""
+    trained, alone = [], []
+    for repeat, (step, slowest, mean) in enumerate(((1.6, 1.2, 1.1), (1.8, 1.3, 1.2))):
+        of_run = rows(2, [0] * repeat + [200])[repeat]
+        trained.append(of_run | {"seconds": step})
+        alone.append(of_run | {"phase": "no_exchange"} | {"seconds": slowest} | _mean(mean))
+    two = points_of(rows(1, [100, 100]), trained, alone).query("devices == 2").iloc[0]
+    for name, low, high in (
+        ("exchange_seconds", 0.4, 0.5),
+        ("waiting_seconds", 0.1, 0.1),
+        ("extra_compute_seconds", 0.1, 0.2),
+        ("step_seconds", 1.6, 1.8),
+        ("device_hours_per_million_samples", 2e6 / 125 / 3600, 2e6 / (200 / 1.8) / 3600),
+    ):
+        assert two[f"{name}_low"] == pytest.approx(low), name
+        assert two[f"{name}_high"] == pytest.approx(high), name
+        assert low - 1e-9 <= two[name] <= high + 1e-9
+    assert two["base_compute_seconds"] == 1.0
+
+
+def _mean(seconds):
+    return {"mean_rank_seconds": seconds}
 
 
 def test_a_run_that_failed_counts_on_the_point_of_its_own_framework():

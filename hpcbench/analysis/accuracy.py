@@ -1,19 +1,25 @@
 """Accuracy beside speed: how long to a target, and whether more devices cost accuracy."""
 
-from math import comb
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
 
-from hpcbench.analysis.load import RUN, SERIES, Row, facts_of
-from hpcbench.analysis.scaling import Estimate
+from hpcbench.analysis.estimates import CONFIDENCE, RESAMPLES, Estimate, Values
+from hpcbench.analysis.load import RUN, SERIES, facts_of
+from hpcbench.analysis.loss import (
+    ENOUGH_ALIKE,
+    MARGIN,
+    holm,
+    paired_change,
+    verdict_of,
+    welch_change,
+)
 from hpcbench.records.schema import LOWER_IS_BETTER
 
 # What the epochs of an accuracy curve have in common.
 CURVE = [*SERIES, "subject", "line", "training", "devices"]
-SIGNIFICANT = 0.05
 
 
 def accuracy_curves(epochs: pd.DataFrame) -> pd.DataFrame:
@@ -57,14 +63,21 @@ def _most_reach(values: "pd.Series[float]") -> float:
     return float(values.sort_values(ascending=False).iloc[len(values) // 2])
 
 
-def accuracy_table(epochs: pd.DataFrame, asked: float | None = None) -> pd.DataFrame:
+def accuracy_table(
+    epochs: pd.DataFrame, asked: float | None = None, margin: float = MARGIN
+) -> pd.DataFrame:
     """One row a point: final accuracy, time and epochs to the target, and what devices cost.
 
-    ``seconds_to_target`` is training time from the first measured step to the end of the first
-    epoch that reached it, the median over runs with its interval; infinite where half of the runs
-    did not. ``reached`` counts those that did. ``change`` is the median final accuracy against that
-    of the series' smallest device count, ``p`` the one-sided Mann-Whitney test that it is worse,
-    after Holm's correction for the number of points compared; ``verdict`` says it in words.
+    ``seconds_to_target`` is training time, without evaluations, from the first measured step to the
+    end of the first epoch that reached it, the median over runs with its interval; infinite where
+    half of the runs did not. ``epochs_to_target`` likewise. ``reached`` counts those that did.
+
+    ``change`` is that of the mean final metric from the series' smallest device count, in the
+    metric's units, with its 95 % interval over seeds. ``margin`` (a share of the smallest count's
+    mean) comes back in these units too: the loss that would not matter. ``p_margin`` and ``p_loss``
+    are one-sided, of a loss as large as the margin and of none, after Holm's correction for the
+    counts of a series; ``verdict`` is one of :mod:`hpcbench.analysis.loss`, or "base", and
+    ``reason`` says why nothing can be known, where nothing can.
     """
     if epochs.empty:
         return pd.DataFrame()
@@ -78,75 +91,106 @@ def accuracy_table(epochs: pd.DataFrame, asked: float | None = None) -> pd.DataF
         target, sign = targets[facts["model"], facts["dataset"]], sign_of(facts["metric"])
         # A run id is the hash of a configuration, so two sweeps can have it.
         ends = finals.merge(series[RUN].drop_duplicates(), on=RUN)
-        smallest = ends["devices"].min()
-        base = ends[ends["devices"] == smallest]["test_metric"].to_numpy(float)
+        by_devices = {int(str(n)): runs for n, runs in ends.groupby("devices")}
+        changes = _changes(by_devices, sign, margin)
         for devices, runs in series.groupby("devices"):
-            at = ends[ends["devices"] == devices]["test_metric"].to_numpy(float)
-            final = Estimate.of(at, int(str(devices)))
+            at = by_devices[int(str(devices))]["test_metric"].to_numpy(float)
             points.append(
                 facts
                 | {"devices": devices, "runs": len(at), "target": target}
-                | final.columns("final_accuracy")
+                | Estimate.of(at, int(str(devices))).columns("final_accuracy")
                 | _to_target(runs, target, sign, len(at))
-                | {
-                    "base_devices": smallest,
-                    "change": final.median - float(np.median(base)),
-                    "p": np.nan if devices == smallest else _lower(sign * at, sign * base),
-                    "least_p": 1 / comb(len(at) + len(base), len(at)),
-                }
+                | {"base_devices": min(by_devices)}
+                | changes[int(str(devices))]
             )
-    table = pd.DataFrame(points)
-    tested = table["p"].notna()
-    if tested.any():
-        table.loc[tested, "p"] = _holm(table.loc[tested, "p"].to_numpy(float))
-        # Where not even the clearest order would have been significant, nothing was tested.
-        table.loc[tested & (table["least_p"] * tested.sum() >= SIGNIFICANT), "p"] = np.nan
-    table = table.drop(columns="least_p")
-    return table.assign(verdict=[_verdict(row) for row in table.to_dict("records")])
+    return pd.DataFrame(points)
+
+
+def _changes(
+    by_devices: Mapping[int, pd.DataFrame], sign: float, margin: float
+) -> dict[int, dict[str, Any]]:
+    """What became of the metric at each device count, from a row a run."""
+    base = min(by_devices)
+    seeds = {devices: by_seed(runs) for devices, runs in by_devices.items()}
+    allowed = margin * abs(float(seeds[base].mean()))
+    found: dict[int, dict[str, Any]] = {
+        base: dict.fromkeys(("change", "change_low", "change_high"), 0.0)
+        | {"margin": allowed, "p_margin": np.nan, "p_loss": np.nan, "verdict": "base", "reason": ""}
+    }
+    others = [devices for devices in sorted(by_devices) if devices > base]
+    for devices in others:
+        at, alone = seeds[devices], seeds[base]
+        paired = at.index.equals(alone.index)
+        change = (paired_change if paired else welch_change)(
+            sign * at.to_numpy(float), sign * alone.to_numpy(float)
+        )
+        ends = sorted(sign * float(end) for end in change.interval())
+        found[devices] = {
+            "change": sign * float(change.gain),
+            "change_low": ends[0],
+            "change_high": ends[1],
+            "margin": allowed,
+            "p_margin": float(change.p_above(-allowed)),
+            "p_loss": float(change.p_below(0.0)),
+            "reason": _unknowable(by_devices[devices], by_devices[base], bool(change.error >= 0)),
+        }
+    for name in ("p_margin", "p_loss"):
+        adjusted = holm(np.array([found[devices][name] for devices in others]))
+        for devices, value in zip(others, adjusted, strict=True):
+            found[devices][name] = float(value)
+    for devices in others:
+        row = found[devices]
+        row["verdict"] = verdict_of(row["p_margin"], row["p_loss"])
+    return found
+
+
+def by_seed(runs: pd.DataFrame) -> "pd.Series[float]":
+    """The mean final metric by seed: runs with the same first weights and order of samples are one
+    observation, however often they were repeated."""
+    return runs.groupby("seed")["test_metric"].mean()
+
+
+def _unknowable(at: pd.DataFrame, base: pd.DataFrame, known: bool) -> str:
+    """Why no interval can be given; empty where one is ``known``."""
+    if known:
+        return ""
+    for runs in (at, base):
+        if len(runs) == 1:
+            return "a single run does not tell how far runs differ"
+        if runs["seed"].nunique() == 1:
+            return "all runs have the same seed, so how far seeds differ is not known"
+    return (
+        f"fewer than {ENOUGH_ALIKE} runs, all of which agree exactly, do not tell how far runs "
+        f"differ"
+    )
 
 
 def _to_target(runs: pd.DataFrame, target: float, sign: float, count: int) -> dict[str, float]:
     reached = runs[sign * runs["test_metric"] >= sign * target]
     first = reached.loc[reached.groupby(RUN)["epoch"].idxmin()]
     missing = np.full(count - len(first), np.inf)
-    seconds = np.concatenate([first["elapsed_seconds"].to_numpy(float), missing])
-    epochs = np.concatenate([first["epoch"].to_numpy(float), missing])
-    columns = (
-        Estimate.of(seconds, 0).columns("seconds_to_target")
-        if not len(missing)
-        else {
-            "seconds_to_target": _median(seconds),
-            "seconds_to_target_low": np.nan,
-            "seconds_to_target_high": np.nan,
-        }
-    )
-    return {"reached": len(first)} | columns | {"epochs_to_target": _median(epochs)}
+    columns: dict[str, float] = {"reached": len(first)}
+    for name, column in (("seconds_to_target", "elapsed_seconds"), ("epochs_to_target", "epoch")):
+        values = np.concatenate([first[column].to_numpy(float), missing])
+        low, high = _ends(values)
+        columns |= {name: _median(values), f"{name}_low": low, f"{name}_high": high}
+    return columns
 
 
-def _median(values: NDArray[np.float64]) -> float:
+def _median(values: Values) -> float:
     """The median, infinite where half of the values are."""
     middle = np.sort(values)[[(len(values) - 1) // 2, len(values) // 2]]
     return float(middle[1]) if np.isinf(middle[1]) else float(middle.mean())
 
 
-def _lower(at: NDArray[np.float64], base: NDArray[np.float64]) -> float:
-    """The chance of seeing metrics this much worse if devices cost nothing."""
-    return float(stats.mannwhitneyu(at, base, alternative="less").pvalue)
-
-
-def _holm(values: NDArray[np.float64]) -> list[float]:
-    """Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979)."""
-    order = np.argsort(values)
-    stepped = np.maximum.accumulate(values[order] * (len(values) - np.arange(len(values))))
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(stepped, 1)
-    return list(adjusted)
-
-
-def _verdict(row: Row) -> str:
-    if row["devices"] == row["base_devices"]:
-        return "base"
-    p = float(row["p"])
-    if np.isnan(p):
-        return "too few runs to tell"
-    return "worse" if p < SIGNIFICANT else "no loss seen"
+def _ends(values: Values) -> tuple[float, float]:
+    """The bootstrap interval of a median of values some of which may be infinite; missing of one
+    value alone, and where no run reached the target."""
+    if len(values) < 2 or np.isinf(values).all():
+        return np.nan, np.nan
+    chosen = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+    # Finite and infinite values have no mean, so the upper of the two in the middle stands for it.
+    medians = np.sort(values[chosen], axis=1)[:, len(values) // 2]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(medians, [tail, 1 - tail], method="inverted_cdf")
+    return float(low), float(high)

@@ -8,6 +8,7 @@ import pandas as pd
 from hpcbench.analysis.accuracy import accuracy_curves, accuracy_table
 from hpcbench.analysis.extrapolation import FARTHEST, Extrapolation, extrapolations, law_table
 from hpcbench.analysis.load import Observations, observe
+from hpcbench.analysis.loss import MARGIN
 from hpcbench.analysis.scaling import largest_efficient, scaling_table, with_failures
 from hpcbench.analysis.validity import Caution, cautions
 from hpcbench.records.reader import Results
@@ -30,24 +31,31 @@ class Answers:
     cautions: list[Caution]
 
 
+def points_of(results: Results, observed: Observations) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``points`` and ``every_point`` of :class:`Answers`."""
+    points = scaling_table(observed.runs)
+    return points, with_failures(points, results.failed)
+
+
 def answer(
     results: Results,
     allow_mixed: Sequence[str],
     target: float | None,
     farthest: float = FARTHEST,
+    margin: float = MARGIN,
 ) -> Answers:
-    """Laws go to at most ``farthest`` times the largest count. Raises ConfigError for a column that
-    cannot be mixed."""
+    """Laws go to at most ``farthest`` times the largest count; ``margin`` is the share of the final
+    metric whose loss would not matter. Raises ConfigError for a column that cannot be mixed."""
     observed = observe(results, allow_mixed)
-    points = scaling_table(observed.runs)
+    points, every_point = points_of(results, observed)
     extrapolated = extrapolations(observed.runs, farthest)
     return Answers(
         results=results,
         observed=observed,
         points=points,
-        every_point=with_failures(points, results.failed),
+        every_point=every_point,
         largest=largest_efficient(points),
-        accuracy=accuracy_table(observed.epochs, target),
+        accuracy=accuracy_table(observed.epochs, target, margin),
         curves=accuracy_curves(observed.epochs),
         extrapolations=extrapolated,
         laws=law_table(observed.runs, extrapolated),

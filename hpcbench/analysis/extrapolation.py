@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hpcbench.analysis.choice import WIDEST, Choice, choose
+from hpcbench.analysis.estimates import Ratio
 from hpcbench.analysis.fitting import Counts, counts_of, quantile
 from hpcbench.analysis.load import SERIES, facts_of
 
@@ -119,9 +120,8 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
     ``below_zero``. ``predicted``, with the interval in which the median of its runs is expected,
     and ``measured`` are samples a second at ``largest``; predicted is missing where the counts
     without that have no law, ``vague`` where its interval spans more than a factor of two.
-    ``most_useful`` is the device count beyond which the USL expects the rate to fall,
-    sqrt((1 - contention) / coherency), where coherency is surely above zero and the law is drawn so
-    far.
+    ``most_useful``, with its interval, is the device count beyond which the USL expects the rate to
+    fall, where coherency is surely above zero and the law is drawn so far.
     """
     rows = []
     for key, one in found.items():
@@ -132,7 +132,7 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
             | {
                 "law": one.choice.best.law.name if one.choice.best else None,
                 "parameters": _parameters(one.choice),
-                "most_useful": _peak(one),
+                **_peak(one).columns("most_useful"),
                 "reach": one.reach,
                 "reason": one.reason,
                 "tried": [
@@ -164,11 +164,9 @@ def _parameters(choice: Choice) -> list[dict[str, float | str]]:
     ]
 
 
-def _peak(one: Extrapolation) -> float:
-    if one.choice.best is None or one.choice.best.law.name != "USL":
-        return np.nan
-    _, contention, coherency = one.choice.best.values
-    if one.choice.best.intervals()[0][2] <= 0:
-        return np.nan
-    peak = float(np.sqrt(max(1 - contention, 0) / coherency))
-    return peak if peak <= one.reach else np.nan
+def _peak(one: Extrapolation) -> Ratio:
+    best, nowhere = one.choice.best, Ratio(np.nan, np.nan, np.nan)
+    if best is None or best.law.name != "USL" or best.intervals()[0][2] <= 0:
+        return nowhere
+    peak = Ratio(*best.peak())
+    return peak if peak.value <= one.reach else nowhere

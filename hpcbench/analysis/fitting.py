@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from hpcbench.analysis.estimates import CONFIDENCE
 from hpcbench.analysis.laws import Law, Values
-from hpcbench.analysis.scaling import CONFIDENCE, in_blocks
+from hpcbench.analysis.pairing import in_blocks
 
 # A share of the rate that no run could tell from zero; keeps the tests finite on exact data.
 _EXACT = 1e-9
@@ -140,6 +141,19 @@ class Fit:
         reach = quantile(self.freedom) * errors
         reach[0] = values[0] * np.hypot(reach[0], self.counts.level)
         return values - reach, values + reach
+
+    def peak(self) -> tuple[float, float, float]:
+        """The device count beyond which the USL's rate falls, with its 95 % interval: the square
+        root of (1 - contention) / coherency, its logarithm by the delta method; missing where that
+        has no such count."""
+        work, contention, coherency = self.coefficients
+        share = work - contention
+        if share <= 0 or coherency <= 0:
+            return np.nan, np.nan, np.nan
+        slope = np.array([1 / share, -1 / share, -1 / coherency]) / 2
+        reach = quantile(self.freedom) * np.sqrt(self.variance * (slope @ self.precision @ slope))
+        ends = np.sqrt(share / coherency) * np.exp([0.0, -reach, reach])
+        return float(ends[0]), float(ends[1]), float(ends[2])
 
     @property
     def below_zero(self) -> list[str]:

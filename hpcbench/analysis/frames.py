@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from hpcbench.analysis.answers import points_of
 from hpcbench.analysis.load import observe, read_folder
-from hpcbench.analysis.scaling import scaling_table
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def load_frames(results: str | PathLike[str]) -> Frames:
     observed = observe(found)
     return Frames(
         runs=observed.runs,
-        points=scaling_table(observed.runs),
+        points=points_of(found, observed)[1],
         intervals=found.throughput,
         epochs=found.accuracy,
         energy=found.energy,

@@ -1,146 +1,27 @@
 """Throughput, speedup, efficiency and where the rest went: pure functions, pandas in and out.
 
-A run is one observation. A point is the median over the runs with the same settings, with a 95 %
-percentile bootstrap interval that resamples runs (Efron and Tibshirani, 1993, section 13.3).
-
-Speedup and efficiency compare two points. Where repeats were blocks (all counts of a repeat ran
-before the next repeat began, or in one allocation) they come from the ratios within each repeat, in
-which whatever slowed the whole repeat cancels: their geometric mean (Fleming and Wallace, CACM
-29(3), 1986) with Student's interval on the logarithms. Where they were not, they are ratios of
-medians, resampled on both sides.
+A point is the median over runs (:mod:`hpcbench.analysis.estimates`); speedup and efficiency compare
+two points (:mod:`hpcbench.analysis.pairing`).
 """
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
 
+from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Ratio
 from hpcbench.analysis.load import SERIES, facts_of, options_of, with_names
+from hpcbench.analysis.pairing import rate_ratio
 from hpcbench.records.identity import OF_CONFIGURATION
 from hpcbench.records.upgrade import identity_of
 
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-# The range of five runs covers the median with 93.75 %, that of six with 96.9 % (Hoefler and
-# Belli, SC'15, rule 8), so no 95 % interval without a distribution's shape comes from fewer.
-ENOUGH_RUNS = 6
 EFFICIENT = 0.8
+_EFFICIENCY = ("efficiency", "efficiency_low", "efficiency_high")
 # Communication efficiency above one by more than this is no noise.
 PLAUSIBLE = 1.02
 SECONDS_AN_HOUR = 3600
-
-Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A median and the bootstrap distribution of medians around it."""
-
-    median: float
-    resampled: Values
-
-    @classmethod
-    def of(cls, values: Values, seed: int) -> "Estimate":
-        """The median of ``values``; one value alone has a distribution of nothing."""
-        values = values[np.isfinite(values)]
-        if len(values) == 0:
-            return cls(np.nan, np.full(RESAMPLES, np.nan))
-        if len(values) == 1:
-            return cls(float(values[0]), np.full(RESAMPLES, np.nan))
-        chosen = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-        return cls(float(np.median(values)), np.median(values[chosen], axis=1))
-
-    def over(self, base: "Estimate") -> "Estimate":
-        """The ratio to ``base``; a point over itself is one, without spread."""
-        return Estimate(self.median / base.median, self.resampled / base.resampled)
-
-    def times(self, factor: float) -> "Estimate":
-        return Estimate(self.median * factor, self.resampled * factor)
-
-    def interval(self) -> tuple[float, float]:
-        """The central 95 % of the distribution; missing where there was one run."""
-        if not np.isfinite(self.resampled).all():
-            return np.nan, np.nan
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(self.resampled, [tail, 1 - tail])
-        return float(low), float(high)
-
-    def columns(self, name: str) -> dict[str, float]:
-        low, high = self.interval()
-        return {name: self.median, f"{name}_low": low, f"{name}_high": high}
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of two points, with its interval; missing ends where there was one run."""
-
-    value: float
-    low: float
-    high: float
-
-    def times(self, factor: float) -> "Ratio":
-        return Ratio(self.value * factor, self.low * factor, self.high * factor)
-
-    def columns(self, name: str) -> dict[str, float]:
-        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-
-
-def in_blocks(runs: pd.DataFrame) -> bool:
-    """Whether the runs of a repeat had something in common: no run of another repeat began between
-    them, or a scheduler's allocation was theirs alone.
-
-    Columns ``sweep``, ``repeat``, ``started`` and ``allocation``; what is not known is no reason.
-    """
-    return _one_after_another(runs) or _each_in_one_allocation(runs)
-
-
-def _one_after_another(runs: pd.DataFrame) -> bool:
-    if not known(runs, "started"):
-        return False
-    ordered = runs.sort_values("started")
-    block = ordered["sweep"] + " " + ordered["repeat"].astype(str)
-    return int((block != block.shift()).sum()) == block.nunique()
-
-
-def _each_in_one_allocation(runs: pd.DataFrame) -> bool:
-    if not known(runs, "allocation"):
-        return False
-    repeats = runs[["sweep", "repeat", "allocation"]].drop_duplicates()
-    return not repeats.duplicated(["sweep", "repeat"]).any()
-
-
-def known(runs: pd.DataFrame, column: str) -> bool:
-    """Whether all of ``runs`` say when they started, or in which allocation they ran."""
-    return column in runs and not (runs[column].fillna("") == "").any()
-
-
-def rate_ratio(at: pd.DataFrame, base: pd.DataFrame, seeds: tuple[int, int]) -> Ratio:
-    """How much faster the runs ``at`` are than those of ``base``, a row a run.
-
-    Paired within repeats where both have the same ones and these were blocks. ``seeds`` are of the
-    resampling where they were not.
-    """
-    keys = ["sweep", "repeat"]
-    pairs = at.merge(base, on=keys, suffixes=("", "_base"))
-    whole = len(pairs) == len(at) == len(base) == len(at[keys].drop_duplicates())
-    if not whole or len(pairs) < 2 or not in_blocks(pd.concat([at, base])):
-        first, second = (
-            _estimate(group, "samples_per_second", seed)
-            for group, seed in zip((at, base), seeds, strict=True)
-        )
-        ratio = first.over(second)
-        return Ratio(ratio.median, *ratio.interval())
-    rates, bases = (
-        pairs[name].to_numpy(float) for name in ("samples_per_second", "samples_per_second_base")
-    )
-    logs = np.log(rates / bases)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * stats.sem(logs)
-    low, value, high = np.exp(logs.mean() + np.array([-half, 0, half]))
-    return Ratio(float(value), float(low), float(high))
 
 
 def serial_fraction(speedup: float, ratio: float, scaling: str) -> float:
@@ -169,9 +50,14 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     timed without the exchange: ``load_balance``, mean over slowest rank's compute;
     ``communication_efficiency``, slowest rank's compute over the step;
     ``computation_efficiency``, the base's step over the mean compute for the same work. Their
-    product is the efficiency, but for medians being taken of each. All have ``_low`` and ``_high``.
+    product is the efficiency, but for medians being taken of each. In seconds of a step:
+    ``base_compute_seconds``, the same work on the base; ``extra_compute_seconds``, what the mean
+    rank's compute takes beyond that; ``waiting_seconds``, the slowest rank's beyond the mean;
+    ``exchange_seconds``, the step beyond the slowest rank's compute. Their medians add up nearly to
+    the step.
 
-    ``samples_per_joule`` is missing where no energy was counted.
+    ``device_hours_per_million_samples`` is the devices' time. ``samples_per_joule`` is missing
+    where no energy was counted. All of these have ``_low`` and ``_high`` too.
 
     ``enough_runs`` is false for fewer than six runs.
     """
@@ -190,20 +76,19 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
         for devices, group in sorted(by_devices.items()):
             ratio = devices / base
             rate = base_rate if devices == base else _estimate(group, "samples_per_second", devices)
-            if devices == base:
-                own = rate.over(rate)
-                speedup = Ratio(own.median, *own.interval())
-            else:
-                speedup = rate_ratio(group, by_devices[base], (devices, base))
-            mean_compute = _estimate(group, "mean_compute_seconds", devices)
+            # A point over itself is one, without spread.
+            speedup = (
+                Ratio.of(rate.over(rate))
+                if devices == base
+                else rate_ratio(group, by_devices[base], (devices, base))
+            )
             work = 1.0 if facts["scaling"] == "weak" else 1 / ratio
-            balance = group["mean_compute_seconds"] / group["compute_seconds"]
-            communication = group["compute_seconds"] / group["step_seconds"]
             # Less speedup is more of a serial part.
             least, serial_part, most = (
                 serial_fraction(value, ratio, facts["scaling"])
                 for value in (speedup.high, speedup.value, speedup.low)
             )
+            hours = Ratio.of(rate).inverse(devices * 1e6 / SECONDS_AN_HOUR)
             points.append(
                 facts
                 | {
@@ -219,19 +104,38 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                 | {"base_devices": base, "base_samples_per_second": base_rate.median}
                 | _against_serial(group, best_serial, devices)
                 | Ratio(serial_part, least, most).columns("serial_fraction")
-                | Estimate.of(balance.to_numpy(float), devices).columns("load_balance")
-                | Estimate.of(communication.to_numpy(float), devices).columns(
-                    "communication_efficiency"
-                )
-                | base_compute.times(work).over(mean_compute).columns("computation_efficiency")
-                | {
-                    "device_hours_per_million_samples": devices
-                    * 1e6
-                    / (rate.median * SECONDS_AN_HOUR),
-                }
+                | _parts(group, base_compute.times(work), devices)
+                | hours.columns("device_hours_per_million_samples")
                 | _estimate(group, "samples_per_joule", devices).columns("samples_per_joule")
             )
     return pd.DataFrame(points)
+
+
+def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[str, float]:
+    """Where the time of one point's steps went, as factors and in seconds."""
+    step, slowest, mean = (
+        group[name] for name in ("step_seconds", "compute_seconds", "mean_compute_seconds")
+    )
+    compute = Estimate.of(mean.to_numpy(float), devices)
+    of_runs = {
+        "load_balance": mean / slowest,
+        "communication_efficiency": slowest / step,
+        "waiting_seconds": slowest - mean,
+        "exchange_seconds": step - slowest,
+    }
+    of_points = {
+        "computation_efficiency": base_compute.over(compute),
+        "base_compute_seconds": base_compute,
+        "extra_compute_seconds": compute.less(base_compute),
+    }
+    estimates = {
+        name: Estimate.of(values.to_numpy(float), devices) for name, values in of_runs.items()
+    } | of_points
+    return {
+        column: value
+        for name, estimate in estimates.items()
+        for column, value in estimate.columns(name).items()
+    }
 
 
 def _estimate(group: pd.DataFrame, column: str, seed: int) -> Estimate:
@@ -270,17 +174,27 @@ def _against_serial(
 
 
 def largest_efficient(table: pd.DataFrame) -> pd.DataFrame:
-    """Per series the largest device count up to which efficiency stays at 80 % or more."""
+    """Per series the largest device count up to which efficiency stays at 80 % or more.
+
+    ``devices`` by the medians, with the ``efficiency`` there and its interval; ``surely`` by the
+    intervals: the largest count up to which each lies wholly above 80 %, missing where no count
+    beyond the base has an interval. Looking at one count after the other, up to the first that is
+    not told, needs no correction for their number (a fixed sequence: Maurer, Hothorn and Lehmacher,
+    in Biometrie in der chemisch-pharmazeutischen Industrie 6, 1995).
+    """
     rows = []
     for key, series in table.groupby(SERIES, sort=True):
         ordered = series.sort_values("devices")
-        good = ordered[(ordered["efficiency"] >= EFFICIENT).cummin()]
-        largest = good.iloc[-1]
+        is_base = ordered["devices"] == ordered["base_devices"]
+        largest = ordered[(ordered["efficiency"] >= EFFICIENT).cummin()].iloc[-1]
+        sure = ordered[(is_base | (ordered["efficiency_low"] > EFFICIENT)).cummin()].iloc[-1]
+        told = ordered["efficiency_low"][~is_base].notna().any()
         rows.append(
             facts_of(key, series)
             | {
                 "devices": int(largest["devices"]),
-                "efficiency": largest["efficiency"],
+                "surely": int(sure["devices"]) if told else np.nan,
+                **{name: largest[name] for name in _EFFICIENCY},
                 "largest_measured": int(ordered["devices"].max()),
                 "runs": int(largest["runs"]),
             }

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import SERIES, Row
-from hpcbench.analysis.scaling import ENOUGH_RUNS, PLAUSIBLE, known, rate_ratio
+from hpcbench.analysis.pairing import known, rate_ratio
+from hpcbench.analysis.scaling import PLAUSIBLE
 from hpcbench.devices.counters import PACKAGES
 
 # An interval that reaches farther than this to either side of its median hides small differences.

@@ -12,36 +12,27 @@ from matplotlib.ticker import MaxNLocator
 from hpcbench.analysis.figures import style
 from hpcbench.analysis.figures.panels import WITHIN, legend, looks, note, panels
 from hpcbench.analysis.load import SERIES
-from hpcbench.analysis.scaling import PLAUSIBLE
+from hpcbench.analysis.step_time import PARTS, timed_apart
 
 MOST_BARS = 24
 # Characters of a bar's label in a line.
 BAR_LABEL = 30
 
-PARTS = {
-    "compute_ms": "compute, as on the base",
-    "slower_ms": "extra compute time",
-    "waiting_ms": "waiting for the slowest rank",
-    "exchange_ms": "gradient exchange",
-}
-
 
 def step_parts(table: pd.DataFrame) -> pd.DataFrame:
-    """Where the milliseconds of a step go, a row a point that was also timed without exchange.
+    """Where the milliseconds of a step go, a row a point of ``timed_apart``: each of :data:`PARTS`
+    with ``_ms``, as long as it is drawn.
 
-    The parts of :data:`PARTS` add up to the step, unless compute is faster than on the base.
+    They add up to the step, but for medians being taken of each.
     """
-    # Where steps without exchange were slower than with, they split nothing.
-    known = table[table["communication_efficiency"] <= PLAUSIBLE]
-    step = known["step_seconds"] * 1e3
-    slowest = step * known["communication_efficiency"]
-    mean = slowest * known["load_balance"]
-    base = mean * known["computation_efficiency"]
+    known = timed_apart(table)
+    compute = 1e3 * (known["base_compute_seconds"] + known["extra_compute_seconds"])
+    base = (1e3 * known["base_compute_seconds"]).clip(upper=compute)
     return known.assign(
-        compute_ms=base.clip(upper=mean),
-        slower_ms=(mean - base).clip(lower=0),
-        waiting_ms=slowest - mean,
-        exchange_ms=(step - slowest).clip(lower=0),
+        base_compute_ms=base,
+        extra_compute_ms=compute - base,
+        waiting_ms=1e3 * known["waiting_seconds"].clip(lower=0),
+        exchange_ms=1e3 * known["exchange_seconds"].clip(lower=0),
     )
 
 
@@ -67,7 +58,7 @@ def step_figure(table: pd.DataFrame) -> Figure:
         for index, part in enumerate(PARTS):
             axes.barh(
                 places,
-                ordered[part],
+                ordered[f"{part}_ms"],
                 left=left,
                 height=0.7,
                 color=style.COLOURS[index],
@@ -75,7 +66,7 @@ def step_figure(table: pd.DataFrame) -> Figure:
                 edgecolor="white",
                 linewidth=0.4,
             )
-            left += ordered[part].to_numpy()
+            left += ordered[f"{part}_ms"].to_numpy()
         ticks = [
             fill(f"{looks_of[tuple(row[n] for n in WITHIN)].label} × {row['devices']}", BAR_LABEL)
             for row in ordered.to_dict("records")

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hpcbench.analysis.load import Row
+from hpcbench.analysis.loss import ERROR, LOSS, NO_LOSS, UNKNOWN
 from hpcbench.analysis.report.cells import (
     SERIES_HEADER,
     Cell,
@@ -31,11 +32,11 @@ def accuracy_report(accuracy: pd.DataFrame) -> Table:
             *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
             text(str(row["metric"]).replace("_", " ")),
             between(row, "final_accuracy", _shown(row["metric"])),
-            Cell(_change(row), row["change"]),
-            text(row["verdict"]),
+            _change(row),
+            text(_verdict(row)),
             Cell(_shown(row["metric"])(row["target"]), row["target"]),
             Cell(f"{row['reached']}", row["reached"]),
-            Cell(number(row["epochs_to_target"], 2), row["epochs_to_target"]),
+            between(row, "epochs_to_target", lambda value: number(value, 2)),
             between(row, "seconds_to_target"),
         ]
         for row in accuracy.to_dict("records")
@@ -43,9 +44,13 @@ def accuracy_report(accuracy: pd.DataFrame) -> Table:
     return Table(
         "accuracy",
         "Accuracy, and time to it",
-        "Final test metric; its change (of accuracies in points) against the smallest count, and "
-        "whether that is a loss (one-sided Mann-Whitney test over runs, Holm-corrected, 5 %). Time "
-        "to the target is training time alone, to the end of the first epoch that reached it.",
+        "Final test metric, the median over runs; its change (of accuracies in points) is that of "
+        "the mean against the smallest count, with a 95 % interval over seeds. "
+        f"{NO_LOSS.capitalize()}: surely less than {_margins(accuracy)} is lost; {LOSS}: something "
+        f"surely is, and it may exceed that; {UNKNOWN}: the runs show neither. The verdicts hold "
+        "for all counts of a line together (one-sided t tests at 2.5 %, Holm-corrected), so they "
+        "can be stricter than the intervals. Seconds to the target are of training alone, up to "
+        "the end of the first epoch that reached it; MLPerf counts evaluations too.",
         [
             *SERIES_HEADER,
             *extra,
@@ -57,8 +62,8 @@ def accuracy_report(accuracy: pd.DataFrame) -> Table:
             "verdict",
             "target",
             "runs that reached it",
-            "epochs",
-            "seconds",
+            "epochs to target",
+            "training seconds to target, without evaluation",
         ],
         rows,
     )
@@ -73,5 +78,27 @@ def _shown(metric: str) -> Callable[[Any], str]:
     return precise if metric == ACCURACY else number
 
 
-def _change(row: Row) -> str:
-    return f"{100 * row['change']:+.2f}" if row["metric"] == ACCURACY else f"{row['change']:+.3g}"
+def _change(row: Row) -> Cell:
+    """ "-0.20 [-0.31, -0.09]", of accuracies in points."""
+    if row["devices"] == row["base_devices"]:
+        return Cell("–", 0.0)
+    scale, show = (100, "{:+.2f}") if row["metric"] == ACCURACY else (1, "{:+.3g}")
+    return between(row, "change", lambda value: show.format(scale * value))
+
+
+def _verdict(row: Row) -> str:
+    if row["reason"]:
+        return f"{row['verdict']}: {row['reason']}"
+    smaller = row["verdict"] == NO_LOSS and row["p_loss"] < ERROR
+    return row["verdict"] + (", surely a smaller one" if smaller else "")
+
+
+def _margins(accuracy: pd.DataFrame) -> str:
+    """The margins of all rows in words: "0.97 to 0.98 points of accuracy"."""
+    said = []
+    for metric, rows in accuracy.groupby("metric"):
+        points = metric == ACCURACY
+        scale, unit = (100, "points of accuracy") if points else (1, str(metric).replace("_", " "))
+        ends = sorted({number(scale * float(value), 2) for value in rows["margin"]}, key=float)
+        said.append(f"{' to '.join(dict.fromkeys([ends[0], ends[-1]]))} {unit}")
+    return " or ".join(said)

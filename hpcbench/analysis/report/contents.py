@@ -11,6 +11,7 @@ from hpcbench.analysis.report.failed import failed_table
 from hpcbench.analysis.report.laws import laws_table
 from hpcbench.analysis.report.points import points_table
 from hpcbench.analysis.report.provenance import Provenance, provenance_of
+from hpcbench.analysis.report.step_time import step_table
 from hpcbench.analysis.report.summary import summary
 from hpcbench.analysis.validity import Caution
 
@@ -36,6 +37,9 @@ def build(answers: Answers, price: float | None) -> Report:
     results, runs = answers.results, answers.observed.runs
     citation, bibtex = cite(runs, results.runs)
     tables = [points_table(answers.every_point, price)]
+    step = step_table(answers.points)
+    if step:
+        tables.append(step)
     if len(answers.accuracy):
         tables.append(accuracy_report(answers.accuracy))
     tables.append(efficient_table(answers.largest))

@@ -6,6 +6,8 @@ from hpcbench.analysis.report.cells import (
     SERIES_HEADER,
     Cell,
     Table,
+    between,
+    number,
     of_series,
     percent,
     varying_settings,
@@ -19,19 +21,22 @@ def efficient_table(largest: pd.DataFrame) -> Table:
     return Table(
         "efficient",
         f"Largest count with {EFFICIENT:.0%} efficiency",
-        "The largest measured device count up to which efficiency never falls below that.",
+        "Devices: the largest measured count up to which the efficiency never falls below that. "
+        "Surely: the largest up to which every 95 % interval lies wholly above it.",
         [
             *SERIES_HEADER,
             *extra,
             "devices",
-            "efficiency there",
+            "surely efficient up to",
+            "efficiency at devices",
             "measured up to",
         ],
         [
             [
                 *of_series(row, extra),
                 Cell(str(row["devices"]), row["devices"]),
-                Cell(percent(row["efficiency"]), row["efficiency"]),
+                Cell(number(row["surely"], 9), row["surely"]),
+                between(row, "efficiency", percent),
                 Cell(str(row["largest_measured"]), row["largest_measured"]),
             ]
             for row in largest.to_dict("records")

@@ -32,7 +32,7 @@ def laws_table(laws: pd.DataFrame) -> Table:
             text("; ".join(map(_parameter, row["parameters"])) or "–"),
             _reach(row),
             text(row["reason"] or "as far as asked"),
-            Cell(number(row["most_useful"]), row["most_useful"]),
+            between(row, "most_useful", lambda value: number(value, 2)),
             text(_unfit(row["tried"]) or "–"),
             Cell(str(row["largest"]), row["largest"]),
             _predicted(row),

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from hpcbench.analysis.estimates import CONFIDENCE
 from hpcbench.analysis.report.cells import (
     SERIES_HEADER,
     Cell,
@@ -12,7 +13,6 @@ from hpcbench.analysis.report.cells import (
     percent,
     varying_settings,
 )
-from hpcbench.analysis.scaling import CONFIDENCE
 
 
 def points_table(table: pd.DataFrame, price: float | None) -> Table:
@@ -60,13 +60,13 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
                 )
             ),
             between(row, "serial_fraction", lambda value: number(value, 2)),
-            Cell(number(row[hours], 2), row[hours]),
+            between(row, hours, lambda value: number(value, 2)),
         ]
         if counted:
             cells.append(between(row, "samples_per_joule"))
         if price is not None:
-            cost = price * row["device_hours_per_million_samples"]
-            cells.append(Cell(number(cost, 3), cost))
+            cost = {hours + end: price * row[hours + end] for end in ("", "_low", "_high")}
+            cells.append(between(cost, hours))
         rows.append(cells)
     bases = sorted(
         {

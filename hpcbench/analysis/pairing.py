@@ -1,0 +1,89 @@
+"""Ratios of two points' rates, within repeats where these were blocks.
+
+A block is a repeat all of whose counts ran before the next repeat began, or in one allocation.
+Whatever slowed the whole of it cancels in the ratios within it: these are summarized by their
+geometric mean (Fleming and Wallace, CACM 29(3), 1986) with Student's interval on the logarithms.
+Where repeats were no blocks, ratios are of medians, resampled on both sides.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from hpcbench.analysis.estimates import CONFIDENCE, Estimate, Ratio, Values
+
+
+def in_blocks(runs: pd.DataFrame) -> bool:
+    """Whether the runs of a repeat had something in common: no run of another repeat began between
+    them, or a scheduler's allocation was theirs alone.
+
+    Columns ``sweep``, ``repeat``, ``started`` and ``allocation``; what is not known is no reason.
+    """
+    return _one_after_another(runs) or _each_in_one_allocation(runs)
+
+
+def _one_after_another(runs: pd.DataFrame) -> bool:
+    if not known(runs, "started"):
+        return False
+    ordered = runs.sort_values("started")
+    block = ordered["sweep"] + " " + ordered["repeat"].astype(str)
+    return int((block != block.shift()).sum()) == block.nunique()
+
+
+def _each_in_one_allocation(runs: pd.DataFrame) -> bool:
+    if not known(runs, "allocation"):
+        return False
+    repeats = runs[["sweep", "repeat", "allocation"]].drop_duplicates()
+    return not repeats.duplicated(["sweep", "repeat"]).any()
+
+
+def known(runs: pd.DataFrame, column: str) -> bool:
+    """Whether all of ``runs`` say when they started, or in which allocation they ran."""
+    return column in runs and not (runs[column].fillna("") == "").any()
+
+
+def pairs(at: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame | None:
+    """A row a repeat with ``samples_per_second`` and ``samples_per_second_base``, in the order of
+    ``at``; None unless both have the same repeats, two or more, and these were blocks."""
+    keys = ["sweep", "repeat"]
+    both = at.merge(base, on=keys, suffixes=("", "_base"))
+    whole = len(both) == len(at) == len(base) == len(at[keys].drop_duplicates())
+    if not whole or len(both) < 2 or not in_blocks(pd.concat([at, base])):
+        return None
+    return both
+
+
+def rate_ratio(at: pd.DataFrame, base: pd.DataFrame, seeds: tuple[int, int]) -> Ratio:
+    """How much faster the runs ``at`` are than those of ``base``, a row a run.
+
+    Paired within repeats where both have the same ones and these were blocks. ``seeds`` are of the
+    resampling where they were not.
+    """
+    both = pairs(at, base)
+    if both is None:
+        first, second = (
+            Estimate.of(group["samples_per_second"].to_numpy(float), seed)
+            for group, seed in zip((at, base), seeds, strict=True)
+        )
+        return Ratio.of(first.over(second))
+    logs = np.log(_ratios(both))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * stats.sem(logs)
+    low, value, high = np.exp(logs.mean() + np.array([-half, 0, half]))
+    return Ratio(float(value), float(low), float(high))
+
+
+def run_ratios(at: pd.DataFrame, base: pd.DataFrame) -> Values:
+    """What each run of ``at`` adds to :func:`rate_ratio`: its ratio to the base of its repeat, or
+    to the base's median where repeats were no blocks."""
+    both = pairs(at, base)
+    if both is None:
+        rates = at["samples_per_second"].to_numpy(float)
+        return rates / float(base["samples_per_second"].median())
+    return _ratios(both)
+
+
+def _ratios(both: pd.DataFrame) -> Values:
+    rates, bases = (
+        both[name].to_numpy(float) for name in ("samples_per_second", "samples_per_second_base")
+    )
+    return rates / bases

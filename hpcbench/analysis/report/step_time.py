@@ -1,0 +1,39 @@
+"""The table of where a step's time goes."""
+
+import pandas as pd
+
+from hpcbench.analysis.report.cells import (
+    SERIES_HEADER,
+    Cell,
+    Table,
+    between,
+    number,
+    of_series,
+    varying_settings,
+)
+from hpcbench.analysis.step_time import PARTS, timed_apart
+
+
+def step_table(points: pd.DataFrame) -> Table | None:
+    """Of ``scaling_table``'s rows; None where no steps were timed without the exchange."""
+    known = timed_apart(points)
+    if known.empty:
+        return None
+    extra = varying_settings(known)
+    columns = ("step_seconds", *(f"{part}_seconds" for part in PARTS))
+    return Table(
+        "step",
+        "Where a step's time goes",
+        "Milliseconds of a step, medians over runs with 95 % bootstrap intervals. Compute is timed "
+        "in steps without the exchange, so the exchange is what it adds to a step, less what hides "
+        "behind compute.",
+        [*SERIES_HEADER, *extra, "devices", "runs", "step", *PARTS.values()],
+        [
+            [
+                *of_series(row, extra),
+                *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
+                *(between(row, name, lambda seconds: number(1e3 * seconds)) for name in columns),
+            ]
+            for row in known.to_dict("records")
+        ],
+    )
