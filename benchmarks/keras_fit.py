@@ -5,8 +5,8 @@
 A process a side; the sides take turns, an epoch each, after one that is not counted, and sleep
 while another has its turn.
 An epoch's time is the wall's, with all that happens between its steps, progress display
-included; neither side evaluates within it. XLA is off on both: Keras' default, "auto", leaves it
-off on a machine without an accelerator.
+included; neither side evaluates within it. XLA is off in the harness; ``fit`` has Keras' default,
+"auto", which leaves it off on a machine without an accelerator.
 """
 
 import argparse
@@ -61,6 +61,8 @@ def keras_fit(model_name: str, samples: int) -> Iterator[float]:
 def measure(model_name: str, side: str) -> None:
     """One side's process: an epoch for each line on standard input, its us a sample printed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A side would otherwise take all memory of a GPU from the others.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from hpcbench.frameworks import FRAMEWORKS
 
     samples = SAMPLES[model_name.split("-", maxsplit=1)[0]]
@@ -103,7 +105,7 @@ def main() -> None:
         table.add_row(*row)
         print(*row, sep="   ", file=sys.stderr, flush=True)
     console = Console(width=130)
-    console.print(f"{cpu_name()}, {len(available_cores())} cores; XLA off on all sides")
+    console.print(f"{cpu_name()}, {len(available_cores())} cores; XLA off but in fit: auto")
     what = f"microseconds a sample: median [lowest, highest] of {arguments.rounds} epochs"
     console.print(what, markup=False)
     console.print(table)

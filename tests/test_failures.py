@@ -226,6 +226,21 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
 
 
 @pytest.mark.slow
+def test_two_ranks_of_a_launcher_that_tells_them_nothing(tmp_path):
+    """Each believes that it is alone; the second finds the first one at the same point."""
+    command = train_command(tmp_path, "--model=fc-64", *LONG)
+    first = start(command, tmp_path, "throughput.csv", 1)
+    done = run(command)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert done.status == 2
+    one_sentence(done, f"process {first.pid} measures the same", "mpirun")
+    folder, document = only_run(tmp_path)
+    assert document["identity"]["repeat"] == 0
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.slow
 def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
     """What is left then is the last evaluation."""
     flags = ("--model=cnn-1", "--epochs=1", "--train-samples=9600", "--interval-steps=150")

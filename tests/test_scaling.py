@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcbench.analysis.estimates import Estimate
+from hpcbench.analysis.load import mixed
 from hpcbench.analysis.pairing import in_blocks, rate_ratio
 from hpcbench.analysis.scaling import (
     largest_efficient,
@@ -237,5 +238,18 @@ def test_a_run_that_failed_counts_on_the_point_of_its_own_framework():
     sync = document | {"config": {"batchnorm": "sync"}}
     alone = with_failures(points, [sync]).set_index("options")["failed"]
     assert (alone[""].sum(), alone["batchnorm sync"]) == (0, 1)
+    # Nor on one of another machine, nor of any where it does not say which.
+    kinds = [
+        [row | {"run_id": kind} for row in rows(2, [100], device_kind=kind)]
+        for kind in ("A100", "H100")
+    ]
+    of_kinds = scaling_table(runs_of(*kinds))
+    known = asdict(IDENTITY) | {"devices": 2, "global_batch": 256}
+    lost = [{"identity": known | {"device_kind": kind}} for kind in ("H100", "H100", "unknown")]
+    found = with_failures(of_kinds, lost).set_index("device_kind")["failed"]
+    assert found.to_dict() == {"A100": 0, "H100": 2, "": 1}
+    # Where kinds were put together it counts on them.
+    together = scaling_table(mixed(runs_of(*kinds), ["device_kind"]))
+    assert with_failures(together, lost)["failed"].tolist() == [3]
     unknown = with_failures(points, [{"config": {"model": "gone"}}, {}])
     assert unknown["failed"].sum() == 0

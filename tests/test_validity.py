@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from hpcbench.analysis.report.summary import summary
 from hpcbench.analysis.scaling import scaling_table
 from hpcbench.analysis.validity import cautions, drift
-from support.runs import rows, runs_of
+from support.runs import points_of, rows, runs_of
 
 
 def words_of(runs):
@@ -20,6 +21,7 @@ def words_of(runs):
         ((rows(1, [100] * 5),), "1 of 1 points have fewer than 6 runs"),
         ((rows(1, [100, 80, 120, 90, 110, 100]),), "intervals wider than 5%"),
         ((rows(1, [100] * 6), rows(2, [210] * 6)), "more than ideal speedup"),
+        ((rows(1, [100]), rows(2, [214])), "of too few runs to tell it from noise.* at 2 \\(107%"),
         ((rows(2, [100] * 6),), "no run on one device"),
         ((rows(1, [100.1, 100, 100.2, 99.9, 100, 70]),), "far from the others.*-30%"),
         (
@@ -41,6 +43,17 @@ def test_doubts_are_said_in_words(parts, says):
     runs = runs_of(*parts)
     said = words_of(runs)
     assert re.search(says, said), said
+
+
+def test_why_nothing_is_said_of_scaling_is_true():
+    one_count = rows(2, [100], batch_per_device=64), rows(2, [200])
+    assert summary(points_of(*one_count)) == [
+        "All runs are on one device count, so they say nothing of scaling."
+    ]
+    kinds = [rows(count, [100], device_kind=kind) for count, kind in ((1, "A100"), (8, "H100"))]
+    (sentence,) = summary(points_of(*kinds))
+    assert "so nothing is said of scaling" in sentence
+    assert sentence.endswith("changes device_kind (A100 at 1, H100 at 8).")
 
 
 @pytest.mark.parametrize(("trend", "most", "least"), [(0.0, 0.08, 0.0), (-0.1, 1.0, 0.9)])

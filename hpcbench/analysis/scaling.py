@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Ratio
-from hpcbench.analysis.load import SERIES, facts_of, options_of, with_names
+from hpcbench.analysis.load import MIXED, SERIES, facts_of, options_of, software, with_names
 from hpcbench.analysis.pairing import rate_ratio, run_ratios
-from hpcbench.records.identity import OF_CONFIGURATION
+from hpcbench.records.identity import UNKNOWN
 from hpcbench.records.upgrade import identity_of
 
 EFFICIENT = 0.8
@@ -218,37 +218,54 @@ def largest_efficient(table: pd.DataFrame) -> pd.DataFrame:
 def with_failures(table: pd.DataFrame, failed: list[dict[str, Any]]) -> pd.DataFrame:
     """``table`` with a column ``failed``, the runs of each point that did not end well.
 
-    A point none of whose runs did has a row all the same, without numbers.
+    A point none of whose runs did has a row all the same, without numbers. So have runs that failed
+    before they could say on which machine, where points of several would fit.
     """
-    counts = Counter(filter(None, map(_point_of, failed)))
     table = table.assign(failed=0)
-    for key, count in counts.items():
-        of_point = (table[_POINT] == list(key)).all(axis=1)
-        if of_point.any():
-            table.loc[of_point.idxmax(), "failed"] = count
-            continue
+    # Those that know their machine first: the others may find their point then.
+    counts = sorted(
+        Counter(filter(None, map(_point_of, failed))).items(), key=lambda item: item[0].count("")
+    )
+    for key, count in counts:
         facts = dict(zip(_POINT, key, strict=True))
+        fitting = table.index[_fits(table, facts)]
+        if len(fitting) == 1:
+            table.loc[fitting[0], "failed"] += count
+            continue
         blank = {"runs": 0, "enough_runs": False, "failed": count}
-        row = pd.DataFrame([dict.fromkeys(SERIES, "") | facts | blank])
-        table = pd.concat([table, row], ignore_index=True)
+        table = pd.concat([table, pd.DataFrame([facts | blank])], ignore_index=True)
     return with_names(table)
 
 
-# What a run that failed before it started is known by too: all but the machine and its software.
-_KNOWN = (*OF_CONFIGURATION, "dataset", "batch", "options", "sweeps")
-_POINT = [*(name for name in SERIES if name in _KNOWN), "devices"]
+_POINT = [*SERIES, "devices"]
+# What a run that failed before it started does not know of itself; its placement depends on what
+# other runs there are.
+_MACHINE = ("device_kind", "cpu_math", "placement", "software")
+
+
+def _fits(table: pd.DataFrame, facts: dict[str, Any]) -> "pd.Series[bool]":
+    """Which points a run may be of. What it does not know of its machine fits anything; values that
+    were put together fit each of theirs."""
+    fits = pd.Series(True, table.index)
+    for name, value in facts.items():
+        if name not in _MACHINE or value:
+            fits &= table[name].map(lambda of, v=value: of == v or str(v) in str(of).split(MIXED))
+    return fits
 
 
 def _point_of(document: dict[str, Any]) -> tuple[Any, ...] | None:
-    """The point of a run that failed; None where its run.json does not say enough."""
+    """The point of a run that failed, "" being what is not known; None where its run.json does not
+    say enough."""
     identity = identity_of(document)
     if identity is None:
         return None
     weak = identity.scaling == "weak"
-    batch = identity.batch_per_device if weak else identity.global_batch
-    facts = asdict(identity) | {
-        "batch": batch,
+    known = {name: "" if value == UNKNOWN else value for name, value in asdict(identity).items()}
+    facts = known | {
+        "batch": identity.batch_per_device if weak else identity.global_batch,
         "options": options_of(document),
         "sweeps": identity.sweep,
+        "placement": "",
+        "software": software(document.get("provenance") or {}),
     }
     return tuple(facts[name] for name in _POINT)

@@ -237,13 +237,19 @@ def _unsteady(runs: pd.DataFrame) -> Iterator[Caution]:
 
 
 def _superlinear(table: pd.DataFrame) -> Iterator[Caution]:
-    above = table[table["efficiency_low"] > 1]
-    if len(above):
-        names = [f"{_point(row)} ({row['efficiency']:.0%})" for row in above.to_dict("records")]
-        yield Caution(
-            f"more than ideal speedup, so doubt the base: {_names(names)}",
-            float(above["efficiency"].max() - 1),
-        )
+    surely = table["efficiency_low"] > 1
+    seems = ~surely & ~table["enough_runs"] & (table["efficiency"] > PLAUSIBLE)
+    for of_them, what in (
+        (surely, "so doubt the base"),
+        (seems, "of too few runs to tell it from noise, so repeat before you believe it"),
+    ):
+        above = table[of_them]
+        if len(above):
+            names = [f"{_point(row)} ({row['efficiency']:.0%})" for row in above.to_dict("records")]
+            yield Caution(
+                f"more than ideal speedup, {what}: {_names(names)}",
+                float(above["efficiency"].max() - 1),
+            )
 
 
 def _split(table: pd.DataFrame) -> Iterator[Caution]:

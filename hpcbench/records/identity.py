@@ -87,10 +87,3 @@ class Identity:
 
 
 IDENTITY = tuple(field.name for field in fields(Identity))
-# What is known of a run that failed before it could say where it ran.
-OF_CONFIGURATION = tuple(
-    name
-    for name in IDENTITY
-    if name
-    not in ("run_id", "sweep", "dataset", "nodes", "device_kind", "cpu_math", "seed", "repeat")
-)

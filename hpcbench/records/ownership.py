@@ -89,6 +89,17 @@ class Ownership:
             self._release = None
 
 
+def writer_of(folder: Path) -> Owner | None:
+    """The living process that owns ``folder``, as far as this host's file system tells."""
+    if not is_being_written(folder):
+        return None
+    try:
+        with open(folder / OWNER_FILE, "rb") as file:
+            return _read(file.fileno())
+    except OSError:
+        return None
+
+
 def is_being_written(folder: Path) -> bool:
     """Whether a living process owns ``folder``, as far as this host's file system tells."""
     try:

@@ -1,5 +1,6 @@
 """What the processes of a run have to agree on before it starts."""
 
+import itertools
 import os
 import platform
 from collections.abc import Mapping
@@ -7,7 +8,8 @@ from pathlib import Path
 
 from hpcbench.config import RunConfig
 from hpcbench.devices.gpus import MIG, NVIDIA, gpus_of_process, visible_gpus
-from hpcbench.errors import EnvironmentLacks
+from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.records.ownership import Owner, writer_of
 from hpcbench.records.writer import claim_folder
 from hpcbench.runs.resolve import ResolvedRun
 from hpcbench.strategies import Communicator
@@ -28,6 +30,27 @@ def settle_repeat(resolved: ResolvedRun, communicator: Communicator) -> tuple[Ru
             repeat = claim_folder(lambda free: sweep / of(free).run_id, output.resume)
     settled = of(int(communicator.all_gather([repeat])[0, 0]))
     return settled, sweep / settled.run_id
+
+
+def refuse_company(resolved: ResolvedRun, settled: RunConfig, owner: Owner) -> None:
+    """Raise ConfigError where another process of this host and job measures the same point now.
+
+    So it is where a launcher that nothing tells of started several ranks, each of which believes
+    that it is alone. Whoever names the repeat wants it so.
+    """
+    if resolved.config.repeat is not None or resolved.launch.launcher != "none":
+        return
+    sweep = resolved.output.results / resolved.output.sweep
+    for repeat in itertools.count():
+        folder = sweep / settled.model_copy(update={"repeat": repeat}).run_id
+        if not folder.exists():
+            return
+        other = None if repeat == settled.repeat else writer_of(folder)
+        if other and (other.host, other.job) == (owner.host, owner.job):
+            raise ConfigError(
+                f"process {other.pid} measures the same on this host right now: start the ranks of "
+                f"one run with mpirun, srun, horovodrun or torchrun; two runs would slow each other"
+            )
 
 
 def exchange_hosts(communicator: Communicator, gpu: str) -> tuple[list[str], dict[int, int]]:

@@ -15,7 +15,7 @@ from hpcbench.frameworks.backend import Workload
 from hpcbench.records.identity import NONE
 from hpcbench.records.ownership import Owner
 from hpcbench.records.reader import is_complete
-from hpcbench.runs.agreement import exchange_hosts, gpu_of_rank, settle_repeat
+from hpcbench.runs.agreement import exchange_hosts, gpu_of_rank, refuse_company, settle_repeat
 from hpcbench.runs.data import load_data
 from hpcbench.runs.description import document, identity
 from hpcbench.runs.faults import refuse_lost_gpus, translate
@@ -77,6 +77,7 @@ class Session:
             if strategy.rank == 0:
                 owner = Owner.here(resolved.job.task, resolved.job.restart)
                 self._recorder = RunRecorder(folder, owner)
+                refuse_company(resolved, config, owner)
             self._train(replace(resolved, config=config), strategy, meter)
 
     def _train(self, resolved: ResolvedRun, strategy: Strategy, meter: Meter) -> None:

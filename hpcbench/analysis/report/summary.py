@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from hpcbench.analysis.figures.panels import WITHIN, looks
-from hpcbench.analysis.load import Row
+from hpcbench.analysis.load import SERIES, Row
 
 # A sentence a model is what a reader can take in; the rest is in the tables.
 SENTENCES = 8
@@ -33,9 +33,29 @@ def summary(table: pd.DataFrame) -> list[str]:
             f"{', '.join(reached)} ({dataset}, {scaling} scaling, {kind})."
         )
     if not sentences:
-        return ["All runs are on one device count, so they say nothing of scaling."]
+        return [_nothing(table)]
     more = len(sentences) - SENTENCES
     return sentences[:SENTENCES] + ([f"And {more} more, in the table."] if more > 0 else [])
+
+
+def _nothing(table: pd.DataFrame) -> str:
+    """Why nothing is said of scaling: one count, or counts that differ in something else too."""
+    if table["devices"].nunique() == 1:
+        return "All runs are on one device count, so they say nothing of scaling."
+    of_count = table.groupby("devices")
+    differing = [
+        f"{name} ({', '.join(f'{values} at {count}' for count, values in told.items())})"
+        for name in SERIES
+        if (told := of_count[name].agg(_together)).nunique() > 1
+    ]
+    return (
+        f"No two device counts have the same settings, so nothing is said of scaling: with the "
+        f"count changes {', '.join(differing)}."
+    )
+
+
+def _together(values: "pd.Series[str]") -> str:
+    return " and ".join(sorted({str(value) or "none" for value in values}))
 
 
 def _efficiency(row: Row) -> str:
