@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-# The range of five runs covers the median with 93.75 %, that of six with 96.9 % (Hoefler and
-# Belli, SC'15, rule 8), so no 95 % interval without a distribution's shape comes from fewer.
+# The range of five runs covers the median with 93.75 %, that of six with 96.9 % (Le Boudec,
+# Performance Evaluation of Computer and Communication Systems, 2010, theorem 2.1), so no 95 %
+# interval without a distribution's shape comes from fewer.
 ENOUGH_RUNS = 6
 
 Values = NDArray[np.float64]
