@@ -77,6 +77,7 @@ def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
     words = json.loads((tmp_path / "report.json").read_text())
     assert len(words["warnings"]) == 4
     assert words["summary"][0].startswith("At 8 devices cnn-2 reaches a parallel efficiency of ")
+    assert [rule["rule"].partition(".")[0] for rule in words["rules"]] == [*map(str, range(1, 13))]
     points = pd.DataFrame(words["points"])
     horovod = points[(points["model"] == "cnn-2") & (points["strategy"] == "horovod")]
     assert horovod.set_index("devices")["failed"].to_dict() == {1: 0, 2: 1, 4: 0, 8: 0, 16: 1}
@@ -111,6 +112,7 @@ def test_the_checklist_is_of_this_very_sweep(tmp_path):
     assert len(many) == 12
     assert (many[4][1], few[4][1]) == ("kept", "in part")
     assert "2 of 2 points have fewer than 6 runs" in few[4][2]
+    assert many[3][2].startswith("Speedups are ratios of median rates"), "all began at once"
     assert "0 of 2 points are also held against single" in many[0][2]
     assert re.search("Shapiro.*: [01] of 1 point below 5 %", many[5][2])
     assert "which so few runs cannot check" in few[5][2]

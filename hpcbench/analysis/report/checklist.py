@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hpcbench.analysis.answers import Answers
 from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.pairing import in_blocks
 from hpcbench.analysis.report.cells import Table, text
 from hpcbench.words import count
 
@@ -56,11 +57,16 @@ def _means(_: Answers) -> Answer:
     )
 
 
-def _ratios(_: Answers) -> Answer:
+def _ratios(answers: Answers) -> Answer:
+    lines = [series for _, series in answers.runs.groupby(SERIES)]
+    paired = sum(in_blocks(series) for series in lines)
+    if not paired:
+        return Answer(KEPT, "Speedups are ratios of median rates; the rates stand beside them.")
     return Answer(
         IN_PART,
-        "Where repeats are blocks, speedup is the geometric mean of the ratios within them, since "
-        "what slowed a whole repeat cancels only there. The rates stand beside it.",
+        f"Repeats are blocks in {paired} of {count(len(lines), 'line')}; there speedup is the "
+        f"geometric mean of the ratios within them, since what slowed a whole repeat cancels only "
+        f"so. The rates stand beside it.",
     )
 
 
@@ -88,10 +94,11 @@ def _normality(answers: Answers) -> Answer:
         return Answer(IN_PART, f"{assumed}, which so few runs cannot check.")
     left = f", {found.untested} have too few runs for it" if found.untested else ""
     return Answer(
-        IN_PART if found.untested else KEPT,
+        IN_PART,
         f"{assumed}. Shapiro and Wilk's test of the logarithms behind each speedup: "
         f"{found.doubtful} of {count(found.points, 'point')} below 5 %, where chance alone makes "
-        f"{found.by_chance:.1f}{left}; with six runs it sees gross departures only.",
+        f"{found.by_chance:.1f}{left}; with six runs it sees gross departures only. The rest is "
+        f"not checked.",
     )
 
 
