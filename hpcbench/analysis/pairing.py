@@ -49,11 +49,11 @@ def pairs(at: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame | None:
     """A row a repeat with ``samples_per_second`` and ``samples_per_second_base``, in the order of
     ``at``; None unless both have the same repeats, two or more, and these were blocks."""
     sides = [group[[name for name in _OF_PAIRS if name in group]] for group in (at, base)]
-    both = sides[0].merge(sides[1], on=_BLOCK, suffixes=("", "_base"))
-    whole = len(both) == len(at) == len(base) == len(at[_BLOCK].drop_duplicates())
-    if not whole or len(both) < 2 or not in_blocks(pd.concat(sides)):
+    if len(at) < 2 or len(at) != len(base) or not in_blocks(pd.concat(sides)):
         return None
-    return both
+    both = sides[0].merge(sides[1], on=_BLOCK, suffixes=("", "_base"))
+    whole = len(both) == len(at) == len(at[_BLOCK].drop_duplicates())
+    return both if whole else None
 
 
 def rate_ratio(at: pd.DataFrame, base: pd.DataFrame, seeds: tuple[int, int]) -> Ratio:
