@@ -15,7 +15,7 @@ from hpcbench.models import MODELS
 from hpcbench.records.writer import ensure_writable
 
 MIB = 1 << 20
-# LazyArray, a checkpoint of the largest model with its optimizer, logs.
+# Rows, a checkpoint of the largest model with its optimizer, logs.
 WANTED_SPACE = 1024 * MIB
 LEAST_SPACE = 20 * MIB
 # Between a node's clock and its file server's; make and checkpoints go by it.

@@ -1,6 +1,6 @@
 """Writes a run's files so that a reader, or a crash, never meets half a line.
 
-LazyArray are appended by whole lines with one write call each; run.json is written to a temporary
+Rows are appended by whole lines with one write call each; run.json is written to a temporary
 name and renamed. One process writes a run: the one that owns its folder.
 """
 
