@@ -80,7 +80,16 @@ def write_run(
         metric = 0.98 - 0.1 * 0.4**epoch + 0.001 * generator.standard_normal()
         epochs.append(
             AccuracyRow(
-                epoch, 0.001, 0.1, metric, 0.1, metric, "accuracy", trained / 5, trained * epoch / 5
+                epoch,
+                0.001,
+                0.1,
+                metric,
+                0.1,
+                metric,
+                "accuracy",
+                trained / 5,
+                trained * epoch / 5,
+                trained / 50,
             )
         )
     _write(folder / THROUGHPUT_FILE, identity, ThroughputRow, rows)

@@ -118,7 +118,7 @@ def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
 
     style.use()
     report = build(answers, args.price)
-    drawings = all_figures(answers.points, answers.curves, answers.extrapolations)
+    drawings = all_figures(answers.points, answers.runs, answers.curves, answers.extrapolations)
     written = [args.output / f"report.{args.format}", args.output / "scaling.csv"]
     try:
         args.output.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,7 @@ def epochs_of(devices, finals, seconds=10.0, metric="accuracy", seed=None):
             "epoch": epoch,
             "test_metric": final * epoch / 2,
             "elapsed_seconds": seconds * epoch,
+            "evaluation_seconds": 0.5,
         }
         for repeat, final in enumerate(finals)
         for epoch in (1, 2)
@@ -55,6 +56,7 @@ def test_devices_that_cost_accuracy_are_told():
     table = accuracy_table(pd.DataFrame(rows_of), asked=0.965).set_index("devices")
     assert table["verdict"].to_dict() == {1: "base", 2: NO_LOSS, 4: LOSS}
     assert table["seconds_to_target"].to_dict() == {1: 20.0, 2: 12.0, 4: np.inf}
+    assert table["seconds_with_evaluation"].to_dict() == {1: 21.0, 2: 13.0, 4: np.inf}
     assert table["reached"].to_dict() == {1: 6, 2: 6, 4: 0}
     assert table.loc[4, "change"] == pytest.approx(-0.02)
     # Student's 97.5 % quantile of five degrees of freedom, over the spread of the differences.
@@ -63,6 +65,8 @@ def test_devices_that_cost_accuracy_are_told():
     assert table.loc[4, "margin"] == pytest.approx(0.0097)
     wide = accuracy_table(pd.DataFrame(rows_of), margin=0.03).set_index("devices")
     assert wide.loc[4, "verdict"] == NO_LOSS, "it is surely smaller than a margin of 3 %"
+    untimed = pd.DataFrame(rows_of).assign(evaluation_seconds=np.nan)
+    assert accuracy_table(untimed)["seconds_with_evaluation"].isna().all()
     few = accuracy_table(pd.DataFrame([*epochs_of(1, good[:2]), *epochs_of(2, worse[:2])]))
     assert (few["target"] <= 0.95).all(), "all points reach the target that was not asked for"
 

@@ -30,7 +30,7 @@ from hpcbench.records.writer import RunWriter, claim_folder, ensure_writable
 from support import IDENTITY, ROOT
 
 ALONE = Owner("", 0, "host", 1)
-EPOCH = AccuracyRow(1, 0.001, 0.5, 0.8, 0.4, 0.9, "accuracy", 1.0, 1.0)
+EPOCH = AccuracyRow(1, 0.001, 0.5, 0.8, 0.4, 0.9, "accuracy", 1.0, 1.0, 0.5)
 
 
 def interval(number):
@@ -236,6 +236,18 @@ def test_every_file_of_the_first_schema_is_read(tmp_path):
             assert {n: getattr(made, n) for n in configured} == row[configured].to_dict()
 
 
+def test_the_second_schema_did_not_time_evaluations(tmp_path):
+    write_run(tmp_path / "run")
+    path, document = (tmp_path / "run" / name for name in (ACCURACY_FILE, RUN_FILE))
+    lines = path.read_text().splitlines()
+    assert lines[0].endswith(",evaluation_seconds")
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+    document.write_text(json.dumps(json.loads(document.read_text()) | {"schema_version": 2}))
+    results = read_results(tmp_path)
+    assert results.skipped == []
+    assert results.accuracy["evaluation_seconds"].isna().all()
+
+
 def test_a_column_is_missing_only_where_its_schema_came_before_it(tmp_path):
     write_run(tmp_path / "run")
     path = tmp_path / "run" / THROUGHPUT_FILE
@@ -243,7 +255,9 @@ def test_a_column_is_missing_only_where_its_schema_came_before_it(tmp_path):
     place = lines[0].index("scaling")
     path.write_text("".join(",".join(line[:place] + line[place + 1 :]) + "\n" for line in lines))
     (skipped,) = read_results(tmp_path).skipped
-    assert skipped.endswith(f"{THROUGHPUT_FILE} does not have the columns of schema 2")
+    assert skipped.endswith(
+        f"{THROUGHPUT_FILE} does not have the columns of schema {SCHEMA_VERSION}"
+    )
 
 
 @pytest.mark.parametrize(

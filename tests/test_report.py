@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pandas as pd
 import pytest
 
 import hpcbench
+from hpcbench.analysis.answers import answer
+from hpcbench.analysis.load import read_folder
+from hpcbench.analysis.report.checklist import checklist
 from support import run
 from synthetic_sweep import write_sweep
 
@@ -73,6 +77,7 @@ def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
     words = json.loads((tmp_path / "report.json").read_text())
     assert len(words["warnings"]) == 4
     assert words["summary"][0].startswith("At 8 devices cnn-2 reaches a parallel efficiency of ")
+    assert [rule["rule"].partition(".")[0] for rule in words["rules"]] == [*map(str, range(1, 13))]
     points = pd.DataFrame(words["points"])
     horovod = points[(points["model"] == "cnn-2") & (points["strategy"] == "horovod")]
     assert horovod.set_index("devices")["failed"].to_dict() == {1: 0, 2: 1, 4: 0, 8: 0, 16: 1}
@@ -94,6 +99,24 @@ def test_markdown_for_a_pull_request(sweep, tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "| cnn-2 | mnist | tensorflow | horovod | weak | 8 | 6 |" in text
     assert "<script>" not in text
+
+
+def test_the_checklist_is_of_this_very_sweep(tmp_path):
+    def rules(repeats):
+        folder = tmp_path / str(repeats)
+        write_sweep(folder, (1, 2), repeats, intervals=5, models=["cnn-2"], strategies=["horovod"])
+        answers = answer(read_folder(folder), (), None)
+        return [[cell.text for cell in row] for row in checklist(answers).rows]
+
+    many, few = rules(6), rules(2)
+    assert len(many) == 12
+    assert (many[4][1], few[4][1]) == ("kept", "in part")
+    assert "2 of 2 points have fewer than 6 runs" in few[4][2]
+    assert many[3][2].startswith("Speedups are ratios of median rates"), "all began at once"
+    assert "0 of 2 points are also held against single" in many[0][2]
+    assert re.search("Shapiro.*: [01] of 1 point below 5 %", many[5][2])
+    assert "which so few runs cannot check" in few[5][2]
+    assert "2 of 2 have too few intervals a run for the 99th" in many[7][2]
 
 
 def test_bad_flags_and_unwritable_output_are_one_sentence(sweep, tmp_path):

@@ -162,3 +162,11 @@ def test_energy_of_packages_is_doubted_where_counts_differ():
         runs.assign(counted="CPU packages")
     )
     assert "samples per joule" not in words_of(runs.assign(counted="GPUs"))
+
+
+def test_runs_that_never_became_steady_are_doubted():
+    runs = runs_of(rows(1, [100] * 6), rows(2, [190] * 6))
+    assert "steady" not in words_of(runs.assign(steady=True))
+    said = words_of(runs.assign(steady=[None] * 6 + [True] * 4 + [False] * 2))
+    assert "the step time of 2 of 12 runs had not become steady" in said
+    assert "horovod fc-64 at 2" in said

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpcbench.analysis.estimates import CONFIDENCE, RESAMPLES, Estimate, Values
+from hpcbench.analysis.estimates import CONFIDENCE, Estimate, Values, middles
 from hpcbench.analysis.load import RUN, SERIES, facts_of
 from hpcbench.analysis.loss import (
     ENOUGH_ALIKE,
@@ -35,6 +35,16 @@ def accuracy_curves(epochs: pd.DataFrame) -> pd.DataFrame:
 
 def _last(epochs: pd.DataFrame) -> pd.DataFrame:
     return epochs.loc[epochs.groupby(RUN)["epoch"].idxmax()]
+
+
+def _with_evaluations(epochs: pd.DataFrame) -> pd.DataFrame:
+    """``epochs`` with the time of all evaluations so far added to that of training."""
+    ordered = epochs.sort_values("epoch")
+    seconds = ordered["evaluation_seconds"]
+    runs = [ordered[name] for name in RUN]
+    untimed = seconds.isna().groupby(runs).cummax()
+    so_far = seconds.groupby(runs).cumsum().where(~untimed)
+    return ordered.assign(seconds_with_evaluation=ordered["elapsed_seconds"] + so_far).sort_index()
 
 
 def sign_of(metric: str) -> float:
@@ -70,7 +80,9 @@ def accuracy_table(
 
     ``seconds_to_target`` is training time, without evaluations, from the first measured step to the
     end of the first epoch that reached it, the median over runs with its interval; infinite where
-    half of the runs did not. ``epochs_to_target`` likewise. ``reached`` counts those that did.
+    half of the runs did not. ``seconds_with_evaluation`` has the evaluations until then in it too,
+    missing where they were not timed. ``epochs_to_target`` likewise. ``reached`` counts the runs
+    that did.
 
     ``change`` is that of the mean final metric from the series' smallest device count, in the
     metric's units, with its 95 % interval over seeds. ``margin`` (a share of the smallest count's
@@ -81,6 +93,7 @@ def accuracy_table(
     """
     if epochs.empty:
         return pd.DataFrame()
+    epochs = _with_evaluations(epochs)
     finals = _last(epochs)
     targets = targets_of(finals, asked)
     points = []
@@ -168,17 +181,27 @@ def _unknowable(at: pd.DataFrame, base: pd.DataFrame, known: bool) -> str:
 def _to_target(runs: pd.DataFrame, target: float, sign: float, count: int) -> dict[str, float]:
     reached = runs[sign * runs["test_metric"] >= sign * target]
     first = reached.loc[reached.groupby(RUN)["epoch"].idxmin()]
-    missing = np.full(count - len(first), np.inf)
+    never = np.full(count - len(first), np.inf)
+    # Of no use beside evaluations that were not timed.
+    untimed = runs["evaluation_seconds"].isna().any()
     columns: dict[str, float] = {"reached": len(first)}
-    for name, column in (("seconds_to_target", "elapsed_seconds"), ("epochs_to_target", "epoch")):
-        values = np.concatenate([first[column].to_numpy(float), missing])
+    for name, column in (
+        ("seconds_to_target", "elapsed_seconds"),
+        ("seconds_with_evaluation", "seconds_with_evaluation"),
+        ("epochs_to_target", "epoch"),
+    ):
+        values = np.concatenate([first[column].to_numpy(float), never])
+        if untimed and name == "seconds_with_evaluation":
+            values = np.full(count, np.nan)
         low, high = _ends(values)
         columns |= {name: _median(values), f"{name}_low": low, f"{name}_high": high}
     return columns
 
 
 def _median(values: Values) -> float:
-    """The median, infinite where half of the values are."""
+    """The median, infinite where half of the values are; missing where one is."""
+    if np.isnan(values).any():
+        return np.nan
     middle = np.sort(values)[[(len(values) - 1) // 2, len(values) // 2]]
     return float(middle[1]) if np.isinf(middle[1]) else float(middle.mean())
 
@@ -186,11 +209,10 @@ def _median(values: Values) -> float:
 def _ends(values: Values) -> tuple[float, float]:
     """The bootstrap interval of a median of values some of which may be infinite; missing of one
     value alone, and where no run reached the target."""
-    if len(values) < 2 or np.isinf(values).all():
+    if len(values) < 2 or np.isinf(values).all() or np.isnan(values).any():
         return np.nan, np.nan
-    chosen = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
     # Finite and infinite values have no mean, so the upper of the two in the middle stands for it.
-    medians = np.sort(values[chosen], axis=1)[:, len(values) // 2]
+    medians = np.sort(values)[middles(0, len(values))[1]]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(medians, [tail, 1 - tail], method="inverted_cdf")
     return float(low), float(high)

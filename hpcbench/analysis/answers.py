@@ -9,7 +9,14 @@ from hpcbench.analysis.accuracy import accuracy_curves, accuracy_table
 from hpcbench.analysis.extrapolation import FARTHEST, Extrapolation, extrapolations, law_table
 from hpcbench.analysis.load import Observations, observe
 from hpcbench.analysis.loss import MARGIN
-from hpcbench.analysis.scaling import largest_efficient, scaling_table, with_failures
+from hpcbench.analysis.normality import Normality, check_normality
+from hpcbench.analysis.scaling import (
+    largest_efficient,
+    scaling_table,
+    with_failures,
+    with_speedups,
+)
+from hpcbench.analysis.tails import tail_table
 from hpcbench.analysis.validity import Caution, cautions
 from hpcbench.records.reader import Results
 
@@ -17,13 +24,17 @@ from hpcbench.records.reader import Results
 @dataclass(frozen=True)
 class Answers:
     """Tables as their functions describe them; ``points`` are those with a complete run,
-    ``every_point`` also those of which all runs failed; ``cautions`` are the gravest first."""
+    ``every_point`` also those of which all runs failed; ``runs`` are the observed ones with their
+    speedups; ``cautions`` are the gravest first."""
 
     results: Results
     observed: Observations
+    runs: pd.DataFrame
     points: pd.DataFrame
     every_point: pd.DataFrame
     largest: pd.DataFrame
+    tails: pd.DataFrame
+    normality: Normality
     accuracy: pd.DataFrame
     curves: pd.DataFrame
     extrapolations: dict[tuple[object, ...], Extrapolation]
@@ -48,13 +59,17 @@ def answer(
     metric whose loss would not matter. Raises ConfigError for a column that cannot be mixed."""
     observed = observe(results, allow_mixed)
     points, every_point = points_of(results, observed)
+    runs = with_speedups(observed.runs)
     extrapolated = extrapolations(observed.runs, farthest)
     return Answers(
         results=results,
         observed=observed,
+        runs=runs,
         points=points,
         every_point=every_point,
         largest=largest_efficient(points),
+        tails=tail_table(results.throughput, observed.runs),
+        normality=check_normality(runs),
         accuracy=accuracy_table(observed.epochs, target, margin),
         curves=accuracy_curves(observed.epochs),
         extrapolations=extrapolated,

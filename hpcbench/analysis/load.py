@@ -167,9 +167,10 @@ def _placement(runs: pd.DataFrame) -> pd.Series:
 
 
 def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Of each run.json: software, how it trained, when it started, where and under what load.
+    """Of each run.json: software, how it trained, when it started, where and under what load, and
+    whether its steps had become ``steady`` when the clock started.
 
-    ``allocation`` is empty, ``whole_nodes`` None where it is not known.
+    ``allocation`` is empty, ``whole_nodes`` and ``steady`` None where it is not known.
     """
     rows = []
     for document in documents:
@@ -184,6 +185,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 "started": provenance.get("started", ""),
                 "allocation": allocation.get("granted", ""),
                 "whole_nodes": allocation.get("whole_nodes"),
+                "steady": document.get("steady"),
                 "load_average": provenance.get("load_average", np.nan),
                 "cores_of_machine": provenance.get("cores_of_machine", np.nan),
             }

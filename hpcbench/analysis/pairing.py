@@ -12,6 +12,9 @@ from scipy import stats
 
 from hpcbench.analysis.estimates import CONFIDENCE, Estimate, Ratio, Values
 
+_BLOCK = ["sweep", "repeat"]
+_OF_PAIRS = [*_BLOCK, "samples_per_second", "started", "allocation"]
+
 
 def in_blocks(runs: pd.DataFrame) -> bool:
     """Whether the runs of a repeat had something in common: no run of another repeat began between
@@ -45,10 +48,10 @@ def known(runs: pd.DataFrame, column: str) -> bool:
 def pairs(at: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame | None:
     """A row a repeat with ``samples_per_second`` and ``samples_per_second_base``, in the order of
     ``at``; None unless both have the same repeats, two or more, and these were blocks."""
-    keys = ["sweep", "repeat"]
-    both = at.merge(base, on=keys, suffixes=("", "_base"))
-    whole = len(both) == len(at) == len(base) == len(at[keys].drop_duplicates())
-    if not whole or len(both) < 2 or not in_blocks(pd.concat([at, base])):
+    sides = [group[[name for name in _OF_PAIRS if name in group]] for group in (at, base)]
+    both = sides[0].merge(sides[1], on=_BLOCK, suffixes=("", "_base"))
+    whole = len(both) == len(at) == len(base) == len(at[_BLOCK].drop_duplicates())
+    if not whole or len(both) < 2 or not in_blocks(pd.concat(sides)):
         return None
     return both
 

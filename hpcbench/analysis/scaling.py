@@ -13,7 +13,7 @@ import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Ratio
 from hpcbench.analysis.load import MIXED, SERIES, facts_of, options_of, software, with_names
-from hpcbench.analysis.pairing import rate_ratio
+from hpcbench.analysis.pairing import rate_ratio, run_ratios
 from hpcbench.records.identity import UNKNOWN
 from hpcbench.records.upgrade import identity_of
 
@@ -109,6 +109,19 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                 | _estimate(group, "samples_per_joule", devices).columns("samples_per_joule")
             )
     return pd.DataFrame(points)
+
+
+def with_speedups(runs: pd.DataFrame) -> pd.DataFrame:
+    """``runs`` with ``speedup`` and ``efficiency`` of each, as its point's are estimated from them
+    (:func:`hpcbench.analysis.pairing.run_ratios`); at the base both are one."""
+    speedup, base = pd.Series(1.0, runs.index), pd.Series(1, runs.index)
+    for _, series in runs.groupby(SERIES, sort=False):
+        by_devices = {int(str(n)): group for n, group in series.groupby("devices")}
+        base[series.index] = min(by_devices)
+        alone = by_devices.pop(min(by_devices))
+        for group in by_devices.values():
+            speedup[group.index] = run_ratios(group, alone)
+    return runs.assign(speedup=speedup, efficiency=speedup * base / runs["devices"])
 
 
 def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[str, float]:

@@ -71,6 +71,7 @@ def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[Caution]:
         *_split(table),
         *_bases(table),
         *_shared(runs),
+        *_unsteady(runs),
         *_load(runs),
         *_packages(runs),
     ]
@@ -218,6 +219,19 @@ def _shared(runs: pd.DataFrame) -> Iterator[Caution]:
         yield Caution(
             f"{shared} of {len(runs)} runs were on nodes that others' jobs could use at the same "
             f"time",
+            None,
+        )
+
+
+def _unsteady(runs: pd.DataFrame) -> Iterator[Caution]:
+    """Runs whose steps had no steady time when the clock started."""
+    unsteady = runs[runs["steady"].isin([False])]
+    if len(unsteady):
+        points = unsteady.drop_duplicates([*SERIES, "devices"])
+        yield Caution(
+            f"the step time of {len(unsteady)} of {len(runs)} runs had not become steady when the "
+            f"clock started, so they may hold some warm-up, or a busy machine: "
+            f"{_names(_points(points))}",
             None,
         )
 

@@ -4,6 +4,7 @@ History of ``SCHEMA_VERSION``, which :mod:`hpcbench.records.upgrade` bridges:
 
 1. The first.
 2. Column ``cpu_math``; field ``identity`` of run.json; a run may have no ``accuracy.csv``.
+3. Column ``evaluation_seconds``.
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import Any, get_type_hints
 
 from hpcbench.records.identity import Identity
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 THROUGHPUT_FILE = "throughput.csv"
 ACCURACY_FILE = "accuracy.csv"
@@ -45,7 +46,8 @@ class ThroughputRow:
 
 @dataclass(frozen=True)
 class AccuracyRow:
-    """One epoch; ``elapsed_seconds`` is training time since the first measured step."""
+    """One epoch; ``elapsed_seconds`` is training time since the first measured step, without the
+    ``evaluation_seconds`` after this and earlier epochs."""
 
     epoch: int
     learning_rate: float
@@ -56,6 +58,7 @@ class AccuracyRow:
     metric: str
     train_seconds: float
     elapsed_seconds: float
+    evaluation_seconds: float
 
     def reaches(self, target: float | None) -> bool:
         """Whether the test metric is as good as ``target``, if there is one."""
@@ -114,8 +117,8 @@ Row = ThroughputRow | AccuracyRow | EnergyRow
 
 # Counters are read ten times a second, so what a shorter run drew is mostly interpolated.
 LEAST_COUNTED_SECONDS = 0.5
-# Empty where the driver does not tell.
-MAY_BE_EMPTY = frozenset({"utilization", "memory_bytes", "clock_mhz"})
+# Empty where the driver does not tell, or an earlier version did not time it.
+MAY_BE_EMPTY = frozenset({"utilization", "memory_bytes", "clock_mhz", "evaluation_seconds"})
 
 
 def columns(row: type) -> list[str]:

@@ -1,5 +1,6 @@
 """Files of earlier schemas as today's: what came later gets the value that says so."""
 
+import math
 from typing import Any
 
 from hpcbench.config import RunConfig
@@ -9,7 +10,10 @@ from hpcbench.records.schema import RUN_FILE, SCHEMA_VERSION
 from hpcbench.validation import parse
 
 # By column: the first schema that has it, and what rows of earlier ones are given.
-LATER_COLUMNS: dict[str, tuple[int, Any]] = {"cpu_math": (2, UNKNOWN)}
+LATER_COLUMNS: dict[str, tuple[int, Any]] = {
+    "cpu_math": (2, UNKNOWN),
+    "evaluation_seconds": (3, math.nan),
+}
 
 
 def check_version(document: object) -> int:

@@ -162,8 +162,8 @@ class Training:
 
     def _end_of_epoch(self, progress: Progress) -> AccuracyRow:
         """Evaluate after an epoch's last interval; raises Diverged."""
-        self.backend.average_batch_norm_state()
-        sums, test_sums = np.array(progress.sums), self._evaluate()
+        timing, of_ranks = self._clock.time(self._averaged_and_evaluated)
+        sums, test_sums = np.array(progress.sums), of_ranks[0]
         if not math.isfinite(test_sums[0]):
             # Rectifiers can keep the training loss finite when weights no longer are.
             raise Diverged(
@@ -181,6 +181,7 @@ class Training:
             metric=self.backend.metric,
             train_seconds=progress.epoch_seconds,
             elapsed_seconds=progress.elapsed_seconds,
+            evaluation_seconds=timing.slowest,
         )
 
     def unmeasured_steps(self) -> None:
@@ -274,6 +275,11 @@ class Training:
             schedule.lr_decay,
             schedule.steps_per_epoch,
         )
+
+    def _averaged_and_evaluated(self) -> list[float]:
+        """What an evaluation takes; its sums, the same on all ranks."""
+        self.backend.average_batch_norm_state()
+        return list(self._evaluate())
 
     def _evaluate(self) -> NDArray[np.float64]:
         """The sums over all test samples, each once over all processes."""

@@ -33,7 +33,12 @@ def runs_of(*parts):
     table = run_table(pd.DataFrame([row for part in parts for row in part]))
     return with_names(
         table.assign(
-            software="", options="", load_average=0.0, cores_of_machine=8, whole_nodes=None
+            software="",
+            options="",
+            load_average=0.0,
+            cores_of_machine=8,
+            whole_nodes=None,
+            steady=None,
         )
     )
 

@@ -29,7 +29,9 @@ from hpcbench.analysis.load import SERIES
 _SMOOTH = 400
 
 
-def laws_figure(table: pd.DataFrame, extrapolations: Mapping[Key, Extrapolation]) -> Figure:
+def laws_figure(
+    table: pd.DataFrame, runs: pd.DataFrame, extrapolations: Mapping[Key, Extrapolation]
+) -> Figure:
     """Points, and the law of each series that has one, dashed beyond its largest count."""
     drawn = {key: one for key, one in extrapolations.items() if one.choice.best}
     fitted = pd.DataFrame([dict(zip(SERIES, key, strict=True)) for key in drawn])
@@ -43,7 +45,7 @@ def laws_figure(table: pd.DataFrame, extrapolations: Mapping[Key, Extrapolation]
         for key, series in series_of(rows):
             look = looks_of[key]
             one = drawn[tuple(series[SERIES].iloc[0])]
-            draw_points(axes, series, "samples_per_second", look, 1.0, "none")
+            draw_points(axes, series, runs, "samples_per_second", look, 1.0, "none")
             counts = np.geomspace(series["devices"].min(), one.reach, _SMOOTH)
             rate, low, high = one.choice.rates(counts)
             inside = counts <= series["devices"].max()

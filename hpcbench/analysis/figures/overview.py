@@ -19,7 +19,7 @@ from hpcbench.analysis.figures.scaling import scaling_panel
 MOST_IN_OVERVIEW = 4
 
 
-def overview_figure(table: pd.DataFrame) -> Figure:
+def overview_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Throughput beside parallel efficiency, a line a model: the figure to show first."""
     looks_of = looks(table)
     every = list(panels(table))
@@ -28,8 +28,8 @@ def overview_figure(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(style.WIDTH, height))
     grid = figure.subplots(len(parts), 2, squeeze=False)
     for line, (title, rows) in zip(grid, parts, strict=True):
-        scaling_panel(line[0], rows, "samples_per_second", looks_of, 1.0)
-        scaling_panel(line[1], rows, "efficiency", looks_of, 100.0)
+        scaling_panel(line[0], rows, runs, "samples_per_second", looks_of, 1.0)
+        scaling_panel(line[1], rows, runs, "efficiency", looks_of, 100.0)
         line[0].set_ylabel(title)
     for axes in grid[-1]:
         axes.set_xlabel("devices")

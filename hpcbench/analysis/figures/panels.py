@@ -12,6 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from hpcbench.analysis.figures import style
 from hpcbench.analysis.load import MIXED, PANEL, SERIES, SHARED
@@ -23,6 +24,8 @@ FRAMEWORK = "framework"
 TITLE_LENGTH = 24
 SHIFT = 1.04
 TICK_LENGTH = 18
+# Points beside its median at which a run is drawn.
+DOT_OFFSET = 4.0
 # How many columns a legend has, up to which length of its labels.
 LEGEND_COLUMNS = ((8, 4), (12, 3), (25, 2))
 
@@ -113,7 +116,10 @@ def device_axis(axes: Axes, devices: list[int], farthest: float | None = None) -
     axes.xaxis.set_major_locator(FixedLocator(devices[::every]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlim(devices[0] / 1.25, (farthest or devices[-1]) * 1.25)
+    last = farthest or devices[-1]
+    # Runs are drawn beside their median, so the outermost need room that grows with the range.
+    room = max(1.25, (last / devices[0]) ** 0.1)
+    axes.set_xlim(devices[0] / room, last * room)
 
 
 def error_lengths(series: pd.DataFrame, value: str) -> list[pd.Series]:
@@ -125,8 +131,15 @@ def error_lengths(series: pd.DataFrame, value: str) -> list[pd.Series]:
 
 
 def draw_points(
-    axes: Axes, series: pd.DataFrame, value: str, look: Look, scale: float, line: str
+    axes: Axes,
+    series: pd.DataFrame,
+    runs: pd.DataFrame,
+    value: str,
+    look: Look,
+    scale: float,
+    line: str,
 ) -> None:
+    """Medians with their bars, and beside each a dot for each of the series' ``runs``."""
     series = series.sort_values("devices")
     axes.errorbar(
         series["devices"] * look.shift,
@@ -137,6 +150,18 @@ def draw_points(
         linestyle=line,
         capsize=2,
         elinewidth=0.7,
+    )
+    own = runs[(runs[SERIES] == series[SERIES].iloc[0]).all(axis=1)]
+    # The first of two series has its runs on the left, so that its neighbour does not hide them.
+    offset = DOT_OFFSET if look.shift >= 1 else -DOT_OFFSET
+    beside = ScaledTranslation(offset / 72, 0, axes.figure.dpi_scale_trans)
+    axes.plot(
+        own["devices"] * look.shift,
+        own[value] * scale,
+        ".",
+        color=look.colour,
+        transform=axes.transData + beside,
+        **style.DOTS,
     )
 
 
@@ -186,7 +211,7 @@ def caption(table: pd.DataFrame) -> str:
         if table[name].nunique() == 1
     )
     few = "" if table["enough_runs"].all() else " (too few for a sound one)"
-    return f"{where}\nmedian of {count} runs, bar: 95 % interval over runs{few}"
+    return f"{where}\nmedian of {count} runs (dots), bar: 95 % interval over runs{few}"
 
 
 def label_axes(grid: list[Axes], horizontal: str, vertical: str) -> None:

@@ -29,13 +29,15 @@ from hpcbench.analysis.figures.panels import (
 WIDE_RANGE = 16
 
 
-def scaling_figure(table: pd.DataFrame, value: str, label: str, scale: float = 1.0) -> Figure:
-    """``value`` (a column of the scaling table, times ``scale``) against devices."""
+def scaling_figure(
+    table: pd.DataFrame, runs: pd.DataFrame, value: str, label: str, scale: float = 1.0
+) -> Figure:
+    """``value`` (a column of the scaling table and of ``runs``) times ``scale`` against devices."""
     looks_of = looks(table)
     parts = list(panels(table))
     figure, grid = make_grid(len(parts))
     for axes, (title, rows) in zip(grid, parts, strict=True):
-        scaling_panel(axes, rows, value, looks_of, scale)
+        scaling_panel(axes, rows, runs, value, looks_of, scale)
         axes.set_title(title)
     label_axes(grid, "devices", label)
     legend(figure, [*handles(looks_of), ideal_handle()])
@@ -44,18 +46,24 @@ def scaling_figure(table: pd.DataFrame, value: str, label: str, scale: float = 1
 
 
 def scaling_panel(
-    axes: Axes, rows: pd.DataFrame, value: str, looks_of: dict[Key, Look], scale: float
+    axes: Axes,
+    rows: pd.DataFrame,
+    runs: pd.DataFrame,
+    value: str,
+    looks_of: dict[Key, Look],
+    scale: float,
 ) -> None:
-    """One measure against devices, with intervals and the ideal."""
+    """One measure against devices, with intervals, single runs and the ideal."""
     for key, series in series_of(rows):
-        draw_points(axes, series, value, looks_of[key], scale, "-")
+        draw_points(axes, series, runs, value, looks_of[key], scale, "-")
     _ideal(axes, rows, value, looks_of)
     devices = sorted(rows["devices"].unique())
     device_axis(axes, devices)
     if value != "efficiency" and devices[-1] > WIDE_RANGE * devices[0]:
         log_axis(axes)
         return
-    axes.set_ylim(bottom=0)
+    # A little more than matplotlib leaves, or the marks at the top are cut.
+    axes.set_ylim(0, 1.03 * axes.get_ylim()[1])
     axes.yaxis.set_major_formatter(FuncFormatter(thousands))
     axes.yaxis.set_major_locator(MaxNLocator(5))
 

@@ -10,11 +10,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from hpcbench.analysis.figures import style
-from hpcbench.analysis.figures.panels import WITHIN, legend, looks, note, panels
+from hpcbench.analysis.figures.panels import WITHIN, error_lengths, legend, looks, note, panels
 from hpcbench.analysis.load import SERIES
 from hpcbench.analysis.step_time import PARTS, timed_apart
 
 MOST_BARS = 24
+_POINT = [*SERIES, "devices"]
+# Bars apart; runs are drawn between a bar and the next.
+DOTS_BELOW = 0.45
 # Characters of a bar's label in a line.
 BAR_LABEL = 30
 
@@ -36,8 +39,8 @@ def step_parts(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def step_figure(table: pd.DataFrame) -> Figure:
-    """A bar a point: what a step's time is spent on."""
+def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """A bar a point: what a step's time is spent on; the whole step's interval, a dot a run."""
     parts = step_parts(table)
     looks_of = looks(table)
     shortened = len(parts) > MOST_BARS
@@ -67,11 +70,31 @@ def step_figure(table: pd.DataFrame) -> Figure:
                 linewidth=0.4,
             )
             left += ordered[f"{part}_ms"].to_numpy()
+        axes.errorbar(
+            1e3 * ordered["step_seconds"],
+            places,
+            xerr=[1e3 * error for error in error_lengths(ordered, "step_seconds")],
+            fmt="|",
+            markersize=5,
+            color="black",
+            elinewidth=0.7,
+            capsize=1.5,
+        )
+        for place, key in zip(places, ordered[_POINT].to_dict("records"), strict=True):
+            own = runs[(runs[_POINT] == pd.Series(key)).all(axis=1)]
+            axes.plot(
+                1e3 * own["step_seconds"],
+                np.full(len(own), place - DOTS_BELOW),
+                ".",
+                color="black",
+                **style.DOTS,
+            )
         ticks = [
             fill(f"{looks_of[tuple(row[n] for n in WITHIN)].label} × {row['devices']}", BAR_LABEL)
             for row in ordered.to_dict("records")
         ]
         axes.set_yticks(places, ticks)
+        axes.set_ylim(-0.5 - 2 * (DOTS_BELOW - 0.35), len(ordered) - 0.4)
         axes.set_title(title, loc="left")
         axes.grid(False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -81,6 +104,6 @@ def step_figure(table: pd.DataFrame) -> Figure:
         for i, label in enumerate(PARTS.values())
     ]
     legend(figure, patches)
-    if shortened:
-        note(figure, "each strategy at its largest count alone")
+    marks = "parts: medians; black: the step's median, 95 % interval, runs (dots)"
+    note(figure, marks + ("\neach strategy at its largest count alone" if shortened else ""))
     return figure

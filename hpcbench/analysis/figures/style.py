@@ -11,6 +11,8 @@ MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 HATCHES = ["", "////", "....", "xxxx"]
 DASHES: list[Any] = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2))]
 GREY = "#666666"
+# A run beside its median.
+DOTS: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0, "alpha": 0.6, "zorder": 4}
 WIDTH = 85 / 25.4
 # Two panels side by side, or one alone; inches.
 PANEL_HEIGHT, SINGLE_HEIGHT, MARGIN = 1.35, 2.1, 0.55

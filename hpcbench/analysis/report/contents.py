@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hpcbench.analysis.answers import Answers
 from hpcbench.analysis.report.accuracy import accuracy_report
 from hpcbench.analysis.report.cells import Table
+from hpcbench.analysis.report.checklist import checklist
 from hpcbench.analysis.report.citation import cite
 from hpcbench.analysis.report.efficient import efficient_table
 from hpcbench.analysis.report.failed import failed_table
@@ -13,6 +14,7 @@ from hpcbench.analysis.report.points import points_table
 from hpcbench.analysis.report.provenance import Provenance, provenance_of
 from hpcbench.analysis.report.step_time import step_table
 from hpcbench.analysis.report.summary import summary
+from hpcbench.analysis.report.tails import tails_table
 from hpcbench.analysis.validity import Caution
 
 
@@ -40,6 +42,7 @@ def build(answers: Answers, price: float | None) -> Report:
     step = step_table(answers.points)
     if step:
         tables.append(step)
+    tables.append(tails_table(answers.tails))
     if len(answers.accuracy):
         tables.append(accuracy_report(answers.accuracy))
     tables.append(efficient_table(answers.largest))
@@ -47,6 +50,7 @@ def build(answers: Answers, price: float | None) -> Report:
         tables.append(laws_table(answers.laws))
     if results.failed:
         tables.append(failed_table(results.failed))
+    tables.append(checklist(answers))
     return Report(
         title=f"How training scales: {', '.join(sorted(runs['sweep'].unique()))}",
         summary=summary(answers.points),

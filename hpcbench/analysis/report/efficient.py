@@ -1,5 +1,7 @@
 """The table of the largest device counts that are still efficient."""
 
+import math
+
 import pandas as pd
 
 from hpcbench.analysis.report.cells import (
@@ -7,7 +9,6 @@ from hpcbench.analysis.report.cells import (
     Cell,
     Table,
     between,
-    number,
     of_series,
     percent,
     varying_settings,
@@ -35,7 +36,7 @@ def efficient_table(largest: pd.DataFrame) -> Table:
             [
                 *of_series(row, extra),
                 Cell(str(row["devices"]), row["devices"]),
-                Cell(number(row["surely"], 9), row["surely"]),
+                Cell("–" if math.isnan(row["surely"]) else f"{row['surely']:.0f}", row["surely"]),
                 between(row, "efficiency", percent),
                 Cell(str(row["largest_measured"]), row["largest_measured"]),
             ]

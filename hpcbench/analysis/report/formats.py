@@ -54,11 +54,14 @@ def as_json(report: Report, answers: Answers) -> str:
     numbers = {
         "points": answers.every_point,
         "accuracy": answers.accuracy,
+        "tails": answers.tails,
         "largest_efficient": answers.largest,
         "laws": answers.laws,
     }
     frames = {name: frame.to_dict("records") for name, frame in numbers.items()}
-    whole = plain(words | frames | {"failed": answers.results.failed})
+    (rules,) = (table for table in report.tables if table.name == "rules")
+    kept = [dict(zip(rules.header, (cell.text for cell in row), strict=True)) for row in rules.rows]
+    whole = plain(words | frames | {"rules": kept, "failed": answers.results.failed})
     return json.dumps(whole, indent=2, allow_nan=False) + "\n"
 
 

@@ -77,10 +77,11 @@ class TrainingProgress(Observer):
 
 
 def rate_interval(rows: Sequence[ThroughputRow]) -> tuple[float, float, float]:
-    """Samples a second over all ``rows``, with a 95 % percentile bootstrap interval.
+    """Samples a second over all ``rows``, and how far it is spread within this one run: the central
+    95 % of its values when the timed intervals are resampled.
 
-    The rate is all samples over all seconds (never a mean of rates); the interval resamples the
-    timed intervals of this one run, so it does not cover what differs from run to run.
+    The rate is all samples over all seconds (never a mean of rates). The spread does not cover what
+    differs from run to run, so it is no interval of the rate of such runs.
     """
     from scipy.stats import bootstrap
 
@@ -117,8 +118,8 @@ def summary(
         ("batch", f"{identity.batch_per_device} a device, {identity.global_batch} in all"),
         (
             "rate",
-            f"{rate:,.0f} samples/s  [{low:,.0f}, {high:,.0f}], "
-            f"95 % within this run's {len(rows)} intervals",
+            f"{rate:,.0f} samples/s  [{low:,.0f}, {high:,.0f}] within this run "
+            f"({len(rows)} intervals); runs differ by more",
         ),
         ("step time", f"{step * 1e3:,.3f} ms"),
         (
