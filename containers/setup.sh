@@ -122,7 +122,13 @@ fi
     stop "Python 3.11 or 3.12 is needed, $python is $("$python" -V 2>&1 | cut -d' ' -f2); name another with PYTHON=..."
 
 say "virtual environment and packages in $venv"
+if [ -f $venv/setup-begun ]; then
+    # pip does not mend a package of which it was stopped halfway.
+    say "the last set-up was stopped while it installed: $venv is made anew"
+    rm -rf $venv
+fi
 [ -x $venv/bin/python ] || "$python" -m venv $venv
+touch $venv/setup-begun
 pip() { $venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
 gpu=${GPU:-$(command -v nvidia-smi >/dev/null && echo yes || echo no)}
 package=tensorflow-cpu
@@ -138,6 +144,7 @@ else
 fi
 pip install -r "$lock"
 pip install --no-deps --no-build-isolation -e .
+rm -f $venv/setup-begun
 
 # A Horovod wheel belongs to one Python, one TensorFlow and one MPI; and to one environment where
 # MPI lies in it.

@@ -100,7 +100,7 @@ def test_frameworks_are_imported_only_in_their_rooms():
         and (found := {name.split(".")[0] for name in imported(tree)} & FRAMEWORKS)
     }
     # Which ranks are on this host, and whether they came bound, is asked of MPI itself.
-    assert strangers == {"devices.cores": {"mpi4py"}, "cluster.place": {"mpi4py"}}
+    assert strangers == {"cluster.place": {"mpi4py"}}
 
 
 def test_a_framework_is_loaded_only_when_it_is_used():

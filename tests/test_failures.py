@@ -76,6 +76,37 @@ def test_ranks_that_do_not_find_each_other(results):
     assert list(results.rglob("run.json")) == []
 
 
+def one_waits_in_vain(done, rank, whom=""):
+    one_sentence(done, f"rank {rank} of 2", f"waited 3 s for the others{whom}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("framework", "strategy", "rank"), [("tensorflow", "multiworker", 0), ("torch", "ddp", 1)]
+)
+def test_a_rank_that_never_comes_is_named(results, framework, strategy, rank):
+    places = ("SIZE", "2"), ("RANK", rank), ("LOCAL_SIZE", "2"), ("LOCAL_RANK", rank)
+    told = {f"HOROVOD_{name}": str(value) for name, value in places}
+    command = train_command(results, f"--framework={framework}", "--model=cnn-pytorch")
+    command += [f"--strategy={strategy}", "--devices=2"]
+    done = run(command, env=environment(**told, HPCBENCH_RENDEZVOUS_SECONDS="3"), timeout=90)
+    assert done.status == -signal.SIGKILL, done.errors
+    one_waits_in_vain(done, rank, f"; no answer from rank {1 - rank} at localhost:")
+    assert list(results.rglob("run.json")) == []
+
+
+@pytest.mark.slow
+def test_ranks_that_never_come_end_mpi(results):
+    """Under the real launcher; the rank that is late sleeps before Python starts."""
+    shell = '[ $OMPI_COMM_WORLD_RANK = 1 ] && exec sleep 300; exec "$@"'
+    command = ["sh", "-c", shell, "sh", sys.executable, "-m", "hpcbench.train"]
+    command += ["--strategy=mpi", f"--results={results}"]
+    limit = environment(HPCBENCH_RENDEZVOUS_SECONDS="3")
+    done = run([*launcher("mpi", 2), *command], env=limit, timeout=90)
+    assert done.status == 128 + signal.SIGKILL, done.errors
+    one_waits_in_vain(done, 0)
+
+
 @pytest.mark.slow
 def test_missing_and_corrupt_data_end_with_3(results, tmp_path):
     done = train(results, f"--data-dir={tmp_path / 'nowhere'}")

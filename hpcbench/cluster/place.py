@@ -1,7 +1,9 @@
 """A rank's place on its host, where its launcher's variables do not say all of it."""
 
 from collections.abc import Mapping
+from typing import Any
 
+from hpcbench.cluster.patience import time_limit
 from hpcbench.errors import ConfigError
 
 # Names the hosts where nothing else does: "n1:2,n2:2", a host and its ranks.
@@ -44,11 +46,21 @@ def local_place(
 
 def mpi_ranks() -> tuple[int, int, int] | None:
     """How many ranks MPI has, and this one's local rank and local size; None without MPI."""
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError):
+    mpi = start_mpi("a rank")
+    if mpi is None:
         return None
-    node = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
-    found = MPI.COMM_WORLD.size, node.rank, node.size
+    node = mpi.COMM_WORLD.Split_type(mpi.COMM_TYPE_SHARED)
+    found = mpi.COMM_WORLD.size, node.rank, node.size
     node.Free()
     return found
+
+
+def start_mpi(who: str) -> Any:
+    """mpi4py's ``MPI``, which starts MPI: this process, ``who``, waits for the other ranks then, as
+    long as ``patience`` allows. None without MPI."""
+    try:
+        with time_limit(who):
+            from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return None
+    return MPI

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hpcbench.cluster.launchers import LAUNCHERS, Launch
 from hpcbench.cluster.launchers.mpirun import YIELD_WHEN_IDLE
+from hpcbench.cluster.place import start_mpi
 from hpcbench.terminal import warn
 from hpcbench.words import count
 
@@ -67,7 +68,9 @@ def bind_cores(
                     f"{local_size} ranks share {len(cores)} cores of this machine: such numbers "
                     f"show how ranks get in each other's way, not how training scales"
                 )
-        elif local_size > 1 and (_sets_differ(cores) if launch.launcher == "mpirun" else bound):
+        elif local_size > 1 and (
+            _sets_differ(launch, cores) if launch.launcher == "mpirun" else bound
+        ):
             local_rank, local_size = 0, 1
         cores = core_share(cores, local_rank, local_size, cores_per_device)
     elif cores_per_device:
@@ -77,14 +80,13 @@ def bind_cores(
     return Cores(len(cores), processes_per_core)
 
 
-def _sets_differ(cores: list[int]) -> bool:
+def _sets_differ(launch: Launch, cores: list[int]) -> bool:
     """Whether MPI's ranks of this node came with different cores: its own word for what it bound
     them to may be a socket that all of them share."""
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError):
+    mpi = start_mpi(launch.name)
+    if mpi is None:
         return False
-    node = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+    node = mpi.COMM_WORLD.Split_type(mpi.COMM_TYPE_SHARED)
     sets = node.allgather(tuple(cores))
     node.Free()
     return len(set(sets)) > 1

@@ -15,7 +15,13 @@ from hpcbench.frameworks.backend import Workload
 from hpcbench.records.identity import NONE
 from hpcbench.records.ownership import Owner
 from hpcbench.records.reader import is_complete
-from hpcbench.runs.agreement import exchange_hosts, gpu_of_rank, refuse_company, settle_repeat
+from hpcbench.runs.agreement import (
+    exchange_hosts,
+    gpu_of_rank,
+    refuse_company,
+    rendezvous,
+    settle_repeat,
+)
 from hpcbench.runs.data import load_data
 from hpcbench.runs.description import document, identity
 from hpcbench.runs.faults import refuse_lost_gpus, translate
@@ -67,7 +73,8 @@ class Session:
         refuse_lost_gpus(framework)
         with Meter(*counters_of(launch.local_rank, devices, on_gpus)) as meter:
             world_size, exchange = resolved.schedule.world_size, resolved.config.exchange
-            strategy = resolved.strategy(launch, world_size, exchange or NONE)
+            with rendezvous(resolved):
+                strategy = resolved.strategy(launch, world_size, exchange or NONE)
             self._communicator = strategy
             config, folder = settle_repeat(resolved, strategy)
             if is_complete(folder):

@@ -7,7 +7,7 @@ adding one file (or one module of another package, by an entry point of the grou
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.cluster.launchers import Launch
+from hpcbench.cluster.patience import Address
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.registry import Registry
@@ -129,6 +130,14 @@ class Strategy(Communicator, ABC):
     def devices_of_process(cls, world_size: int) -> int:
         """How many devices one process drives in a run of ``world_size`` replicas."""
         return cls.devices_per_replica * (1 if cls.needs_launcher else world_size)
+
+    @classmethod
+    def meeting(cls, launch: Launch, environment: Mapping[str, str]) -> dict[int, Address]:
+        """Where ranks listen while they wait for each other, as far as the harness chose it.
+
+        Raises ConfigError where the ranks' hosts cannot be known.
+        """
+        return {}
 
     @classmethod
     def probe(cls) -> dict[str, Any]:

@@ -7,7 +7,7 @@ buckets of its own choice.
 import atexit
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.cluster.launchers import Launch
+from hpcbench.cluster.patience import Address, patience
 from hpcbench.cluster.rendezvous import rank_hosts, rendezvous_port
 from hpcbench.errors import ConfigError
 from hpcbench.strategies import STRATEGIES, TorchStrategy
 
 if TYPE_CHECKING:
     import torch
-
-# Ranks that do not come, or do not answer, within this time are taken for dead.
-PATIENCE = timedelta(minutes=5)
 
 
 @STRATEGIES.register("ddp")
@@ -35,22 +33,27 @@ class Ddp(TorchStrategy):
     needs_launcher = True
     start_hint = "torchrun --nproc-per-node"
 
+    @classmethod
+    def meeting(cls, launch: Launch, environment: Mapping[str, str]) -> dict[int, Address]:
+        if launch.launcher == "torchrun":
+            return {}
+        return {0: (rank_hosts(launch, environment)[0], rendezvous_port(launch, environment))}
+
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         import torch
         from torch import distributed
 
-        if launch.launcher == "torchrun":
-            where = "env://"
-        else:
-            host = rank_hosts(launch, os.environ)[0]
-            where = f"tcp://{host}:{rendezvous_port(launch, os.environ)}"
+        where = "env://"
+        for host, port in self.meeting(launch, os.environ).values():
+            where = f"tcp://{host}:{port}"
         try:
             distributed.init_process_group(
                 "nccl" if torch.cuda.is_available() else "gloo",
                 init_method=where,
                 rank=launch.rank,
                 world_size=launch.size,
-                timeout=PATIENCE,
+                # Of ranks that come, and later of those that do not answer.
+                timeout=timedelta(seconds=patience(os.environ)),
             )
         except ValueError as error:
             raise ConfigError(f"PyTorch's ranks do not find each other: {error}") from error

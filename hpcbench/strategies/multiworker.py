@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.cluster.launchers import Launch
+from hpcbench.cluster.patience import Address
 from hpcbench.cluster.rendezvous import pass_proxies, rank_hosts, rendezvous_port
 from hpcbench.errors import ConfigError
 from hpcbench.strategies import STRATEGIES, TensorFlowStrategy
@@ -28,10 +29,9 @@ def tf_config(launch: Launch, environment: Mapping[str, str]) -> dict[str, Any]:
 
     Raises ConfigError where the ranks' hosts cannot be known.
     """
-    first = rendezvous_port(launch, environment)
-    hosts = rank_hosts(launch, environment)
+    workers = MultiWorker.meeting(launch, environment).values()
     return {
-        "cluster": {"worker": [f"{host}:{first + rank}" for rank, host in enumerate(hosts)]},
+        "cluster": {"worker": [f"{host}:{port}" for host, port in workers]},
         "task": {"type": "worker", "index": launch.rank},
     }
 
@@ -42,14 +42,21 @@ class MultiWorker(TensorFlowStrategy):
     exchanges = ("flat", "grouped")
     needs_launcher = True
 
+    @classmethod
+    def meeting(cls, launch: Launch, environment: Mapping[str, str]) -> dict[int, Address]:
+        if "TF_CONFIG" in environment:
+            return {}
+        first = rendezvous_port(launch, environment)
+        hosts = rank_hosts(launch, environment)
+        return {rank: (host, first + rank) for rank, host in enumerate(hosts)}
+
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         import tensorflow as tf
 
         if "TF_CONFIG" not in os.environ:
-            described = tf_config(launch, os.environ)
-            os.environ["TF_CONFIG"] = json.dumps(described)
-            workers = described["cluster"]["worker"]
-            pass_proxies([worker.rpartition(":")[0] for worker in workers], os.environ)
+            hosts = [host for host, _ in self.meeting(launch, os.environ).values()]
+            os.environ["TF_CONFIG"] = json.dumps(tf_config(launch, os.environ))
+            pass_proxies(hosts, os.environ)
         try:
             resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)

@@ -24,6 +24,11 @@ class Launch:
     local_rank: int = 0
     local_size: int = 1
 
+    @property
+    def name(self) -> str:
+        """This process in a sentence."""
+        return f"rank {self.rank} of {self.size}"
+
 
 @dataclass(frozen=True)
 class Placement:
