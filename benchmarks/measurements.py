@@ -17,7 +17,6 @@ PAGE = ROOT / "docs" / "measurements.md"
 CHAPTERS = {
     "keras_fit": "Against plain Keras `fit`",
     "torch_loop": "PyTorch on a GPU",
-    "tensorflow_gpu": "TensorFlow on a GPU",
     "models": "Rate and memory of each model",
     "exchange": "The exchange of gradients",
     "startup": "Start-up",

@@ -19,7 +19,7 @@ ROOMS = [
     *("words", "packages", "validation", "references", "registry", "terminal", "cli"),
     *("layers", "models", "config", "datasets", "schedule"),
     *("cluster", "devices", "records", "strategies", "frameworks", "training", "runs"),
-    *("sweeps", "checkup", "analysis"),
+    *("sweeps", "checkup", "analysis", "logs"),
 ]
 COMMANDS = ["train", "sweep", "doctor", "plot", "compare", "import_logs", "plot_training"]
 FRAMEWORKS = {"tensorflow", "keras", "torch", "horovod", "jax", "mpi4py"}

@@ -160,10 +160,11 @@ def _placement(runs: pd.DataFrame) -> pd.Series:
 
     How many devices a node has is the most that any run on that kind of device had of one.
     """
-    a_node = runs["devices"] / runs["nodes"]
+    a_node = runs["devices"] / runs["nodes"].replace(0, np.nan)
     full = a_node.groupby(runs["device_kind"]).transform("max")
     spread = a_node.map("{:g} a node".format)
-    return spread.where(runs["nodes"] > np.ceil(runs["devices"] / full), "packed")
+    placed = spread.where(runs["nodes"] > np.ceil(runs["devices"] / full), "packed")
+    return placed.where(runs["nodes"] > 0, "")
 
 
 def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -44,9 +44,10 @@ def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
     known = [document.get("provenance", {}) for document in documents]
     # Whatever the scheduler: its variables that hold the number of a job.
     jobs = [v for p in known for k, v in p.get("scheduler", {}).items() if k.endswith("JOB_ID")]
+    settings = [name for name in SETTINGS[1:-1] if row[name] != ""]
     facts = [
         ("device", [row["device_kind"]]),
-        ("settings", [", ".join(f"{name} {row[name]}" for name in SETTINGS[1:-1])]),
+        ("settings", [", ".join(f"{name} {row[name]}" for name in settings)]),
         ("software", [row["software"]]),
         ("MPI", [p.get("mpi") for p in known]),
         ("GPU driver", [p.get("gpu_driver") for p in known]),

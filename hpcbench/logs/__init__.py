@@ -1,0 +1,71 @@
+"""What other benchmarks and training programs print, read as runs: one file a tool.
+
+A tool's reader takes the lines of a log, in which other programs' lines and other tools' may stand
+between its own, and gives each print-out that it recognizes: a run, or why that is none.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from hpcbench.records.identity import UNKNOWN
+
+# The kind of device as far as a print tells it.
+GPU, CPU = "GPU", "CPU"
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One printed run of training; what it does not say is UNKNOWN.
+
+    ``intervals`` holds steps and samples a second over all devices; ``read`` of ``expected``
+    intervals could be read. ``complete``: it got to its end. ``options`` are further settings
+    that were printed, ``software`` versions by package. ``text`` is all that it was read from.
+    """
+
+    tool: str
+    model: str
+    strategy: str
+    devices: int
+    batch_per_device: int
+    intervals: list[tuple[int, float]]
+    text: str
+    complete: bool = True
+    expected: int = 0
+    dataset: str = UNKNOWN
+    input: str = UNKNOWN
+    precision: str = UNKNOWN
+    device: str = UNKNOWN
+    options: dict[str, str] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def doubt(self) -> str:
+        """What is missing of it, in words; empty where nothing is."""
+        read, expected = len(self.intervals), max(self.expected, len(self.intervals))
+        told = f"{read} of {expected} lines with a rate could be read"
+        if not self.complete:
+            return f"it ends before its end: {told}"
+        return told if read < expected else ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A print-out that was recognized and is no run of training, and ``why``."""
+
+    tool: str
+    why: str
+
+
+Found = Printed | LeftOut
+
+
+def per_line(rows: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """From the step at which each line was printed and the rate since the line before, steps and
+    rate of each line that could be read. The first is warm-up; a line that was lost takes no steps
+    to the next."""
+    gaps = [after - before for (before, _), (after, _) in pairwise(rows) if after > before]
+    return [(min(gaps), rate) for _, rate in rows[1:] if rate and gaps]
+
+
+Reader = Callable[[Sequence[str]], Iterator[Found]]

@@ -1,0 +1,62 @@
+"""OneFlow's networks as DLPerf measures them (Oneflow-Inc/DLPerf): settings, then a rate a line."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from hpcbench.logs import GPU, Found, LeftOut, Printed, per_line
+from hpcbench.logs.text import number
+from hpcbench.records.identity import UNKNOWN
+
+TOOL = "DLPerf"
+SETTING = re.compile(r"(?<!\w)(\w+) = (\S+)\s*$")
+RATE = re.compile(r"train: epoch (\d+), iter (\d+), .*?samples/s: (nan|inf|\d+\.\d+)")
+PRECISIONS = {"True": "mixed_float16", "False": "float32"}
+NEEDED = ("model", "gpu_num_per_node", "num_nodes", "batch_size_per_device")
+
+
+def read(lines: Sequence[str]) -> Iterator[Found]:
+    """Each print-out; the first line of a rate is warm-up."""
+    settings: dict[str, str] = {}
+    rates: list[tuple[int, float]] = []
+    text: list[str] = []
+    begun = 0
+    for line in lines:
+        if "samples/s" in line and "train: epoch" in line:
+            begun += 1
+            if found := RATE.search(line):
+                rates.append((int(found[2]), number(found[3])))
+                text.append(found[0])
+        elif " = " in line and (found := SETTING.search(line)):
+            if rates:
+                yield from _closed(settings, rates, text, begun)
+                settings, rates, text, begun = {}, [], [], 0
+            settings[found[1]] = found[2]
+    if begun:
+        yield from _closed(settings, rates, text, begun)
+
+
+def _closed(
+    settings: dict[str, str], rates: list[tuple[int, float]], text: list[str], begun: int
+) -> Iterator[Found]:
+    missing = [name for name in NEEDED if name not in settings]
+    if missing:
+        yield LeftOut(TOOL, f"it does not say its {', '.join(missing)}")
+        return
+    intervals = per_line(rates)
+    if not intervals:
+        yield LeftOut(TOOL, f"of {settings['model']} no line with a rate could be read")
+        return
+    devices = int(number(settings["gpu_num_per_node"]) * number(settings["num_nodes"]))
+    batch = int(number(settings["batch_size_per_device"]))
+    yield Printed(
+        TOOL,
+        settings["model"],
+        "oneflow",
+        devices,
+        batch,
+        intervals,
+        "\n".join([*(f"{name} = {settings[name]}" for name in NEEDED), *text]),
+        expected=begun - 1,
+        device=GPU,
+        precision=PRECISIONS.get(settings.get("use_fp16", ""), UNKNOWN),
+    )

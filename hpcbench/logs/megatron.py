@@ -1,0 +1,78 @@
+"""Megatron-LM (NVIDIA/Megatron-LM): its arguments, then milliseconds an iteration a line."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from hpcbench.logs import GPU, Found, LeftOut, Printed, per_line
+from hpcbench.logs.text import number
+from hpcbench.records.identity import UNKNOWN
+
+TOOL = "Megatron-LM"
+WORLD = re.compile(r"using world size: (\d+), data-parallel[\w-]* size: (\d+)(.*)$")
+SIZE = re.compile(r"([\w-]+)-parallel size: (\d+)")
+ARGUMENT = re.compile(r"(?:^|\s)(num_layers|hidden_size|seq_length|params_dtype) \.{3,} (\S+)")
+ITERATION = re.compile(
+    r"iteration +(\d+)/ *\d+ \|.*?elapsed time per iteration \(ms\): +(\S+) \|"
+    r".*?global batch size: +(\d+) \|"
+)
+PRECISIONS = {"torch.bfloat16": "mixed_bfloat16", "torch.float16": "mixed_float16"}
+
+
+def read(lines: Sequence[str]) -> Iterator[Found]:
+    """Each print-out; samples are sequences. The first line is warm-up."""
+    devices = replicas = 0
+    parallel = ""
+    told: dict[str, str] = {}
+    rows: list[tuple[int, float, int]] = []
+    text: list[str] = []
+    begun = 0
+
+    def closed() -> Iterator[Found]:
+        name = f"{told.get('num_layers', '?')} layers of {told.get('hidden_size', '?')}"
+        if not devices:
+            yield LeftOut(TOOL, "it does not say its world size")
+            return
+        batches = {batch for _, _, batch in rows[1:]}
+        if len(batches) > 1:
+            yield LeftOut(TOOL, f"the global batch of {name} grows while it trains")
+            return
+        intervals = [
+            (steps, 1000 * max(batches) / milliseconds)
+            for steps, milliseconds in per_line([(step, time) for step, time, _ in rows])
+        ]
+        if not intervals:
+            yield LeftOut(TOOL, f"of {name} no line with a time could be read")
+            return
+        yield Printed(
+            TOOL,
+            name,
+            parallel,
+            devices,
+            max(1, max(batches) // devices),
+            intervals,
+            "\n".join([name, parallel, str(devices), str(told), *text]),
+            expected=begun - 1,
+            precision=PRECISIONS.get(told.get("params_dtype", ""), UNKNOWN),
+            device=GPU,
+            options={"sequence_length": told["seq_length"]} if "seq_length" in told else {},
+        )
+
+    for line in lines:
+        if "using world size" in line:
+            if found := WORLD.search(line):
+                if begun:
+                    yield from closed()
+                    rows, text, begun, told = [], [], 0, {}
+                devices, replicas = int(found[1]), int(found[2])
+                sizes = [("data", replicas), *SIZE.findall(found[3])]
+                parallel = " ".join(f"{n} {s}" for n, s in sizes if int(s) > 1) or "alone"
+        elif "...." in line:
+            if found := ARGUMENT.search(line):
+                told[found[1]] = found[2]
+        elif "elapsed time per iteration" in line:
+            begun += 1
+            if found := ITERATION.search(line):
+                rows.append((int(found[1]), number(found[2]), int(found[3])))
+                text.append(found[0])
+    if begun:
+        yield from closed()

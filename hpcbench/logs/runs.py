@@ -1,0 +1,181 @@
+"""Printed runs as the files of runs: all logs are read, and what is left out is told."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from hpcbench.logs import (
+    Found,
+    LeftOut,
+    Printed,
+    Reader,
+    dlperf,
+    horovod,
+    megatron,
+    others,
+    tf_cnn_benchmarks,
+    torchtitan,
+)
+from hpcbench.logs.text import lines_of
+from hpcbench.records.identity import UNKNOWN, Identity
+from hpcbench.records.schema import (
+    ACCURACY_FILE,
+    PHASE_TRAIN,
+    RUN_FILE,
+    SCHEMA_VERSION,
+    STATUS_COMPLETE,
+    STATUS_FAILED,
+    THROUGHPUT_FILE,
+    AccuracyRow,
+    ThroughputRow,
+    columns,
+    values,
+)
+from hpcbench.words import count
+
+TOOLS = (horovod.TOOL, *(m.TOOL for m in (tf_cnn_benchmarks, dlperf, torchtitan, megatron)))
+
+
+@dataclass
+class Gathered:
+    """``runs``: each print-out once, with the log it was first found in; ``left_out`` and
+    ``remarks``: a sentence each."""
+
+    runs: dict[str, tuple[Printed, Path]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def gather(logs: Iterable[Path], batches: int) -> Gathered:
+    """The print-outs of all ``logs``; ``batches`` as horovod.reader takes them."""
+    gathered = Gathered()
+    for log in logs:
+        try:
+            found = printed(lines_of(log.read_bytes()), batches)
+        except OSError as error:
+            gathered.left_out.append(f"{log}: {error.strerror}")
+            continue
+        except ValueError as error:
+            gathered.left_out.append(f"{log}: {error}")
+            continue
+        if not found:
+            gathered.left_out.append(f"{log}: nothing of {', '.join(TOOLS)} is printed in it")
+        for one in found:
+            if isinstance(one, LeftOut):
+                gathered.left_out.append(f"{log}: {one.tool}: {one.why}")
+                continue
+            run_id = identify(one)
+            if run_id in gathered.runs:
+                first = gathered.runs[run_id][1]
+                where = "twice in it" if first == log else f"in {first} too, and counts once"
+                gathered.remarks.append(f"{log}: a print of {one.tool} is {where}")
+                continue
+            gathered.runs[run_id] = one, log
+            if one.doubt:
+                gathered.remarks.append(f"{log}: {one.tool} of {one.model}: {one.doubt}")
+    gathered.remarks += _of_one_launch(gathered.runs)
+    return gathered
+
+
+def printed(lines: Sequence[str], batches: int) -> list[Found]:
+    """All print-outs in the lines of a log."""
+    readers: tuple[Reader, ...] = (
+        horovod.reader(batches),
+        *(module.read for module in (tf_cnn_benchmarks, dlperf, torchtitan, megatron, others)),
+    )
+    return [one for read in readers for one in read(lines)]
+
+
+def identify(run: Printed) -> str:
+    """The run's id, by all that was read of its print-out: where it lies says nothing."""
+    return hashlib.sha256(f"{run.tool}\n{run.text}".encode()).hexdigest()[:12]
+
+
+def _of_one_launch(runs: dict[str, tuple[Printed, Path]]) -> Iterable[str]:
+    """Prints of several ranks that may be one run: a file for each rank of tf_cnn_benchmarks."""
+    alike: dict[tuple[object, ...], set[Path]] = {}
+    for run, log in runs.values():
+        if run.tool == tf_cnn_benchmarks.TOOL and run.devices > 1:
+            point = run.model, run.strategy, run.devices, run.batch_per_device, run.dataset
+            alike.setdefault(point, set()).add(log)
+    for (model, *_, devices, _, _), logs in alike.items():
+        if len(logs) == devices:
+            yield (
+                f"{len(logs)} logs hold a print of {model} on {devices} devices each: if these are "
+                f"the ranks of one launch, import rank 0's alone, for they count as so many runs"
+            )
+
+
+def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) -> Path:
+    """The files of one run; returns their folder. Raises OSError.
+
+    Its repeat is made of its id, so that it is the same in any order of logs, and no two runs pass
+    for a block that was measured together.
+    """
+    run_id = identify(run)
+    identity = Identity(
+        run_id=run_id,
+        sweep=sweep.name,
+        model=run.model,
+        dataset=run.dataset,
+        framework=f"imported: {run.tool}",
+        strategy=run.strategy,
+        devices=run.devices,
+        nodes=0,
+        device_kind=run.device if device_kind == UNKNOWN else device_kind,
+        cpu_math=UNKNOWN,
+        scaling=scaling,
+        batch_per_device=run.batch_per_device,
+        global_batch=run.batch_per_device * run.devices,
+        precision=run.precision,
+        xla=False,
+        input=run.input,
+        exchange=UNKNOWN,
+        seed=0,
+        repeat=int(run_id[:6], 16),
+    )
+    folder = sweep / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / THROUGHPUT_FILE, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns(ThroughputRow), lineterminator="\n")
+        writer.writeheader()
+        for number, (steps, rate) in enumerate(run.intervals):
+            samples = steps * identity.global_batch
+            seconds = samples / rate
+            row = ThroughputRow(
+                PHASE_TRAIN, number, steps, samples, seconds, seconds, seconds, rate
+            )
+            writer.writerow(values(identity, row))
+    header = ",".join(columns(AccuracyRow)) + "\n"
+    (folder / ACCURACY_FILE).write_text(header, encoding="utf-8")
+    ended = (
+        {"status": STATUS_COMPLETE}
+        if run.complete
+        else {"status": STATUS_FAILED, "failure": "preempted", "message": f"its print: {run.doubt}"}
+    )
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id,
+        "sweep": sweep.name,
+        "identity": asdict(identity),
+        "config": run.options,
+        **ended,
+        "hosts": [],
+        "provenance": {
+            "imported_from": f"{log}, printed by {run.tool}",
+            "packages": run.software,
+        },
+    }
+    (folder / RUN_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def summary(gathered: Gathered) -> str:
+    """How many came of it, in a line."""
+    complete = sum(run.complete for run, _ in gathered.runs.values())
+    ended = len(gathered.runs) - complete
+    more = f", {count(ended, 'run')} that ended early" if ended else ""
+    return f"{count(complete, 'run')}{more}, {len(gathered.left_out)} left out"

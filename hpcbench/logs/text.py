@@ -1,0 +1,57 @@
+"""The lines of a log, whatever it is encoded in and whoever wrote in between."""
+
+import codecs
+import gzip
+import re
+import zlib
+
+GZIP = b"\x1f\x8b"
+MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+# Colours and other control sequences of terminals (ECMA-48, 5.4).
+CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
+
+def lines_of(content: bytes) -> list[str]:
+    """The lines of a log file's ``content``, without colours; ValueError for a broken archive.
+
+    A carriage return ends a line too: progress bars print over themselves.
+    """
+    if content.startswith(GZIP):
+        content = _unpacked(content)
+    text = _decoded(content)
+    if "\x1b" in text:
+        text = CONTROL.sub("", text)
+    return text.splitlines()
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What can be unpacked of an archive that may have been cut off."""
+    unpack = zlib.decompressobj(wbits=31)
+    try:
+        whole = unpack.decompress(content)
+        return whole if not unpack.unused_data else gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"it is a gzip archive that cannot be unpacked ({error})") from error
+
+
+def _decoded(content: bytes) -> str:
+    for mark, encoding in MARKS.items():
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    if b"\0" in content[:200]:
+        # UTF-16 that lost its mark: of ASCII every other byte is zero.
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le", "replace")
+    return content.decode("utf-8", "replace")
+
+
+def number(text: str) -> float:
+    """A printed number above zero, thousands separated or not; 0 where it is none, nan or inf."""
+    try:
+        value = float(text.replace(",", ""))
+    except ValueError:
+        return 0.0
+    return value if 0 < value < float("inf") else 0.0

@@ -1,0 +1,112 @@
+"""tf_cnn_benchmarks (tensorflow/benchmarks): each rank prints a header, and the total of all."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hpcbench.logs import CPU, GPU, Found, LeftOut, Printed
+from hpcbench.logs.text import number
+from hpcbench.records.identity import UNKNOWN
+
+TOOL = "tf_cnn_benchmarks"
+# A name, blanks, a value: what stands before it on the line is not its own.
+NAMES = (
+    *("TensorFlow", "Model", "Dataset", "Mode", "SingleSess", "Batch size", "Num batches"),
+    *("Num epochs", "Devices", "NUMA bind", "Data format", "Optimizer", "Variables", "AllReduce"),
+)
+HEADER = re.compile(rf"({'|'.join(NAMES)}):( +)(\S.*?)\s*$")
+PER_DEVICE = re.compile(r"([\d.]+) per device")
+STEP = re.compile(r"(\d+)\s+images/sec: (\S+) \+/-")
+# Two decimals: a number that was cut off has fewer.
+TOTAL = re.compile(r"total images/sec: +(nan|inf|\d+\.\d\d)(?!\d)")
+# Settings that make a point of their own.
+TELLING = {"Data format": "data_format", "Optimizer": "optimizer", "AllReduce": "all_reduce"}
+
+
+@dataclass
+class _Open:
+    header: dict[str, str] = field(default_factory=dict)
+    per_device: float = 0
+    last_step: int = 0
+    totals: list[float] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+
+    def setting(self, name: str, value: str) -> None:
+        self.header.setdefault(name, value)
+        self.text.append(f"{name}: {value}")
+
+    def rate(self, line: str) -> None:
+        """A line that names one: of all devices at the end, or of this rank on the way."""
+        if found := TOTAL.search(line):
+            self.totals.append(number(found[1]))
+        elif found := STEP.search(line):
+            self.last_step = max(self.last_step, int(found[1]))
+        if found:
+            self.text.append(found[0])
+
+    def ended_by(self, model: str) -> bool:
+        """Whether a header of ``model`` begins another print, and is not another rank's."""
+        return bool(self.totals) or self.header.get("Model", model) != model
+
+
+def read(lines: Sequence[str]) -> Iterator[Found]:
+    """Each print-out. Several ranks' are one: their headers are the same and come before the first
+    total, and of their totals the lowest counts."""
+    now, version = _Open(), ""
+    for line in lines:
+        if "images/sec" in line:
+            if now.header:
+                now.rate(line)
+        elif " per device" in line:
+            if (found := PER_DEVICE.search(line)) and "Batch size" in now.header:
+                now.per_device = number(found[1])
+        elif any(name in line for name in NAMES) and (found := HEADER.search(line)):
+            name, blanks, value = found.groups()
+            if name == "TensorFlow":
+                # It stands before the model.
+                version = value
+            elif name == "Model" and len(blanks) > 1:
+                if now.ended_by(value):
+                    yield from _closed(now)
+                    now = _Open()
+                now.header.setdefault("TensorFlow", version)
+                now.setting(name, value)
+            elif now.header and name != "Model":
+                now.setting(name, value)
+    yield from _closed(now)
+
+
+def _closed(now: _Open) -> Iterator[Found]:
+    header = now.header
+    if not header.get("Batch size", "").endswith("global"):
+        # Another tool's, or cut off before it began.
+        return
+    model, mode = header["Model"], header.get("Mode", "training").lower()
+    if "forward" in mode or ("eval" in mode and "train" not in mode):
+        yield LeftOut(TOOL, f"{model} was not trained: its mode is {header['Mode']}")
+        return
+    totals = [total for total in now.totals if total]
+    whole = number(header["Batch size"].split()[0])
+    if not totals or not whole or not now.per_device:
+        yield LeftOut(TOOL, f"of {model} no total, or a batch or a rate of nothing, could be read")
+        return
+    steps = int(number(header.get("Num batches", ""))) or now.last_step
+    if not steps:
+        yield LeftOut(TOOL, f"of {model} nothing says how many batches were timed")
+        return
+    dataset = header.get("Dataset", UNKNOWN)
+    devices = header.get("Devices", "")
+    yield Printed(
+        TOOL,
+        model,
+        header.get("Variables", UNKNOWN),
+        round(whole / now.per_device),
+        int(now.per_device),
+        [(steps, min(totals))],
+        "\n".join(now.text),
+        dataset=dataset,
+        input="synthetic" if "synthetic" in dataset else UNKNOWN,
+        device=GPU if "gpu" in devices else CPU if "cpu" in devices else UNKNOWN,
+        options={ours: header[name] for name, ours in TELLING.items() if name in header},
+        software={"tensorflow": header["TensorFlow"]} if header.get("TensorFlow") else {},
+    )

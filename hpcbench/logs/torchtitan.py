@@ -1,0 +1,76 @@
+"""torchtitan (pytorch/torchtitan): tokens a second of one device, a line every few steps."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+from hpcbench.logs import GPU, Found, LeftOut, Printed, per_line
+from hpcbench.logs.text import number
+
+TOOL = "torchtitan"
+MODEL = re.compile(r"Building (\S+ \S+?)(?: with|$)")
+MESH = re.compile(r"Building \d+-D device mesh with \[(.*?)\], \[([\d, ]+)\]")
+STARTS = re.compile(
+    r"Training starts at step \d+, with local batch size (\d+), global batch size (\d+)"
+    r".*?sequence length (\d+)"
+)
+STEP = re.compile(r"step: +(\d+) .*?(?:tps|wps): +([\d,.]+|nan|inf)  ")
+WORDS = ("Building ", "Training starts", "step:")
+
+
+def read(lines: Sequence[str]) -> Iterator[Found]:
+    """Each print-out of rank 0; samples are sequences. The first line is warm-up."""
+    model = parallel = ""
+    devices = 0
+    about: tuple[int, int, int] | None = None
+    rates: list[tuple[int, float]] = []
+    text: list[str] = []
+    begun = 0
+
+    def closed() -> Iterator[Found]:
+        intervals = per_line(rates)
+        if not about:
+            yield LeftOut(TOOL, "it does not say its sequence length")
+        elif not devices:
+            yield LeftOut(
+                TOOL, "it does not say its device mesh, so not how many devices there are"
+            )
+        elif not intervals:
+            yield LeftOut(TOOL, f"of {model or 'its model'} no line with a rate could be read")
+        else:
+            local, whole, length = about
+            yield Printed(
+                TOOL,
+                model or "unknown",
+                parallel,
+                devices,
+                max(1, whole // devices),
+                [(steps, rate * devices / length) for steps, rate in intervals],
+                "\n".join([model, parallel, str(devices), str(about), *text]),
+                expected=begun - 1,
+                device=GPU,
+                options={"sequence_length": str(length), "local_batch": str(local)},
+            )
+
+    for line in lines:
+        if not any(word in line for word in WORDS):
+            continue
+        if found := MESH.search(line):
+            if begun:
+                yield from closed()
+                rates, text, begun, about, model = [], [], 0, None, ""
+            sizes = [int(size) for size in found[2].split(",") if size.strip()]
+            names = [name.strip(" '\"") for name in found[1].split(",")]
+            devices = math.prod(sizes)
+            parallel = " ".join(f"{n} {s}" for n, s in zip(names, sizes, strict=False))
+        elif found := STARTS.search(line):
+            about = int(found[1]), int(found[2]), int(found[3])
+        elif found := MODEL.search(line):
+            model = found[1]
+        elif "step:" in line and ("tps:" in line or "wps:" in line):
+            begun += 1
+            if found := STEP.search(line + "  "):
+                rates.append((int(found[1]), number(found[2])))
+                text.append(found[0])
+    if begun:
+        yield from closed()
