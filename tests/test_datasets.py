@@ -71,6 +71,26 @@ def test_idx_files_and_npz_hold_the_same(tmp_path, suffix):
         assert (a == b).all()
 
 
+@pytest.mark.parametrize(
+    ("place", "data"), [(".", "."), ("MNIST/raw", "."), ("MNIST/raw", "MNIST"), ("mnist", ".")]
+)
+def test_idx_files_as_others_leave_them(tmp_path, place, data):
+    """Some packed and some not, with a dot in their names, where torchvision has them."""
+    folder = tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = small_mnist()
+    for number, (stem, array) in enumerate(zip(IDX_FILES, arrays.values(), strict=True)):
+        name = stem.replace("-idx", ".idx") if number % 2 else stem
+        packed = number > 1
+        content = gzip.compress(idx(array)) if packed else idx(array)
+        (folder / (name + ".gz" if packed else name)).write_bytes(content)
+    files = MNIST.find(tmp_path / data)
+    assert (MNIST.read(files).test_targets == arrays["y_test"]).all()
+    files[3].write_bytes(gzip.compress(idx(arrays["y_test"][:-1])))
+    with pytest.raises(DataError, match=r"t10k-labels.* do not fit t10k-images"):
+        MNIST.read(files)
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", b"\x00\x00\x08\x03\x00\x00"])
 def test_a_corrupt_file_is_named(tmp_path, damage):
     for name in ("mnist.npz", "t.idx", "t.gz"):

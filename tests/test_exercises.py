@@ -76,6 +76,9 @@ def write_cifar(folder, name, packed):
 def test_cifar_as_published(tmp_path, name, packed):
     write_cifar(tmp_path, name, packed)
     spec = DATASETS[name]
+    if not packed:
+        # The unpacked folder itself will do.
+        assert spec.find(tmp_path / LAYOUTS[name][1]) == spec.find(tmp_path)
     data = spec.read(spec.find(tmp_path))
     assert data.train_inputs.shape == (LAYOUTS[name][5], 32, 32, 3)
     assert data.test_inputs.shape == (20, 32, 32, 3)

@@ -33,6 +33,35 @@ def test_a_folder_of_classes(tmp_path):
     assert data.test_targets.tolist() == [1, 1, 1, 2, 2, 2]
 
 
+def test_what_lies_about_is_no_class_and_no_image(tmp_path):
+    """Hidden and systems' own files; what Pillow reads is an image, and the rest is counted."""
+    train = tmp_path / "train"
+    write_images(train, ["cat", "dog", "eel", ".ipynb_checkpoints", "__MACOSX"])
+    for odd in ("._0.png", "Thumbs.db"):
+        (train / "cat" / odd).write_bytes(b"no image")
+    for path in (train / "eel").iterdir():
+        Image.open(path).save(path.with_suffix(".webp"))
+        path.unlink()
+    Image.open(train / "dog" / "0.png").save(train / "dog" / "0.TIFF")
+    (train / "dog" / "notes.txt").write_text("good dogs")
+    (train / "later").mkdir()
+    spec = locate("image-folder", tmp_path).spec
+    assert (spec.outputs, spec.train_samples + spec.test_samples) == (3, 37)
+    assert spec.remark == (
+        f"{train}: left out 1 subfolder without an image (later) and 1 file that Pillow does not "
+        f"read (notes.txt)"
+    )
+
+
+def test_test_images_without_labels_test_nothing(tmp_path):
+    write_images(tmp_path / "train", ["cat", "dog"], count=10)
+    (tmp_path / "test").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "test" / "1.png")
+    source = locate("image-folder", tmp_path)
+    assert "no subfolder of a class with images, so every fifth" in source.spec.remark
+    assert (source.train_samples, len(source.read().test_targets)) == (16, 4)
+
+
 def test_without_a_test_folder_every_fifth_image_tests(tmp_path):
     write_images(tmp_path, ["a", "b"], count=10)
     source = locate("image-folder", tmp_path)
@@ -65,14 +94,23 @@ def test_a_csv_of_pixels(tmp_path):
     assert data.train_inputs.shape == (40, 6, 6, 1)
 
 
+def test_labels_may_be_whole_floats(tmp_path):
+    """As spreadsheets and pandas with a gap somewhere write them."""
+    write_csv(tmp_path / "train.csv", label=[float(i % 3) for i in range(50)])
+    assert locate("pixel-csv", tmp_path).spec.outputs == 3
+    write_csv(tmp_path / "train.csv", label=["1", *["0"] * 48, "seven"])
+    with pytest.raises(DataError, match=r"'seven' in row 50, column 'label'"):
+        locate("pixel-csv", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"pixel0": 256}, "outside of 0 to 255"),
-        ({"pixel0": 0.5}, "no whole numbers"),
+        ({"pixel0": 256}, r"'256' in row 1, column 'pixel0' is no whole number from 0 to 255"),
+        ({"pixel0": 0.5}, r"'0\.5' in row 1, column 'pixel0'"),
         ({"more": 1}, "37 pixels a row, which is no square"),
-        ({"label": -1}, "outside of 0"),
-        ({"label": 2_000_000_000}, "outside of 0 to 49"),
+        ({"label": -1}, r"'-1' in row 1, column 'label'"),
+        ({"label": 2_000_000_000}, "no whole number from 0 to 49"),
         ({"label": 1}, "one label in all rows"),
     ],
 )

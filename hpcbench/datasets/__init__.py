@@ -60,9 +60,10 @@ class DatasetSpec:
     sample or a pixel, ``words`` how many different numbers stand for words, ``class_shares`` which
     share of all pixels each class has. ``count`` says how many training
     samples files hold that may hold fewer than the published ones; ``train_samples`` is 0 where
-    only the files can say, and ``describe`` fills in shape and counts of a user's own data, and a
-    ``title`` that tells it from other folders. ``resized`` is given where images of any size are
-    brought to one: the same set with so many pixels a side.
+    only the files can say, and ``describe`` fills in shape and counts of a user's own data, a
+    ``title`` that tells it from other folders, and a ``remark`` on what of it was left out.
+    ``resized`` is given where images of any size are brought to one: the same set with so many
+    pixels a side.
     """
 
     name: str
@@ -79,6 +80,7 @@ class DatasetSpec:
     class_shares: tuple[float, ...] = ()
     count: Callable[[list[Path]], int] | None = None
     title: str = ""
+    remark: str = ""
     describe: "Callable[[DatasetSpec, list[Path]], DatasetSpec] | None" = None
     resized: "Callable[[DatasetSpec, int], DatasetSpec] | None" = None
     system_folder: Path | None = None

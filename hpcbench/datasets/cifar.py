@@ -32,8 +32,11 @@ def _find(name: str, folder_name: str, members: tuple[str, ...], folder: Path) -
     if packed.is_file():
         return [packed]
     # Keras unpacks into a folder of the archive's folder.
-    for place in (folder, folder / f"{folder_name}-target", folder / f"{folder_name}.tar.gz"):
-        files = [place / folder_name / member for member in members]
+    targets = [folder / end for end in ("", f"{folder_name}-target", f"{folder_name}.tar.gz")]
+    for place in (*(target / folder_name for target in targets), folder):
+        if place.name != folder_name:
+            continue
+        files = [place / member for member in members]
         if all(file.is_file() for file in files):
             return files
     return None

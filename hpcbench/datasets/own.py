@@ -1,15 +1,16 @@
 """A user's own images: a folder of class-named subfolders, or a CSV of pixels.
 
-``image-folder``: ``train/<class>/*.png`` (or jpg, gif, bmp) and ``test/<class>/*`` or ``val``, or
-the class folders alone. ``imagenet`` is such a folder with the counts of ILSVRC 2012. Images are
-cut to a square about their centre, brought to one size, and read when they are needed:
+``image-folder``: ``train/<class>/*.png`` (or whatever else Pillow reads) and ``test/<class>/*`` or
+``val``, or the class folders alone. ``imagenet`` is such a folder with the counts of ILSVRC 2012.
+Images are cut to a square about their centre, brought to one size, and read when they are needed:
 ``--input resident`` decodes each once and keeps it, ``--input stream`` decodes it every epoch.
 ``pixel-csv``: ``train.csv`` with a column ``label`` and one column a pixel, as Kaggle's digits have
 it. Where nothing with labels is set aside for it, every fifth sample tests.
 """
 
 import dataclasses
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,70 @@ from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.datasets.lazy_array import LazyArray
 from hpcbench.datasets.sharding import mixed_order
 from hpcbench.errors import DataError
+from hpcbench.words import count
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp"})
+# What Pillow knows by name and cannot read by itself.
+STUBS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+# What macOS and Windows leave behind; names with a dot in front are hidden.
+OF_SYSTEMS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 # Images of any size become squares of this many pixels, unless asked otherwise.
 SIDE = 32
 TEST_FOLDERS = ("test", "val")
 EVERY = 5
+NAMED = 3
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The images of each subfolder that has any, by its name, in order."""
-    found = {}
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        images = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
-        if images:
-            found[place.name] = images
-    return found
+@cache
+def _suffixes() -> frozenset[str]:
+    from PIL import Image
+
+    read = Image.registered_extensions().items()
+    return frozenset(end for end, kind in read if kind in Image.OPEN and kind not in STUBS)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What lies in a folder, in order, without hidden and systems' own files."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name not in OF_SYSTEMS
+    )
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """The images of each subfolder of ``folder`` that has any, by its name; ``others`` are files in
+    them that are none, and ``empty`` subfolders without an image."""
+
+    folder: Path
+    images: dict[str, list[Path]]
+    others: list[Path]
+    empty: list[Path]
+
+    @classmethod
+    def of(cls, folder: Path) -> "_Classes":
+        found = cls(folder, {}, [], [])
+        for place in filter(Path.is_dir, _inside(folder)):
+            files = [path for path in _inside(place) if path.is_file()]
+            images = [path for path in files if path.suffix.lower() in _suffixes()]
+            if images:
+                found.images[place.name] = images
+                found.others.extend(path for path in files if path not in set(images))
+            else:
+                found.empty.append(place)
+        return found
+
+    @property
+    def remark(self) -> str:
+        """What was left out, in a sentence; empty where nothing was."""
+        parts = []
+        if self.empty:
+            names = ", ".join(path.name for path in self.empty[:NAMED])
+            parts.append(f"{count(len(self.empty), 'subfolder')} without an image ({names})")
+        if self.others:
+            kind = self.others[0].name
+            parts.append(f"{count(len(self.others), 'file')} that Pillow does not read ({kind})")
+        return f"{self.folder}: left out {' and '.join(parts)}" if parts else ""
 
 
 def _find_folder(folder: Path) -> list[Path] | None:
@@ -43,30 +92,49 @@ def _find_folder(folder: Path) -> list[Path] | None:
         tests = [folder / name for name in TEST_FOLDERS if (folder / name).is_dir()]
         return [folder / "train", *tests[:1]]
     # A folder of other data has files and perhaps subfolders, but no images in those.
-    return [folder] if folder.is_dir() and _classes(folder) else None
+    return [folder] if folder.is_dir() and _Classes.of(folder).images else None
 
 
 Labelled = list[tuple[Path, int]]
 
 
-def _labelled(paths: list[Path]) -> tuple[list[str], Labelled, Labelled]:
-    """Class names, and files with their classes to train and to test on."""
-    train = _classes(paths[0])
-    if len(train) < 2:
-        raise DataError(
-            f"{paths[0]} has {len(train)} subfolders with images where there should be one for "
-            f"each of at least two classes"
-        )
-    names = list(train)
-    files = [(path, names.index(name)) for name in names for path in train[name]]
-    if len(paths) == 1:
-        return names, _mixed([f for i, f in enumerate(files) if i % EVERY]), files[::EVERY]
-    test = _classes(paths[1])
-    unknown = sorted(set(test) - set(train))
-    if unknown:
-        raise DataError(f"{paths[1] / unknown[0]} is a class that {paths[0]} does not have")
-    tests = [(path, names.index(name)) for name in test for path in test[name]]
-    return names, _mixed(files), tests
+@dataclass(frozen=True)
+class _Labels:
+    """Class names, files with their classes to train and to test on, and what was left out."""
+
+    names: list[str]
+    train: Labelled
+    test: Labelled
+    remark: str
+
+    @classmethod
+    def of(cls, paths: list[Path]) -> "_Labels":
+        """Of the folder to train on and, where there is one, that to test on; DataError where they
+        do not fit."""
+        train = _Classes.of(paths[0])
+        names = list(train.images)
+        if len(names) < 2:
+            raise DataError(
+                f"{paths[0]} has {len(names)} subfolders with images where there should be one for "
+                f"each of at least two classes"
+            )
+        files = [(path, names.index(name)) for name in names for path in train.images[name]]
+        remarks = [train.remark]
+        if len(paths) > 1:
+            test = _Classes.of(paths[1])
+            unknown = sorted(set(test.images) - set(names))
+            if unknown:
+                raise DataError(f"{paths[1] / unknown[0]} is a class that {paths[0]} does not have")
+            remarks.append(test.remark)
+            if test.images:
+                tests = [(p, names.index(name)) for name in test.images for p in test.images[name]]
+                return cls(names, _mixed(files), tests, "; ".join(filter(None, remarks)))
+            remarks.append(
+                f"{paths[1]} has no subfolder of a class with images, so every fifth of {paths[0]} "
+                f"tests"
+            )
+        trained = _mixed([file for place, file in enumerate(files) if place % EVERY])
+        return cls(names, trained, files[::EVERY], "; ".join(filter(None, remarks)))
 
 
 def _mixed(files: Labelled) -> Labelled:
@@ -106,15 +174,13 @@ class ImageFiles(LazyArray):
 
 
 def _read_folder(side: int, paths: list[Path]) -> Arrays:
-    _, train, test = _labelled(paths)
-    if not test:
-        raise DataError(f"{paths[-1]} holds no image to test on")
+    labels = _Labels.of(paths)
 
     def half(files: Labelled) -> tuple[LazyArray, NDArray[np.int32]]:
-        labels = np.array([label for _, label in files], np.int32)
-        return ImageFiles([path for path, _ in files], side), labels
+        targets = np.array([label for _, label in files], np.int32)
+        return ImageFiles([path for path, _ in files], side), targets
 
-    return Arrays(*half(train), *half(test))
+    return Arrays(*half(labels.train), *half(labels.test))
 
 
 def _resized(spec: DatasetSpec, side: int) -> DatasetSpec:
@@ -122,13 +188,14 @@ def _resized(spec: DatasetSpec, side: int) -> DatasetSpec:
 
 
 def _describe_folder(spec: DatasetSpec, paths: list[Path]) -> DatasetSpec:
-    names, train, test = _labelled(paths)
+    labels = _Labels.of(paths)
     folder = paths[0].parent if paths[0].name == "train" else paths[0]
     return dataclasses.replace(
         spec,
-        outputs=len(names),
-        train_samples=len(train),
-        test_samples=len(test),
+        outputs=len(labels.names),
+        train_samples=len(labels.train),
+        test_samples=len(labels.test),
+        remark=labels.remark,
         title=f"{spec.name} {folder.resolve().name}",
     )
 
@@ -168,11 +235,21 @@ def _table(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
 
 
 def _whole_numbers(path: Path, table: Any, largest: int) -> NDArray[Any]:
-    values = table.to_numpy()
-    if values.dtype.kind not in "iu":
-        raise DataError(f"data file {path} has cells that are no whole numbers")
-    if values.min() < 0 or values.max() > largest:
-        raise DataError(f"data file {path} has numbers outside of 0 to {largest}")
+    """The cells of a table as whole numbers from 0 to ``largest``, whether printed as 3 or as 3.0.
+
+    Raises DataError with the row, counted from 1 below the header, and the column of one that is
+    none.
+    """
+    import pandas as pd
+
+    values = table.apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    wrong = np.argwhere(~((values >= 0) & (values <= largest) & (values == np.floor(values))))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(
+            f"data file {path}: {str(table.iloc[row, column])!r} in row {row + 1}, column "
+            f"{table.columns[column]!r} is no whole number from 0 to {largest}"
+        )
     return np.asarray(values)
 
 

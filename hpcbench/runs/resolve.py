@@ -14,6 +14,7 @@ from hpcbench.frameworks import FRAMEWORKS, Framework
 from hpcbench.models import MODELS
 from hpcbench.schedule import Schedule, make_schedule
 from hpcbench.strategies import STRATEGIES, Strategy
+from hpcbench.terminal import warn
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
     source = locate_for(
         model, config.dataset, output.data_dir, config.image_size, config.input == "synthetic"
     )
+    if source.spec.remark and launch.rank == 0:
+        warn(source.spec.remark)
     if config.augmentations and source.spec.kind != "images":
         raise ConfigError(f"--augment changes images, and {source.spec.name} holds none")
     schedule = make_schedule(config, world_size, source.train_samples)
