@@ -125,6 +125,76 @@ def test_every_task_has_a_node_and_every_node_its_tasks(tasks, distribution):
     assert nodes[0] == 0
 
 
+def numbered(*names):
+    return lambda *values: {name: str(value) for name, value in zip(names, values, strict=True)}
+
+
+def places(prefix):
+    return numbered(*(f"{prefix}{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")))
+
+
+# What each launcher tells a rank, of rank, world size, local rank and local size.
+TELLS = {
+    "mpirun": places("OMPI_COMM_WORLD_"),
+    "horovodrun": places("HOROVOD_"),
+    "mvapich2": places(MV2),
+    "jsrun": places("JSM_NAMESPACE_"),
+    "torchrun": lambda *values: (
+        {"TORCHELASTIC_RUN_ID": "x"}
+        | numbered("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")(*values)
+    ),
+    "pals": numbered(*PALS),
+    "mpiexec": numbered(*HYDRA),
+    # These two say nothing of hosts, which are named then.
+    "flux": lambda rank, size, *_: (
+        numbered(*list(FLUX)[:2])(rank, size) | {"FLUX_TASK_LOCAL_ID": "0"}
+    ),
+    "pmi": lambda rank, size, *_: numbered(*PMI)(rank, size),
+}
+
+
+def told(launcher, host_of_rank):
+    """The environment of each rank."""
+    size, seen = len(host_of_rank), []
+    for rank, host in enumerate(host_of_rank):
+        values = (rank, size, seen.count(host), host_of_rank.count(host))
+        seen.append(host)
+        named = {"HPCBENCH_HOSTS": ",".join(f"n{h}" for h in host_of_rank)}
+        yield TELLS[launcher](*values) | (named if launcher in ("flux", "pmi") else {})
+
+
+@given(st.sampled_from(sorted(TELLS)), st.lists(st.integers(0, 4), min_size=2, max_size=12))
+def test_ranks_are_a_permutation_and_local_ranks_unique_on_a_host(launcher, host_of_rank):
+    found = [detect(environment) for environment in told(launcher, host_of_rank)]
+    assert {one.launcher for one in found} == {launcher}
+    assert sorted(one.rank for one in found) == list(range(len(host_of_rank)))
+    local = [(host, one.local_rank) for host, one in zip(host_of_rank, found, strict=True)]
+    assert len(set(local)) == len(local)
+    for host, one in zip(host_of_rank, found, strict=True):
+        assert one.local_rank < one.local_size == host_of_rank.count(host)
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=5), st.sampled_from(["block", "cyclic:block"])
+)
+def test_tasks_of_srun_are_on_their_hosts(tasks, distribution):
+    node_of = node_of_each_task(tasks, distribution)
+    common = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NUM_TASKS": str(len(node_of)),
+        "SLURM_STEP_TASKS_PER_NODE": ",".join(map(str, tasks)),
+        "SLURM_STEP_NODELIST": ",".join(f"n{node}" for node in range(len(tasks))),
+        "SLURM_DISTRIBUTION": distribution,
+    }
+    for rank, node in enumerate(node_of):
+        local = node_of[:rank].count(node)
+        of_task = numbered("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")(rank, local, node)
+        launch = detect(common | of_task)
+        assert launch == Launch("srun", rank, len(node_of), local, tasks[node])
+        if launch.local_size < launch.size:
+            assert rank_hosts(launch, common | of_task) == [f"n{one}" for one in node_of]
+
+
 @pytest.mark.parametrize(
     ("slurm", "cores", "bound"),
     [

@@ -77,6 +77,8 @@ def step(environment: Mapping[str, str]) -> Step | None:
     if len(set(tasks)) > 1 and "SLURM_NODEID" not in environment:
         raise ValueError("nodes have different numbers of tasks, and SLURM_NODEID is not set")
     beside = tasks[min(node, len(tasks) - 1)] if len(set(tasks)) > 1 else tasks[0]
+    if "SLURM_LOCALID" not in environment and beside < size:
+        raise ValueError("SLURM_LOCALID is not set, and not all tasks are on one node")
     return Step(rank, size, int(environment.get("SLURM_LOCALID", rank)), beside)
 
 
