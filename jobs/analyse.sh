@@ -9,4 +9,13 @@
 set -euo pipefail
 
 cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}"
+case "${1:-}" in
+    --setup=*)
+        # Modules of many sites read variables that are not set.
+        set +u
+        . "${1#--setup=}"
+        set -u
+        shift
+        ;;
+esac
 exec "${HPCBENCH_PYTHON:-.venv/bin/python}" -m hpcbench.plot "$1" --output "$1/figures"

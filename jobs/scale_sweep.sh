@@ -8,7 +8,8 @@
 # A device is a GPU that the job got, else one of its tasks. Each task runs all device counts of
 # its repeat in random order on the same nodes, one task after another, so that neither other nodes
 # nor a cluster that drifts look like scaling. When the array is over one more job draws the plots.
-# `hpcbench sweep submit` uses this script too, with --record.
+# `hpcbench sweep submit` uses this script too, with --record; --setup=FILE, first, is shell that is
+# read before anything else: a site's `setup`.
 #
 #SBATCH --job-name=hpcbench
 #SBATCH --array=1-3%1
@@ -27,6 +28,15 @@ if [ -z "${SLURM_JOB_ID:-}" ]; then
     exit 2
 fi
 cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}" || exit 3
+case "${1:-}" in
+    --setup=*)
+        # Modules of many sites read variables that are not set.
+        set +u
+        . "${1#--setup=}" || { echo "hpcbench: the site's setup ended with status $?" >&2; exit 3; }
+        set -u
+        shift
+        ;;
+esac
 python=${HPCBENCH_PYTHON:-.venv/bin/python}
 if ! command -v "$python" >/dev/null; then
     echo "hpcbench: $python is not here; submit from the project (or set HPCBENCH_HOME) after make setup, or set HPCBENCH_PYTHON to the Python that has hpcbench" >&2

@@ -14,7 +14,7 @@ import pytest
 
 from hpcbench.records.reader import read_results
 from hpcbench.sweeps.submission import read_submission
-from support import environment
+from support import ROOT, environment
 from support.slurm import Cluster, cluster_in, until
 
 pytestmark = pytest.mark.slow
@@ -94,22 +94,33 @@ def test_sbatch_as_typed(cluster, tmp_path):
 
 
 def test_submit_is_right_sized_and_nothing_is_done_twice(cluster, tmp_path):
+    """On a site whose jobs read shell first, as modules do it: a variable that is not set, and one
+    that ranks see."""
+    mine = tmp_path / "mine.toml"
+    local = (ROOT / "jobs" / "sites" / "local-cluster.toml").read_text()
+    mine.write_text(f"""{local}
+sbatch_options = ["--comment=demanding"]
+srun_options = ["--distribution=block"]
+setup = ['echo "read $NOT_SET" >> {tmp_path}/setup', "export HPCBENCH_RENDEZVOUS_SECONDS=200"]
+""")
     file = sweep_file(
         tmp_path,
         devices="[1, 2]",
         strategies='["single", "mpi", "multiworker"]',
         more='optimizer = "sgd"\nscaling = "strong"',
     )
-    first = cluster.sweep("submit", file, "--site", "local-cluster")
+    first = cluster.sweep("submit", file, "--site", str(mine))
     assert "5 missing" in first
     assert "--nodes=1 --ntasks-per-node=1" in first
     assert "--nodes=2 --ntasks-per-node=1" in first
-    assert "sbatch" not in cluster.sweep("submit", file, "--site", "local-cluster")
+    assert "sbatch" not in cluster.sweep("submit", file, "--site", str(mine))
     assert re.fullmatch(r"(\d running, )?\d queued", cluster.status(file))
     assert "--exclusive" in first
     cluster.wait_for_empty_queue()
     assert cluster.status(file) == "5 done", cluster.said()
     each_row_once(cluster.results, runs=5, epochs=2)
+    # A job a run, and the analysis.
+    assert (tmp_path / "setup").read_text() == "read \n" * 6
     assert "sbatch" not in cluster.sweep("resume", file)
     # The same global batch in the same order: all devices and nodes trained the same network.
     accuracy = read_results(cluster.results).accuracy

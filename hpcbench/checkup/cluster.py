@@ -122,9 +122,10 @@ def _flaws(
     """What does not fit, and what would."""
     if there.state != "up":
         yield f"is {there.state}", "ask the cluster's support, or choose another partition"
-    if known.minutes(site.time) > there.minutes:
+    asked = wanted.time or site.time
+    if known.minutes(asked) > there.minutes:
         yield (
-            f"ends jobs after {there.limit}, and the site asks for {site.time}",
+            f"ends jobs after {there.limit}, and the site asks for {asked}",
             f'time = "{there.limit}"',
         )
     per_node = min(site.devices_per_node, wanted.max_devices)

@@ -1,5 +1,6 @@
 """A site: what a cluster wants to be asked for devices, and how it starts ranks."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hpcbench.cluster.launchers import LAUNCHERS
-from hpcbench.cluster.schedulers import Job, Request, schedulers_with_queues
+from hpcbench.cluster.schedulers import GpuRequest, Job, Request, schedulers_with_queues
 from hpcbench.errors import ConfigError, unknown_name
 from hpcbench.resources import job_files
 from hpcbench.validation import NAME_PATTERN, read_toml
@@ -15,8 +16,41 @@ from hpcbench.validation import NAME_PATTERN, read_toml
 # Where containers/install.sh has it.
 IMAGE_PYTHON = "/opt/hpcbench/.venv/bin/python"
 
+OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\s].*)?$")
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Count = Annotated[int, Field(ge=1)]
+TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")]
+# A value of mpi for srun without --mpi.
+NO_MPI = "none"
+# What the harness tells sbatch and srun itself.
+OURS = frozenset(
+    {
+        *("array", "begin", "chdir", "cpus-per-task", "dependency", "error", "input", "job-name"),
+        *("kill-on-bad-exit", "mpi", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output"),
+        *("parsable", "requeue", "signal", "test-only", "wait", "wrap"),
+    }
+)
+# What a site's own settings say.
+OF_SETTINGS = {
+    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task"), "gpu_request"),
+    **{"account": "account", "constraint": "constraint", "exclusive": "exclusive", "mem": "memory"},
+    **{"partition": "[[partitions]]", "qos": "qos", "time": "time"},
+    **{"threads-per-core": "threads_per_core"},
+}
+
+
+def _free_option(option: str) -> str:
+    match = OPTION.match(option)
+    if match is None:
+        raise ValueError(f"{option!r} is not like --name or --name=value, one argument a string")
+    if match[1] in OURS:
+        raise ValueError(f"--{match[1]} is what the harness sets itself")
+    if match[1] in OF_SETTINGS:
+        raise ValueError(f"--{match[1]} is what {OF_SETTINGS[match[1]]} says")
+    return option
+
+
+Option = Annotated[str, AfterValidator(_free_option)]
 
 
 def _known_launcher(name: str) -> str:
@@ -48,16 +82,23 @@ class Machine:
 
 
 class SitePartition(BaseModel):
-    """A partition and the device counts that belong there."""
+    """A partition and the device counts that belong there, with what it wants otherwise than the
+    site."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
+    min_devices: Count = 1
     max_devices: Count
+    account: Name | None = None
+    qos: Name | None = None
+    time: TimeLimit | None = None
+    exclusive: bool | None = None
 
 
 class Site(BaseModel):
-    """A cluster. No value of it ever reaches a shell: all are single arguments or variables."""
+    """A cluster. No value of it reaches a shell, but ``setup``: all others are single arguments or
+    variables."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,13 +111,23 @@ class Site(BaseModel):
     cores_per_device: Count
     max_devices: Count
     gpu_type: Name | None = None
-    gpu_request: Literal["per-node", "total"] = "per-node"
+    gpu_request: GpuRequest = "per-node"
     partitions: list[SitePartition] = []
     analysis_partition: Name | None = None
     account: Name | None = None
+    qos: Name | None = None
+    constraint: Annotated[str, Field(pattern=r"^[\w&|*!,\[\]().-]+$")] | None = None
+    # As sbatch's --mem has it; "0" is all of a node.
+    memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] | None = None
+    threads_per_core: Count | None = None
+    # Further ones, each a single argument.
+    sbatch_options: list[Option] = []
+    srun_options: list[Option] = []
+    # Lines of shell that each job runs first, such as "module load cuda".
+    setup: list[str] = []
     # Whether jobs hold whole nodes; left out, those that use all devices of their nodes do.
     exclusive: bool | None = None
-    time: Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")] = "01:00:00"
+    time: TimeLimit = "01:00:00"
     signal_seconds: Count = 120
     max_array_size: Annotated[int, Field(ge=2)] = 1001
     throttle: Count | None = None
@@ -89,21 +140,24 @@ class Site(BaseModel):
     def machine(self) -> Machine:
         return Machine(self.name, self.devices_per_node, self.max_devices, self.cores_per_device)
 
-    def partition(self, devices: int) -> str | None:
+    def partition(self, devices: int) -> SitePartition | None:
         """The first partition that takes so many devices; ConfigError if none does."""
         if devices > self.max_devices:
             raise ConfigError(
                 f"site {self.name} has at most {self.max_devices} devices for a job, not {devices}"
             )
         for partition in self.partitions:
-            if devices <= partition.max_devices:
-                return partition.name
+            if partition.min_devices <= devices <= partition.max_devices:
+                return partition
         if self.partitions:
             raise ConfigError(f"no partition of site {self.name} takes {devices} devices")
         return None
 
     def holds_whole_nodes(self, devices: int) -> bool:
         """Whether nobody else's job may run beside one of so many devices."""
+        partition = self.partition(devices)
+        if partition and partition.exclusive is not None:
+            return partition.exclusive
         whole = devices % self.devices_per_node == 0
         return whole if self.exclusive is None else self.exclusive
 
@@ -111,17 +165,23 @@ class Site(BaseModel):
         """What a job of so many devices asks for: exactly the nodes and devices that it needs."""
         per_node = min(devices, self.devices_per_node)
         total = self.gpu_request == "total"
+        where = self.partition(devices)
         return Request(
             nodes=self.machine.nodes(devices),
             tasks_per_node=per_node,
             cores_per_task=self.cores_per_device,
-            time=self.time,
+            time=(where and where.time) or self.time,
             gpus=0 if self.device == "cpu" else devices if total else per_node,
             gpu_type=self.gpu_type,
-            gpus_total=total,
+            gpu_request=self.gpu_request,
             whole_nodes=self.holds_whole_nodes(devices),
-            partition=self.partition(devices),
-            account=self.account,
+            partition=where.name if where else None,
+            account=(where and where.account) or self.account,
+            qos=(where and where.qos) or self.qos,
+            constraint=self.constraint,
+            memory=self.memory,
+            threads_per_core=self.threads_per_core,
+            options=tuple(self.sbatch_options),
         )
 
     def analysis_request(self) -> Request:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hpcbench.cluster.container import inside
 from hpcbench.cluster.launchers import LAUNCHERS, Placement
-from hpcbench.cluster.site import Site
+from hpcbench.cluster.site import NO_MPI, Site
 from hpcbench.config import OutputConfig
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import folders
@@ -68,7 +68,9 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
         nodes=site.machine.nodes(run.devices),
         cores_per_rank=site.cores_per_device,
         gpus=site.device == "gpu",
-        mpi=site.mpi,
+        gpu_request=site.gpu_request,
+        mpi=site.mpi if site.mpi != NO_MPI else "",
+        options=site.srun_options if site.launcher == "srun" else (),
         in_job=True,
     )
     return LAUNCHERS[site.launcher].command(train, placement)

@@ -10,7 +10,7 @@ from pathlib import Path
 from hpcbench.cluster.schedulers import SCHEDULERS, ArrayJob
 from hpcbench.cluster.site import Site
 from hpcbench.errors import EnvironmentLacks
-from hpcbench.records.writer import ensure_writable
+from hpcbench.records.writer import ensure_writable, write_atomically
 from hpcbench.sweeps.arrays import Array, Design
 from hpcbench.sweeps.plan import PlannedRun
 from hpcbench.sweeps.submission import FOLDER, Submission, submissions_folder
@@ -34,21 +34,32 @@ class Queueing:
         if not self.dry_run:
             ensure_writable(folder / "logs")
         jobs: list[str] = []
+        now = "TIME" if self.dry_run else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        setup = self._written_setup(folder / FOLDER / f"{now}-setup.sh")
         for array in design(runs, self.site):
-            jobs.append(self._submit(array, jobs))
+            jobs.append(self._submit(array, jobs, now, setup))
         if not jobs:
             return
-        command = scheduler.analysis_command(jobs, folder, self.site.analysis_request())
+        request = self.site.analysis_request()
+        command = scheduler.analysis_command(jobs, folder, request, setup)
         print(shlex.join(command))
         if not self.dry_run:
             print(f"  job {scheduler.submit(command)}: the analysis, when all are over")
 
-    def _submit(self, array: Array, jobs: Sequence[str]) -> str:
+    def _written_setup(self, path: Path) -> Path | None:
+        """The file of the site's shell lines, which jobs read first; None where it has none."""
+        if not self.site.setup:
+            return None
+        if not self.dry_run:
+            submissions_folder(self.results, self.sweep)
+            write_atomically(path, ("\n".join(self.site.setup) + "\n").encode())
+        return path
+
+    def _submit(self, array: Array, jobs: Sequence[str], now: str, setup: Path | None) -> str:
         """Queue one array after those of ``jobs`` that it waits for; its job's number."""
         scheduler, folder = SCHEDULERS[self.site.scheduler], self.results / self.sweep
         configs = {str(i): [run.config for run in task] for i, task in enumerate(array.tasks)}
         submission = Submission(self.sweep, self.name_of_site, self.results, self.data_dir, configs)
-        now = "TIME" if self.dry_run else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         name = f"{now}-{len(jobs)}-{array.devices}-devices.json"
         path = folder / FOLDER / name
         command = scheduler.array_command(
@@ -61,6 +72,7 @@ class Queueing:
                 signal_seconds=self.site.signal_seconds,
                 throttle=array.throttle,
                 after=[jobs[place] for place in array.after],
+                setup=setup,
             )
         )
         print(shlex.join(command))

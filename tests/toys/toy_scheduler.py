@@ -28,7 +28,7 @@ class ToyQueue(Scheduler):
     def array_command(self, array):
         return ["array", str(array.tasks), str(array.record)]
 
-    def analysis_command(self, jobs, folder, request):
+    def analysis_command(self, jobs, folder, request, setup=None):
         return ["plot", str(folder)]
 
     def submit(self, command):

@@ -26,12 +26,18 @@ class Srun(Launcher):
         return Launch(self.name, found.rank, found.size, found.local_rank, found.local_size)
 
     def command(self, program: Sequence[str], placement: Placement) -> list[str]:
-        gpus = [f"--gpus-per-node={placement.per_node}"] if placement.gpus else []
+        ways = {
+            "gres": f"--gres=gpu:{placement.per_node}",
+            "per-task": "--gpus-per-task=1",
+        }
+        per_node = f"--gpus-per-node={placement.per_node}"
+        gpus = [ways.get(placement.gpu_request, per_node)] if placement.gpus else []
+        mpi = [f"--mpi={placement.mpi}"] if placement.mpi else []
         return [
-            *("srun", f"--mpi={placement.mpi}", f"--nodes={placement.nodes}"),
+            *("srun", *mpi, f"--nodes={placement.nodes}"),
             *(f"--ntasks={placement.ranks}", f"--ntasks-per-node={placement.per_node}"),
             *(f"--cpus-per-task={placement.cores_per_rank}", *gpus, "--kill-on-bad-exit=1"),
-            *program,
+            *(*placement.options, *program),
         ]
 
     def refusal(self, library: str, mpi: str) -> str | None:

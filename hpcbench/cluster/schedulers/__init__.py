@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.registry import Registry
@@ -46,11 +46,16 @@ class Job:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+GpuRequest = Literal["per-node", "per-task", "gres", "total"]
+
+
 @dataclass(frozen=True)
 class Request:
-    """What a job asks for: nodes and what of each; ``gpus`` a node, or in all if ``gpus_total``.
+    """What a job asks for: nodes and what of each; ``gpus`` a node, or in all if ``gpu_request`` is
+    "total", in the way that the site takes.
 
-    With ``whole_nodes`` nobody else's job may run there.
+    With ``whole_nodes`` nobody else's job may run there. ``options`` are the site's own, after all
+    others.
     """
 
     nodes: int
@@ -59,10 +64,15 @@ class Request:
     time: str
     gpus: int = 0
     gpu_type: str | None = None
-    gpus_total: bool = False
+    gpu_request: GpuRequest = "per-node"
     whole_nodes: bool = False
     partition: str | None = None
     account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    memory: str | None = None
+    threads_per_core: int | None = None
+    options: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,8 @@ class ArrayJob:
     signal_seconds: int
     throttle: int | None = None
     after: Sequence[str] = ()
+    # Shell that a job reads before anything else.
+    setup: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -128,10 +140,15 @@ class Scheduler(ABC):
         raise self._has_no_queue()
 
     def analysis_command(
-        self, jobs: Sequence[str], folder: Path, request: Request | None
+        self,
+        jobs: Sequence[str],
+        folder: Path,
+        request: Request | None,
+        setup: Path | None = None,
     ) -> list[str]:
         """The command that queues the analysis of ``folder`` for when all ``jobs`` are over,
-        whatever failed; without ``request`` where this job is."""
+        whatever failed; without ``request`` where this job is. It reads the shell of ``setup``
+        first."""
         raise self._has_no_queue()
 
     def submit(self, command: Sequence[str]) -> str:

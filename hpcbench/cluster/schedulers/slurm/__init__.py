@@ -31,9 +31,13 @@ class Slurm(Scheduler):
         return commands.array_command(array)
 
     def analysis_command(
-        self, jobs: Sequence[str], folder: Path, request: Request | None
+        self,
+        jobs: Sequence[str],
+        folder: Path,
+        request: Request | None,
+        setup: Path | None = None,
     ) -> list[str]:
-        return commands.analysis_command(jobs, folder, request)
+        return commands.analysis_command(jobs, folder, request, setup)
 
     def submit(self, command: Sequence[str]) -> str:
         return commands.submit(command)

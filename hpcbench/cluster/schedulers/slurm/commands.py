@@ -33,8 +33,11 @@ def array_command(array: ArrayJob) -> list[str]:
         *_gpus(request),
         *(["--exclusive"] if request.whole_nodes else []),
         *_where(request),
+        *_of_site(request),
         *([f"--dependency=afterany:{':'.join(array.after)}"] if array.after else []),
-        *(str(job_file(SCRIPT)), f"--record={array.record}"),
+        str(job_file(SCRIPT)),
+        *([f"--setup={array.setup}"] if array.setup else []),
+        f"--record={array.record}",
     ]
 
 
@@ -42,23 +45,45 @@ def _gpus(request: Request) -> list[str]:
     if not request.gpus:
         return []
     kind = f"{request.gpu_type}:" if request.gpu_type else ""
-    option = "--gpus" if request.gpus_total else "--gpus-per-node"
-    return [f"{option}={kind}{request.gpus}"]
+    return {
+        "per-node": [f"--gpus-per-node={kind}{request.gpus}"],
+        # A task is a device.
+        "per-task": [f"--gpus-per-task={kind}1"],
+        "gres": [f"--gres=gpu:{kind}{request.gpus}"],
+        "total": [f"--gpus={kind}{request.gpus}"],
+    }[request.gpu_request]
 
 
 def _where(request: Request) -> list[str]:
-    wanted = {"--partition": request.partition, "--account": request.account}
+    wanted = {
+        "--partition": request.partition,
+        "--account": request.account,
+        "--qos": request.qos,
+        "--constraint": request.constraint,
+    }
     return [f"{option}={value}" for option, value in wanted.items() if value]
 
 
-def analysis_command(jobs: Sequence[str], folder: Path, request: Request | None) -> list[str]:
+def _of_site(request: Request) -> list[str]:
+    wanted = {"--mem": request.memory, "--threads-per-core": request.threads_per_core}
+    return [
+        *(f"{option}={value}" for option, value in wanted.items() if value is not None),
+        *request.options,
+    ]
+
+
+def analysis_command(
+    jobs: Sequence[str], folder: Path, request: Request | None, setup: Path | None
+) -> list[str]:
     """The sbatch command of the analysis."""
     here = where_this_job_is(os.environ).items()
     where = _where(request) if request else [f"{option}={value}" for option, value in here]
     return [
         *("sbatch", "--parsable", f"--dependency=afterany:{':'.join(jobs)}"),
         f"--output={folder}/logs/analysis-%j.out",
-        *(*where, str(job_file(ANALYSIS)), str(folder)),
+        *(*where, str(job_file(ANALYSIS))),
+        *([f"--setup={setup}"] if setup else []),
+        str(folder),
     ]
 
 
