@@ -110,6 +110,11 @@ def summary(
     accuracy = [row for row in every_row if isinstance(row, AccuracyRow)][-1]
     rate, low, high = rate_interval(rows)
     step = sum(row.seconds for row in rows) / sum(row.steps for row in rows)
+    within = (
+        f"[{low:,.0f}, {high:,.0f}] within this run ({len(rows)} intervals); runs differ by more"
+        if len(rows) > 1
+        else "of one interval"
+    )
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (
         ("model", f"{identity.model} on {identity.dataset}"),
@@ -118,8 +123,7 @@ def summary(
         ("batch", f"{identity.batch_per_device} a device, {identity.global_batch} in all"),
         (
             "rate",
-            f"{rate:,.0f} samples/s  [{low:,.0f}, {high:,.0f}] within this run "
-            f"({len(rows)} intervals); runs differ by more",
+            f"{rate:,.0f} samples/s  {within}",
         ),
         ("step time", f"{step * 1e3:,.3f} ms"),
         (
