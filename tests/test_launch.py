@@ -10,7 +10,7 @@ from hpcbench.cluster.schedulers.slurm.nodes import expanded, node_of_each_task
 from hpcbench.devices.cores import core_share
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.runs.agreement import refuse_shared_gpus
+from hpcbench.runs.agreement import refuse_shared_gpus, shared_place
 from hpcbench.strategies.multiworker import tf_config
 
 MPIRUN = {
@@ -216,6 +216,12 @@ def test_ranks_on_one_gpu_are_refused():
     refuse_shared_gpus(["GPU-a", "GPU-b"])
     with pytest.raises(EnvironmentLacks, match="ranks 0, 2 are on one GPU, GPU-a"):
         refuse_shared_gpus(["GPU-a", "GPU-b", "GPU-a"])
+
+
+def test_ranks_in_one_place_are_told():
+    assert shared_place(["a", "a", "b"], [0, 1, 0]) == ""
+    doubt = shared_place(["a", "a", "a", "b"], [0, 1, 1, 0])
+    assert doubt.startswith("ranks 1 and 2 are both local rank 1 of a host called a")
 
 
 def test_a_broken_launcher_is_an_error():

@@ -15,6 +15,7 @@ from hpcbench.records.ownership import Owner, writer_of
 from hpcbench.records.writer import claim_folder
 from hpcbench.runs.resolve import ResolvedRun
 from hpcbench.strategies import Communicator
+from hpcbench.terminal import warn
 
 
 def rendezvous(
@@ -71,18 +72,24 @@ def refuse_company(resolved: ResolvedRun, settled: RunConfig, owner: Owner) -> N
             )
 
 
-def exchange_hosts(communicator: Communicator, gpu: str) -> tuple[list[str], dict[int, int]]:
+def exchange_hosts(
+    communicator: Communicator, gpu: str, local_rank: int
+) -> tuple[list[str], dict[int, int]]:
     """All ranks' host names, and the process ids of the other ranks on this host.
 
     Raises EnvironmentLacks, on all ranks, where two of them compute on one ``gpu``, by the UUID of
-    this process's; empty where it has none.
+    this process's; empty where it has none. Rank 0 warns where two have one ``local_rank`` on one
+    host.
     """
     length = 64
     name = platform.node()[:length]
     codes = [float(ord(c)) for c in name.ljust(length) + gpu[:length].ljust(length)]
-    rows = communicator.all_gather([os.getpid(), *codes])
-    texts = ["".join(chr(int(code)) for code in row[1:]) for row in rows]
+    rows = communicator.all_gather([os.getpid(), local_rank, *codes])
+    texts = ["".join(chr(int(code)) for code in row[2:]) for row in rows]
     hosts = [text[:length].rstrip() for text in texts]
+    doubt = shared_place(hosts, [int(row[1]) for row in rows])
+    if doubt and communicator.rank == 0:
+        warn(doubt)
     refuse_shared_gpus([text[length:].rstrip() for text in texts])
     pids = {
         rank: int(rows[rank, 0])
@@ -104,6 +111,20 @@ def gpu_of_rank(local_rank: int, environment: Mapping[str, str] = os.environ) ->
         return next((gpu.uuid for gpu in gpus_of_process(local_rank, 1, environment)), "")
     except EnvironmentLacks:
         return ""
+
+
+def shared_place(hosts: list[str], local_ranks: list[int]) -> str:
+    """A sentence where two ranks have one local rank on one host, else nothing: they are bound to
+    the same cores, or are on hosts of one name and pass for one node."""
+    of_place: dict[tuple[str, int], int] = {}
+    for rank, (host, local) in enumerate(zip(hosts, local_ranks, strict=True)):
+        first = of_place.setdefault((host, local), rank)
+        if first != rank:
+            return (
+                f"ranks {first} and {rank} are both local rank {local} of a host called {host}: "
+                f"either they share cores, or hosts share a name and count as one node"
+            )
+    return ""
 
 
 def refuse_shared_gpus(gpus: list[str]) -> None:

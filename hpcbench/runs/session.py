@@ -99,7 +99,7 @@ class Session:
             recorder.watch(lambda: started_log(folder, resolved, seed))
         data = load_data(resolved, seed)
         gpu = gpu_of_rank(resolved.launch.local_rank) if strategy.needs_launcher else ""
-        hosts, self._peers = exchange_hosts(strategy, gpu)
+        hosts, self._peers = exchange_hosts(strategy, gpu, resolved.launch.local_rank)
         workload = Workload(config, schedule, seed, resolved.source.spec, data, strategy)
         training = Training(workload, lambda: self._stop.requested, meter)
         progress = self._resume(resolved, training)
