@@ -220,16 +220,18 @@ def test_statistics_of_deepcam(tmp_path):
 
 @pytest.mark.slow
 def test_training_on_deepcam_files(results, tmp_path):
-    write_deepcam(tmp_path / "deepcam")
+    """At full size, where a sample takes a core seconds."""
+    write_deepcam(tmp_path / "deepcam", counts=(4, 2))
     done = train(
         results,
         "--model=climate-tiny",
         "--dataset=deepcam",
         f"--data-dir={tmp_path}",
-        "--batch=2",
+        "--batch=1",
         "--epochs=1",
         "--input=stream",
         "--warmup-steps=1",
+        "--no-exchange-intervals=1",
         "--seed=0",
         strategy="horovod",
         devices=2,
