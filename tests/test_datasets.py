@@ -131,6 +131,8 @@ def test_unknown_and_missing_data(no_data):
         locate("fashion-mist")
     with pytest.raises(DataError, match="does not exist"):
         locate("mnist", no_data / "nowhere")
+    with pytest.raises(DataError, match=r"\(as train\.csv\) and has no download"):
+        locate("pixel-csv", no_data)
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -79,6 +79,8 @@ class DatasetSpec:
     words: int = 0
     class_shares: tuple[float, ...] = ()
     count: Callable[[list[Path]], int] | None = None
+    # What is looked for, in words.
+    files: str = ""
     title: str = ""
     remark: str = ""
     describe: "Callable[[DatasetSpec, list[Path]], DatasetSpec] | None" = None

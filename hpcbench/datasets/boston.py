@@ -61,6 +61,7 @@ DATASETS.add(
         train_samples=TRAIN_SAMPLES,
         test_samples=SAMPLES - TRAIN_SAMPLES,
         find=_find,
+        files=FILE,
         read=_read,
         task="regression",
         kind="tables",

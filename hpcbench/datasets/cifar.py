@@ -128,6 +128,7 @@ def _register(
             train_samples=TRAIN_SAMPLES,
             test_samples=10_000,
             find=partial(_find, name, folder_name, members),
+            files=f"{name}.npz, {archive} or the folder {folder_name}",
             read=partial(_read, label, members, classes),
             count=_count,
             downloads=(

@@ -257,6 +257,7 @@ DATASETS.add(
         train_samples=121_266,
         test_samples=15_158,
         find=_find,
+        files=f"{TRAIN}/{PATTERN} and {TEST}/{PATTERN}",
         read=_read_files,
         describe=_describe,
         task="segmentation",

@@ -125,6 +125,7 @@ DATASETS.add(
         train_samples=60_000,
         test_samples=10_000,
         find=partial(_find, "mnist", "MNIST"),
+        files=f"mnist.npz, or {IDX_FILES[0]}[.gz] and its three like, also in mnist or MNIST/raw",
         read=read,
         cache_folder=".",
         system_folder=Path("/usr/share/datasets"),
@@ -155,6 +156,8 @@ DATASETS.add(
         train_samples=60_000,
         test_samples=10_000,
         find=partial(_find, "fashion-mnist", "FashionMNIST"),
+        files=f"fashion-mnist.npz, or {IDX_FILES[0]}[.gz] and its three like in fashion-mnist or "
+        f"FashionMNIST/raw",
         read=read,
         cache_folder="fashion-mnist",
         system_folder=Path("/usr/share/datasets"),

@@ -287,6 +287,7 @@ FOLDER = DatasetSpec(
     train_samples=0,
     test_samples=0,
     find=_find_folder,
+    files="train/<class>/<image>, or <class>/<image>",
     read=partial(_read_folder, SIDE),
     describe=_describe_folder,
     resized=_resized,
@@ -301,6 +302,7 @@ DATASETS.add(
         train_samples=1_281_167,
         test_samples=50_000,
         find=_find_imagenet,
+        files="train/<class>/<image> and val/<class>/<image>",
         describe=None,
     ),
 )
@@ -313,6 +315,7 @@ DATASETS.add(
         train_samples=0,
         test_samples=0,
         find=_find_csv,
+        files=CSV_FILE,
         read=_read_csv,
         describe=_describe_csv,
     ),

@@ -160,6 +160,8 @@ def _check_size(spec: DatasetSpec, image_size: int | None) -> None:
 def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:
     """Fetch the set's files into Keras' cache; several processes may ask at once, one fetches."""
     looked = ", ".join(str(folder) for folder in folders(spec, data_dir)) or "any folder"
+    if spec.files:
+        looked += f" (as {spec.files})"
     if not spec.downloads:
         raise DataError(f"data set {spec.name} is not in {looked} and has no download")
     cache = keras_cache()

@@ -103,6 +103,7 @@ def _register(
             train_samples=samples[0],
             test_samples=samples[1],
             find=partial(_find, name),
+            files=f"{name}.npz",
             read=read,
             task=task,
             kind="texts",
