@@ -137,9 +137,11 @@ def test_what_a_header_says_is_the_point():
     # The last step that was printed tells how many there were, where the header does not.
     assert found(TF_1_4)[0].intervals[0][0] == 60
     (titan,) = found(TITAN)
-    assert (titan.model, titan.strategy, titan.batch_per_device) == ("llama3 8B", "dp_shard 8", 1)
+    assert (titan.model, titan.strategy, titan.batch_per_device) == ("llama3 8B", "dp_shard", 1)
     (megatron,) = found(MEGATRON)
-    assert megatron.strategy == "data 4 tensor-model 2"
+    assert megatron.strategy == "data tensor-model 2"
+    glued = "size: 1, hierarchical context-parallel sizes: Nonetensor"
+    assert found(MEGATRON.replace("size: 1, tensor", glued))[0].strategy == megatron.strategy
     assert (megatron.model, megatron.precision) == ("24 layers of 1024", "mixed_bfloat16")
 
 
@@ -151,6 +153,7 @@ def test_what_a_header_says_is_the_point():
         (TF_CNN.replace("600.25", "nan"), "no total"),
         (TF_CNN.replace("64 per device", "0 per device"), "a batch or a rate of nothing"),
         (HOROVOD.replace("300.0", "nan").replace("330.0", "0.0"), "no line with a rate"),
+        (TF_CNN.partition("==========")[2], "a total stands there without the header"),
         (DLPERF.replace("num_nodes", "nodes"), "does not say its num_nodes"),
         (TITAN.replace("sequence length", "length"), "does not say its sequence length"),
         (

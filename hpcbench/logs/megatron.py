@@ -8,8 +8,9 @@ from hpcbench.logs.text import number
 from hpcbench.records.identity import UNKNOWN
 
 TOOL = "Megatron-LM"
-WORLD = re.compile(r"using world size: (\d+), data-parallel[\w-]* size: (\d+)(.*)$")
-SIZE = re.compile(r"([\w-]+)-parallel size: (\d+)")
+WORLD = re.compile(r"using world size: (\d+), data-parallel[\w-]* size: \d+(.*)$")
+# Versions that print "None" of a size before write the next name right behind it.
+SIZE = re.compile(r"(?:None)?([a-z][\w-]*)-parallel size: (\d+)")
 ARGUMENT = re.compile(r"(?:^|\s)(num_layers|hidden_size|seq_length|params_dtype) \.{3,} (\S+)")
 ITERATION = re.compile(
     r"iteration +(\d+)/ *\d+ \|.*?elapsed time per iteration \(ms\): +(\S+) \|"
@@ -20,7 +21,7 @@ PRECISIONS = {"torch.bfloat16": "mixed_bfloat16", "torch.float16": "mixed_float1
 
 def read(lines: Sequence[str]) -> Iterator[Found]:
     """Each print-out; samples are sequences. The first line is warm-up."""
-    devices = replicas = 0
+    devices = 0
     parallel = ""
     told: dict[str, str] = {}
     rows: list[tuple[int, float, int]] = []
@@ -63,9 +64,10 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 if begun:
                     yield from closed()
                     rows, text, begun, told = [], [], 0, {}
-                devices, replicas = int(found[1]), int(found[2])
-                sizes = [("data", replicas), *SIZE.findall(found[3])]
-                parallel = " ".join(f"{n} {s}" for n, s in sizes if int(s) > 1) or "alone"
+                devices = int(found[1])
+                # How many replicas there are grows with the devices, and is no other strategy.
+                split = [f"{name} {size}" for name, size in SIZE.findall(found[2]) if int(size) > 1]
+                parallel = " ".join(["data", *split])
         elif "...." in line:
             if found := ARGUMENT.search(line):
                 told[found[1]] = found[2]

@@ -55,8 +55,8 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
     now, version = _Open(), ""
     for line in lines:
         if "images/sec" in line:
-            if now.header:
-                now.rate(line)
+            # A total without its header, as people quote it, is told of; once for several ranks.
+            now.rate(line)
         elif " per device" in line:
             if (found := PER_DEVICE.search(line)) and "Batch size" in now.header:
                 now.per_device = number(found[1])
@@ -79,7 +79,9 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
 def _closed(now: _Open) -> Iterator[Found]:
     header = now.header
     if not header.get("Batch size", "").endswith("global"):
-        # Another tool's, or cut off before it began.
+        if now.totals:
+            yield LeftOut(TOOL, "a total stands there without the header that says of what")
+        # Else another tool's, or cut off before it began.
         return
     model, mode = header["Model"], header.get("Mode", "training").lower()
     if "forward" in mode or ("eval" in mode and "train" not in mode):

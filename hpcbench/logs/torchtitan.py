@@ -62,7 +62,11 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             sizes = [int(size) for size in found[2].split(",") if size.strip()]
             names = [name.strip(" '\"") for name in found[1].split(",")]
             devices = math.prod(sizes)
-            parallel = " ".join(f"{n} {s}" for n, s in zip(names, sizes, strict=False))
+            # How many ways data are split grows with the devices, and is no other strategy.
+            parallel = " ".join(
+                name if name.startswith("dp") else f"{name} {size}"
+                for name, size in zip(names, sizes, strict=False)
+            )
         elif found := STARTS.search(line):
             about = int(found[1]), int(found[2]), int(found[3])
         elif found := MODEL.search(line):
