@@ -21,7 +21,7 @@ ROOMS = [
     *("cluster", "devices", "records", "strategies", "frameworks", "training", "runs"),
     *("sweeps", "checkup", "analysis", "logs"),
 ]
-COMMANDS = ["train", "sweep", "doctor", "plot", "compare", "import_logs", "plot_training"]
+COMMANDS = ["train", "sweep", "site", "doctor", "plot", "compare", "import_logs", "plot_training"]
 FRAMEWORKS = {"tensorflow", "keras", "torch", "horovod", "jax", "mpi4py"}
 # Where a framework or what is compiled for one may be imported, and only when it is used.
 MAY_IMPORT = {"layers", "models", "strategies", "frameworks"}

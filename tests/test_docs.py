@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import ROOT, environment, run
-from support.slurm import Cluster, cluster_in
+from support.slurm import SHAPES, Cluster, cluster_in
 
 PAGES = ROOT / "docs"
 
@@ -58,14 +58,20 @@ def follow(page: str, project: Path, env: dict[str, str], wait=lambda: None) -> 
 
 
 @pytest.mark.slow
-def test_a_first_run_on_a_cluster(project, tmp_path):
-    with cluster_in(tmp_path / "slurm", "--gpus", "2", "--cpus", "32") as folder:
+@pytest.mark.parametrize(
+    ("shape", "options"), [("typed-gpus", ()), ("whole-nodes", ("--mpi", "pmi2")), ("limits", ())]
+)
+def test_a_first_run_on_a_cluster(project, tmp_path, shape, options):
+    """On clusters of different kinds, with no file edited."""
+    with cluster_in(
+        tmp_path / "slurm", "--shape", str(SHAPES / f"{shape}.conf"), *options
+    ) as folder:
         cluster = Cluster(folder, project / "results")
         said = follow("first-run.md", project, cluster.environment(), cluster.wait_for_empty_queue)
     assert "TensorFlow  loads" in said["srun --ntasks=1 --time=10 hpcbench doctor"]
     assert "fits" in said["hpcbench doctor --site mine"]
     status = said["hpcbench sweep status docs/examples/first.toml"]
-    assert "sweep first: 4 done" in status
+    assert "sweep first: 2 done" in status
     assert "report.html" in os.listdir(project / "results" / "first" / "figures")
     assert (project / "figures" / "report.html").exists()
 

@@ -324,14 +324,27 @@ def test_slurm_that_is_not_there_or_does_not_answer(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "wrong"),
     [
-        ("gpu*|up|1-00:00:00|40|gpu:v100:8(S:0-1)|4", None),
-        ("gpu|up|infinite|32+|gpu:v100:4,gpu:a100:1|2", None),
-        ("cpu|up|infinite|64|(null)|9", "partition gpu does not exist"),
-        ("gpu|inact|infinite|64|gpu:v100:4|2", "is inact"),
-        ("gpu|up|1:30:00|64|gpu:v100:4|2", "ends jobs after 1:30:00"),
-        ("gpu|up|infinite|16|gpu:v100:4|2", "has nodes of 16 CPUs"),
-        ("gpu|up|infinite|64|gpu:a100:4|2", "has nodes of 0 GPUs of type v100"),
-        ("gpu|up|infinite|64|gpu:v100:4|1", "has 1 nodes, and 8 devices need 2"),
+        ("gpu*|up|1-00:00:00|40|gpu:v100:8(S:0-1)|4|idle|2:20:1|8000|1-infinite|NO", None),
+        ("gpu|up|infinite|32+|gpu:v100:4,gpu:a100:1|2|idle|2:16:1|8000|1-infinite|NO", None),
+        (
+            "cpu|up|infinite|64|(null)|9|idle|2:32:1|8000|1-infinite|NO",
+            "partition gpu does not exist",
+        ),
+        ("gpu|inact|infinite|64|gpu:v100:4|2|idle|2:32:1|8000|1-infinite|NO", "is inact"),
+        (
+            "gpu|up|1:30:00|64|gpu:v100:4|2|idle|2:32:1|8000|1-infinite|NO",
+            "ends jobs after 1:30:00",
+        ),
+        ("gpu|up|infinite|16|gpu:v100:4|2|idle|2:8:1|8000|1-infinite|NO", "has nodes of 16 CPUs"),
+        (
+            "gpu|up|infinite|64|gpu:a100:4|2|idle|2:32:1|8000|1-infinite|NO",
+            "has nodes of 0 GPUs of type v100",
+        ),
+        ("gpu|up|infinite|64|gpu:v100:4|9|mixed|2:16:2|8000|1-1|NO", "gives a job 1 nodes"),
+        (
+            "gpu|up|infinite|64|gpu:v100:4|1|idle|2:32:1|8000|1-infinite|NO",
+            "has 1 nodes, and 8 devices need 2",
+        ),
     ],
 )
 def test_a_site_file_against_its_partitions(answer, wrong):

@@ -5,10 +5,13 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from hpcbench.checkup import CheckContext, Finding, Severity
-from hpcbench.cluster.schedulers import SCHEDULERS, Partition, Scheduler, scheduler_of
+from hpcbench.cluster.schedulers import SCHEDULERS, ArrayJob, Scheduler, scheduler_of
 from hpcbench.cluster.site import Site, SitePartition
+from hpcbench.cluster.survey import Partition
+from hpcbench.words import count
 
 PRINT_NAME_AND_TIME = "import socket, time; print(socket.gethostname(), time.time())"
 CLOCK_TOLERANCE = 1.0
@@ -80,8 +83,11 @@ def _scheduler_findings(known: Scheduler, site: Site | None) -> Iterator[Finding
     names = ", ".join(partition.name for partition in there) or "none"
     yield Finding(known.name.capitalize(), Severity.OK, f"partitions {names}")
     if site:
-        yield from site_findings(site, there, known)
-        yield from array_finding(site, known.max_array_size())
+        of_site = [*site_findings(site, there, known), *array_finding(site, known.max_array_size())]
+        yield from of_site
+        # What is known to be wrong would only be said again, in the scheduler's words.
+        if all(finding.state == Severity.OK for finding in of_site):
+            yield from refusals(site, known)
 
 
 def site_findings(site: Site, there: Sequence[Partition], known: Scheduler) -> Iterator[Finding]:
@@ -129,11 +135,12 @@ def _flaws(
             f'time = "{there.limit}"',
         )
     per_node = min(site.devices_per_node, wanted.max_devices)
-    if there.cpus < per_node * site.cores_per_device:
+    cpus = there.cpus(site.threads_per_core)
+    if cpus < per_node * site.cores_per_device:
         yield (
-            f"has nodes of {there.cpus} CPUs, and {per_node} devices of {site.cores_per_device} "
+            f"has nodes of {cpus} CPUs, and {per_node} devices of {site.cores_per_device} "
             f"cores are {per_node * site.cores_per_device}",
-            f"cores_per_device = {max(there.cpus // per_node, 1)}",
+            f"cores_per_device = {max(cpus // per_node, 1)}",
         )
     if site.device == "gpu":
         gpus = there.gpus_of(site.gpu_type)
@@ -151,6 +158,11 @@ def _flaws(
             f"has {there.nodes} nodes, and {wanted.max_devices} devices need {needed}",
             f"max_devices = {there.nodes * site.devices_per_node}",
         )
+    elif needed > there.max_nodes:
+        yield (
+            f"gives a job {there.max_nodes} nodes, and {wanted.max_devices} devices need {needed}",
+            f"max_devices = {int(there.max_nodes) * site.devices_per_node}",
+        )
 
 
 def array_finding(site: Site, limit: int | None) -> Iterator[Finding]:
@@ -163,30 +175,58 @@ def array_finding(site: Site, limit: int | None) -> Iterator[Finding]:
         )
 
 
+def refusals(site: Site, known: Scheduler) -> Iterator[Finding]:
+    """Whether the scheduler would queue the smallest and the largest job of each partition."""
+    ends = [count for p in site.partitions for count in (p.min_devices, p.max_devices)]
+    counts = sorted({min(count, site.max_devices) for count in ends or (1, site.max_devices)})
+    wrong = 0
+    for devices in counts:
+        refusal = known.refusal(
+            ArrayJob(
+                name="hpcbench-test",
+                tasks=1,
+                request=site.request(devices),
+                record=Path("none"),
+                logs=Path(),
+                signal_seconds=site.signal_seconds,
+            )
+        )
+        if refusal:
+            wrong += 1
+            yield _site_problem(
+                site,
+                f"a job of {count(devices, 'device')} would not be queued: {refusal}",
+                "mend what it names in the site's file",
+            )
+    if not wrong:
+        listed = ", ".join(map(str, counts))
+        yield Finding("site", Severity.OK, f"{site.name}: jobs of {listed} devices would be queued")
+
+
 def nodes(context: CheckContext) -> Iterator[Finding]:
     """In a job of several nodes: their names and clocks, each asked for."""
     job = context.job
-    count = job.allocation.nodes if job.allocation else 1
-    if count < 2:
+    several = job.allocation.nodes if job.allocation else 1
+    if several < 2:
         return
     before = time.time()
     command = (sys.executable, "-c", PRINT_NAME_AND_TIME)
-    answer = scheduler_of(job).output_of_each_node(command, count)
-    yield node_finding(answer, count, before, time.time())
+    answer = scheduler_of(job).output_of_each_node(command, several)
+    yield node_finding(answer, several, before, time.time())
 
 
-def node_finding(answer: str | None, count: int, before: float, after: float) -> Finding:
-    """What ``count`` nodes printed of their names and clocks between two moments of ours."""
+def node_finding(answer: str | None, several: int, before: float, after: float) -> Finding:
+    """What ``several`` nodes printed of their names and clocks between two moments of ours."""
     printed = [line.split() for line in (answer or "").splitlines()]
-    if len(printed) < count:
+    if len(printed) < several:
         return Finding(
             "nodes",
             Severity.PROBLEM,
-            f"{len(printed)} of {count} nodes ran a program of one line",
+            f"{len(printed)} of {several} nodes ran a program of one line",
             f"see that {sys.executable} is on a file system that all nodes see",
         )
     names = sorted(name for name, _ in printed)
-    if len(set(names)) < count:
+    if len(set(names)) < several:
         return Finding(
             "nodes",
             Severity.PROBLEM,

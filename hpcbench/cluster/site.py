@@ -103,6 +103,8 @@ class Site(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
+    # What the scheduler calls the cluster, by which a job finds its site.
+    cluster: Name | None = None
     scheduler: Annotated[str, AfterValidator(_known_scheduler)] = "slurm"
     launcher: Annotated[str, AfterValidator(_known_launcher)] = "srun"
     mpi: Name = "pmix"

@@ -12,6 +12,7 @@ import pytest
 from support import ROOT, Finished, environment, run
 
 PATIENCE = 400
+SHAPES = ROOT / "jobs" / "local-cluster" / "shapes"
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Cluster:
     def environment(self, **more: str) -> dict[str, str]:
         lines = (self.folder / "environment").read_text().splitlines()
         exports = (shlex.split(line)[1].split("=", 1) for line in lines)
-        return environment(**dict(exports), **more)
+        return environment(**dict(exports) | more)
 
     def sbatch(self, *arguments: str | Path) -> str:
         """The number of the job that ``jobs/scale_sweep.sh`` becomes."""

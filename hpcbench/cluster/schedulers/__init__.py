@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from hpcbench.cluster.survey import Partition, Survey
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.registry import Registry
 
@@ -95,27 +96,6 @@ class ArrayJob:
     setup: Path | None = None
 
 
-@dataclass(frozen=True)
-class Partition:
-    """A partition as the scheduler describes it: ``gpus`` of each kind of node by type, minutes of
-    the time limit (infinite without one); ``limit`` as the scheduler writes it."""
-
-    name: str
-    state: str
-    limit: str
-    minutes: float
-    cpus: int
-    gpus: tuple[Mapping[str, int], ...]
-    nodes: int
-    default: bool = False
-
-    def gpus_of(self, kind: str | None) -> int:
-        """How many GPUs (of ``kind``) its best node has."""
-        return max(
-            sum(count for name, count in node.items() if kind in (None, name)) for node in self.gpus
-        )
-
-
 class Scheduler(ABC):
     """Commands are lists of arguments, which no shell reads."""
 
@@ -183,6 +163,15 @@ class Scheduler(ABC):
 
     def max_array_size(self) -> int | None:
         """How many tasks an array may have; None where it is not known."""
+        return None
+
+    def survey(self) -> Survey | None:
+        """The cluster as it is, for a site's file; None where the scheduler does not answer."""
+        return None
+
+    def refusal(self, array: ArrayJob) -> str | None:
+        """Why ``array`` would not be queued, in the scheduler's words; None where it would be.
+        Nothing is queued."""
         return None
 
     def output_of_each_node(self, program: Sequence[str], nodes: int) -> str | None:

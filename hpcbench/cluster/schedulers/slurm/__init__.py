@@ -8,11 +8,11 @@ from hpcbench.cluster.schedulers import (
     SCHEDULERS,
     ArrayJob,
     Job,
-    Partition,
     Request,
     Scheduler,
 )
-from hpcbench.cluster.schedulers.slurm import commands, environment, partitions
+from hpcbench.cluster.schedulers.slurm import commands, environment, limits, partitions
+from hpcbench.cluster.survey import Partition, Survey
 
 
 class Slurm(Scheduler):
@@ -61,7 +61,13 @@ class Slurm(Scheduler):
         return partitions.all_partitions()
 
     def max_array_size(self) -> int | None:
-        return partitions.max_array_size()
+        return limits.max_array_size()
+
+    def survey(self) -> Survey | None:
+        return limits.survey()
+
+    def refusal(self, array: ArrayJob) -> str | None:
+        return commands.refusal(array)
 
     def output_of_each_node(self, program: Sequence[str], nodes: int) -> str | None:
         return commands.output_of_each_node(program, nodes)

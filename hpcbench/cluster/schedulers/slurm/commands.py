@@ -93,6 +93,16 @@ def submit(command: Sequence[str]) -> str:
     return call(command, here).strip().split(";")[0]
 
 
+def refusal(array: ArrayJob) -> str | None:
+    """Why sbatch would not take ``array``, in its words; None where it would."""
+    command = array_command(array)
+    try:
+        call([command[0], "--test-only", *command[1:]], outside(os.environ))
+    except EnvironmentLacks as error:
+        return str(error)
+    return None
+
+
 def queue() -> dict[str, str]:
     """State by task, with the reason where it waits for a special one."""
     output = call(["squeue", "--me", "--noheader", "--array", "--format=%F|%K|%T|%r"])

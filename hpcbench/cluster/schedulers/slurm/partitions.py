@@ -1,44 +1,60 @@
 """What Slurm says of its partitions and limits, by sinfo and scontrol."""
 
 import re
+from collections.abc import Sequence
 
-from hpcbench.cluster.schedulers import Partition
+from hpcbench.cluster.survey import UNLIMITED, NodeKind, Partition
 from hpcbench.process import output_of
 
 # A login node must not hang on a controller that is down.
 TIMEOUT = 2.0
-FORMAT = "%P|%a|%l|%c|%G|%D"
-UNLIMITED = float("inf")
+FORMAT = "%P|%a|%l|%c|%G|%D|%T|%z|%m|%s|%h"
+# What a node's state begins with that takes no jobs; one that ends with a star does not answer.
+UNUSABLE = ("down", "drain", "fail", "inval", "unknown", "error", "future", "maint")
 
 
-def all_partitions() -> list[Partition] | None:
+def all_partitions(timeout: float = TIMEOUT) -> list[Partition] | None:
     """All partitions; None where the controller does not answer."""
-    answer = output_of("sinfo", "--noheader", f"--format={FORMAT}", timeout=TIMEOUT)
+    answer = output_of("sinfo", "--noheader", f"--format={FORMAT}", timeout=timeout)
     return None if answer is None else read_partitions(answer)
 
 
 def read_partitions(answer: str) -> list[Partition]:
-    """The partitions in what sinfo prints with :data:`FORMAT`, a line a kind of node.
-
-    Of several kinds of nodes the one with the most CPUs counts.
-    """
+    """The partitions in what sinfo prints with :data:`FORMAT`, a line a kind of node."""
     lines: dict[str, list[list[str]]] = {}
     for line in filter(str.strip, answer.splitlines()):
         name, *rest = line.strip().split("|")
         lines.setdefault(name, []).append(rest)
-    return [
-        Partition(
-            name=name.rstrip("*"),
-            default=name.endswith("*"),
-            state=kinds[0][0],
-            limit=kinds[0][1],
-            minutes=minutes(kinds[0][1]),
-            cpus=max(int(kind[2].rstrip("+")) for kind in kinds),
-            gpus=tuple(gpus_of(kind[3]) for kind in kinds),
-            nodes=sum(int(kind[4]) for kind in kinds),
-        )
-        for name, kinds in lines.items()
-    ]
+    return [_partition(name, of_name) for name, of_name in lines.items()]
+
+
+def _partition(name: str, lines: Sequence[Sequence[str]]) -> Partition:
+    state, limit, *_, size, sharing = lines[0]
+    largest = size.rpartition("-")[2]
+    return Partition(
+        name=name.rstrip("*"),
+        default=name.endswith("*"),
+        state=state,
+        limit=limit,
+        minutes=minutes(limit),
+        kinds=[_kind(line) for line in lines],
+        max_nodes=int(largest) if largest.isdecimal() else UNLIMITED,
+        whole_nodes=sharing == "EXCLUSIVE",
+    )
+
+
+def _kind(line: Sequence[str]) -> NodeKind:
+    _, _, cpus, gres, count, state, layout, memory, *_ = (field.rstrip("+") for field in line)
+    sockets, _, threads = (int(part.rstrip("+")) for part in layout.split(":"))
+    return NodeKind(
+        count=int(count),
+        usable=not state.startswith(UNUSABLE) and not state.endswith("*"),
+        cpus=int(cpus),
+        sockets=sockets,
+        threads=threads,
+        megabytes=int(memory),
+        gpus=gpus_of(gres),
+    )
 
 
 def gpus_of(gres: str) -> dict[str, int]:
@@ -62,10 +78,3 @@ def minutes(limit: str) -> float:
     else:
         hours, mins, seconds = 0.0, *(*parts, 0.0)[:2]
     return float(days or 0) * 1440 + hours * 60 + mins + seconds / 60
-
-
-def max_array_size() -> int | None:
-    """MaxArraySize, which caps an array's index; None where Slurm does not say."""
-    answer = output_of("scontrol", "show", "config", timeout=TIMEOUT) or ""
-    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
-    return int(match[1]) if match else None

@@ -1,0 +1,97 @@
+"""What Slurm says beyond its partitions: how jobs ask for GPUs, memory and MPI."""
+
+import getpass
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hpcbench.cluster.schedulers.slurm.partitions import all_partitions
+from hpcbench.cluster.survey import UNLIMITED, Partition, Survey
+from hpcbench.process import output_of
+
+# Large clusters answer slowly, and whoever asks waits for a file.
+TIMEOUT = 20.0
+
+
+def survey() -> Survey | None:
+    """The cluster that this machine is of; None where its controller does not answer."""
+    known = all_partitions(TIMEOUT)
+    config = settings(output_of("scontrol", "show", "config", timeout=TIMEOUT) or "")
+    if known is None or not config:
+        return None
+    rules = output_of("scontrol", "show", "partition", "--oneliner", timeout=TIMEOUT) or ""
+    select = config.get("SelectType", "")
+    by_node = select.endswith(("cons_tres", "cray_aries"))
+    with_memory = "MEMORY" in config.get("SelectTypeParameters", "").upper()
+    return Survey(
+        cluster=config.get("ClusterName", ""),
+        scheduler="slurm",
+        version=config.get("SLURM_VERSION", ""),
+        partitions=with_rules(known, rules, with_memory),
+        max_array_size=_number(config.get("MaxArraySize", "")),
+        mpi=mpi_types(output_of("srun", "--mpi=list", timeout=TIMEOUT) or ""),
+        gpu_requests=("per-node", "gres") if by_node else ("gres",),
+        accounts=_own_accounts(),
+        whole_nodes=select.endswith("linear"),
+    )
+
+
+def settings(answer: str) -> dict[str, str]:
+    """What ``scontrol show config`` prints, by name."""
+    pairs = (line.partition("=") for line in answer.splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def with_rules(known: list[Partition], answer: str, with_memory: bool) -> list[Partition]:
+    """``known``, with what ``scontrol show partition --oneliner`` adds to each.
+
+    ``with_memory``: whether the cluster hands out memory as it does cores.
+    """
+    lines = (
+        dict(word.split("=", 1) for word in line.split() if "=" in word)
+        for line in answer.splitlines()
+    )
+    rules: dict[str, Mapping[str, str]] = {line.get("PartitionName", ""): line for line in lines}
+    return [
+        _with_rules(partition, rules.get(partition.name, {}), with_memory) for partition in known
+    ]
+
+
+def _with_rules(partition: Partition, rules: Mapping[str, str], with_memory: bool) -> Partition:
+    default = rules.get("DefMemPerNode") or rules.get("DefMemPerCPU") or ""
+    return replace(
+        partition,
+        qos=_names(rules.get("AllowQos", "")),
+        accounts=_names(rules.get("AllowAccounts", "")),
+        cpus_of_job=_number(rules.get("MaxCPUsPerNode", "")) or UNLIMITED,
+        all_memory=with_memory and default == "UNLIMITED",
+    )
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return () if listed in ("", "ALL", "N/A", "(null)") else tuple(listed.split(","))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def mpi_types(answer: str) -> tuple[str, ...]:
+    """The types in what ``srun --mpi=list`` prints: one a line, between sentences."""
+    return tuple(re.findall(r"^(?:srun: )?\s*(\w+)$", answer, re.MULTILINE))
+
+
+def _own_accounts() -> tuple[str, ...]:
+    """The caller's accounts, each once; none where sacctmgr does not answer."""
+    answer = output_of(
+        *("sacctmgr", "--noheader", "--parsable2", "show", "associations"),
+        *(f"user={getpass.getuser()}", "format=account"),
+        timeout=TIMEOUT,
+    )
+    return tuple(dict.fromkeys(filter(None, map(str.strip, (answer or "").splitlines()))))
+
+
+def max_array_size() -> int | None:
+    """MaxArraySize, which caps an array's index; None where Slurm does not say."""
+    answer = output_of("scontrol", "show", "config", timeout=2.0) or ""
+    return _number(settings(answer).get("MaxArraySize", ""))
