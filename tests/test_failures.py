@@ -257,6 +257,30 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
 
 
 @pytest.mark.slow
+def test_a_run_without_a_core_says_so(results):
+    """Others have its core for most of the time, until somebody ends it."""
+    core = str(min(os.sched_getaffinity(0)))
+    process = start(["taskset", "--cpu-list", core, *train_command(results, *LONG)], results)
+    burn = ["taskset", "--cpu-list", core, sys.executable, "-c", "while True: pass"]
+    burners = [subprocess.Popen(burn) for _ in range(10)]
+    try:
+        # Until it has waited for longer than it ran, start-up included.
+        used = psutil.Process(process.pid).cpu_times()
+        time.sleep(3 * (used.user + used.system))
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    assert process.returncode == 75, errors
+    _, document = only_run(results)
+    assert document["failure"] == "starved"
+    assert "other processes had the cores of this rank" in document["message"]
+    assert "stopped" in document["message"]
+
+
+@pytest.mark.slow
 def test_two_ranks_of_a_launcher_that_tells_them_nothing(tmp_path):
     """Each believes that it is alone; the second finds the first one at the same point."""
     command = train_command(tmp_path, "--model=fc-64", *LONG)

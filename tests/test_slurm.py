@@ -194,7 +194,9 @@ def test_a_cancelled_task_is_told_and_resumed(cluster, tmp_path):
     cluster.run("scancel", f"{read_submission(record).array_job}_0")
     cluster.wait_for_empty_queue()
     assert cluster.status(file) == "1 failed", cluster.said()
-    assert "failed: fc-64 horovod x1 repeat 0: preempted" in cluster.sweep("status", file)
+    assert "failed: fc-64 horovod x1 repeat 0: cancelled: its job was cancelled" in cluster.sweep(
+        "status", file
+    )
     before = cluster.rows()
     assert "repeat 0, 1 job of 1 device" in cluster.sweep("resume", file)
     until(lambda: cluster.rows() > before, "new rows", cluster.said)

@@ -1,14 +1,18 @@
 """A sweep file becomes runs and job scripts' lines; finished runs are not run again."""
 
 import json
+import os
 import re
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench.cluster.schedulers import SCHEDULERS, Job
 from hpcbench.cluster.site import Machine, Site, read_site
 from hpcbench.config import OutputConfig
 from hpcbench.errors import ConfigError
@@ -345,3 +349,76 @@ def test_why_a_run_failed_is_its_own_word_and_of_its_last_attempt(tmp_path):
     assert (now["message"], now["provenance"]) == ("anew", {"a": 1})
     failing(planned, logs, "hpcbench: other", written='{"message": "mine"}')
     assert json.loads(document.read_text())["message"] == "mine"
+
+
+def written(folder):
+    """The run.json that is the only one below ``folder``."""
+    (path,) = folder.rglob("run.json")
+    return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_a_run_that_measures_nothing_is_ended(tmp_path):
+    """It says that it runs, and then nothing for longer than it may."""
+    planned = make_plan(read_sweep(sweep_file(tmp_path)), tmp_path, TWO).runs[0]
+    planned.folder.mkdir(parents=True)
+    (tmp_path / "logs").mkdir()
+    says = json.dumps({"schema_version": 3, "run_id": "a", "sweep": "b", "status": "running"})
+    path = str(planned.folder / "run.json")
+    program = (
+        f"from pathlib import Path; Path({path!r}).write_text({says!r})\n"
+        f"import subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    )
+    runner = Runner(tmp_path / "logs", {"HPCBENCH_STALL_SECONDS": "2"})
+    begun = time.monotonic()
+    outcome = runner.run(planned, [sys.executable, "-c", program])
+    assert time.monotonic() - begun < 60
+    assert "nothing was measured for 2 s (HPCBENCH_STALL_SECONDS)" in outcome.reason
+    assert written(planned.folder)["failure"] == "timeout"
+    with pytest.raises(ConfigError, match="HPCBENCH_STALL_SECONDS='soon' is not a number of"):
+        Runner(tmp_path, {"HPCBENCH_STALL_SECONDS": "soon"})
+
+
+def test_a_run_that_the_system_kills_for_memory(tmp_path):
+    group = Path("/sys/fs/cgroup/memory")
+    limit = "memory.limit_in_bytes" if group.exists() else "memory.max"
+    group = (group if group.exists() else group.parent) / f"hpcbench-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text("100000000")
+    except OSError:
+        pytest.skip("no right to make a control group that limits memory")
+    planned = make_plan(read_sweep(sweep_file(tmp_path)), tmp_path, TWO).runs[0]
+    (tmp_path / "logs").mkdir()
+    program = (
+        f"open('{group}/cgroup.procs', 'w').write('0'); print('training'); held = b'x' * 10**9"
+    )
+    try:
+        outcome = Runner(tmp_path / "logs").run(planned, [sys.executable, "-u", "-c", program])
+    finally:
+        group.rmdir()
+    assert outcome.status == -signal.SIGKILL
+    document = written(planned.folder)
+    assert document["failure"] == "out-of-memory"
+    assert document["message"] == "memory ran out, and the system killed processes for it; training"
+
+
+def test_what_slurm_prints_of_a_step_that_it_ends():
+    """Between a program's own lines; a step that is cancelled without a reason had a rank die."""
+    step = "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00"
+    for printed, failure, message in (
+        (f"{step} DUE TO TIME LIMIT ***", "timeout", "time limit"),
+        (f"{step} DUE TO NODE FAILURE ***", "node-lost", "a node failed"),
+        (f"{step} DUE TO PREEMPTION ***", "preempted", "another job"),
+        ("srun: error: Node failure on n2", "node-lost", "node n2 failed"),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.", "out-of-memory", "memory"),
+        ("slurmstepd: error: Detected 2 oom-kill event(s) in step 7.0", "out-of-memory", "memory"),
+        ("srun: error: n1: task 0: Out Of Memory", "out-of-memory", "memory"),
+    ):
+        found = SCHEDULERS["slurm"].ending(Job(), f"epoch 1\n{printed}\nepoch 2\n")
+        assert found is not None
+        assert found.failure == failure
+        assert message in found.message
+    for printed in (f"{step} ***", "srun: error: n1: task 1: Killed", "Node failure is no joke"):
+        assert SCHEDULERS["slurm"].ending(Job(), printed) is None

@@ -1,6 +1,5 @@
 """A resolved run from its first collective to its last file, as one of its processes sees it."""
 
-import platform
 import time
 from dataclasses import replace
 
@@ -22,6 +21,7 @@ from hpcbench.runs.agreement import (
     rendezvous,
     settle_repeat,
 )
+from hpcbench.runs.circumstances import Circumstances
 from hpcbench.runs.data import load_data
 from hpcbench.runs.description import document, identity
 from hpcbench.runs.faults import refuse_lost_gpus, translate
@@ -62,6 +62,7 @@ class Session:
         # Alone until the ranks are connected.
         self._communicator = Communicator()
         self._peers: dict[int, int] = {}
+        self._circumstances = Circumstances(resolved.job)
         self._stop = StopSignal(self._terminated)
 
     def run(self) -> None:
@@ -170,16 +171,22 @@ class Session:
         """On SIGTERM, at once: the launcher sends it when another rank died, and kills soon."""
         dead = gone(self._peers)
         if dead:
-            self._recorder.killed("communication", f"rank {dead[0]} on {platform.node()} died")
-        else:
-            stopped = "stopped by SIGTERM, from the scheduler or launcher"
-            self._recorder.killed("preempted", stopped)
+            self._recorder.killed(*self._circumstances.of_lost_rank(dead[0]))
+            return
+        stopped = "preempted", "stopped by SIGTERM, from the scheduler or launcher"
+        # First what is known at once: a scheduler takes its time to answer.
+        self._recorder.killed(*stopped)
+        if self._communicator.rank == 0:
+            self._recorder.killed(*self._circumstances.explained(*stopped))
 
     def failed(self, error: BaseException) -> None:
         """Record why the run ends."""
         stopped = "preempted" if isinstance(error, KeyboardInterrupt) else "environment"
         failure = error.failure if isinstance(error, HpcbenchError) else stopped
-        self._recorder.fail(failure, str(error) or type(error).__name__)
+        message = str(error) or type(error).__name__
+        if self._communicator.rank == 0 and not isinstance(error, KeyboardInterrupt):
+            failure, message = self._circumstances.explained(failure, message)
+        self._recorder.fail(failure, message)
         if isinstance(error, Preempted):
             # The launcher may kill the rest when the first rank leaves; rank 0 has to be done.
             self._communicator.all_gather([0.0])

@@ -1,26 +1,30 @@
 """Runs planned runs one after the other, each in processes of its own with its own log."""
 
 import contextlib
-import json
+import math
 import os
-import re
+import select
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from hpcbench.records.reader import is_complete, read_document
-from hpcbench.records.schema import RUN_FILE, SCHEMA_VERSION, STATUS_FAILED
-from hpcbench.records.upgrade import identity_of
-from hpcbench.records.writer import write_atomically
+from hpcbench.cluster.schedulers import Ending
+from hpcbench.devices.memory import oom_kills
+from hpcbench.errors import ConfigError
+from hpcbench.records.reader import is_complete
+from hpcbench.records.schema import ACCURACY_FILE, RUN_FILE, THROUGHPUT_FILE
+from hpcbench.sweeps.failures import of_status, record_failure, said_last, says_less
 from hpcbench.sweeps.plan import PlannedRun
 
-# What each sentence of ours on stderr begins with.
-OWN_WORD = "hpcbench: "
+# Overrules how long a run may write nothing: compiling, an evaluation, a long interval.
+STALL, STALL_SECONDS, POLL = "HPCBENCH_STALL_SECONDS", 1800.0, 5.0
+# Between being asked to end and being killed.
+GRACE = 20
 
 
 @dataclass(frozen=True)
@@ -48,48 +52,6 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return os.environ | root | dict(more or {})
 
 
-def said_last(log: Path, start: int) -> str:
-    """Why a run ended, from its ``log`` after the first ``start`` bytes: its own last word, since
-    launchers add pages of theirs; else the last line with a word in it."""
-    text = log.read_bytes()[start:].decode(errors="replace")
-    own = [line for line in text.splitlines() if line.startswith(OWN_WORD)]
-    lines = own or [line for line in text.splitlines() if re.search(r"\w", line)]
-    return lines[-1].removeprefix(OWN_WORD) if lines else "nothing stands in its log"
-
-
-def record_failure(planned: PlannedRun, status: int, message: str) -> None:
-    """Write into run.json why a run failed that could not say so itself.
-
-    Of an earlier failure all else stays, such as its provenance. A run that is complete, or that
-    another process is writing, is not touched.
-    """
-    path = planned.folder / RUN_FILE
-    failed = {
-        "status": STATUS_FAILED,
-        "failure": {2: "config", 3: "environment"}.get(status, "communication"),
-        "message": message,
-    }
-    if path.exists():
-        try:
-            document = read_document(planned.folder)
-        except (OSError, ValueError):
-            return
-        if document.get("status") != STATUS_FAILED:
-            return
-    else:
-        document = {
-            "schema_version": SCHEMA_VERSION,
-            "run_id": planned.config.run_id,
-            "sweep": planned.folder.parent.name,
-            "config": planned.config.model_dump(mode="json"),
-        }
-        identity = identity_of(document)
-        if identity:
-            document["identity"] = asdict(identity)
-    planned.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(document | failed, indent=2).encode())
-
-
 def _written(path: Path) -> tuple[int, int] | None:
     """What tells one version of a file from another; None where there is none."""
     try:
@@ -97,6 +59,33 @@ def _written(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino
+
+
+def stall_limit(environment: Mapping[str, str]) -> float:
+    """Seconds; ConfigError where what is set is no number of them."""
+    told = environment.get(STALL, str(STALL_SECONDS))
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{STALL}={told!r} is not a number of seconds")
+    return seconds
+
+
+def _end_tree(process: subprocess.Popen[bytes]) -> int:
+    """Ask a launcher and all that it started here to end, then make them; its exit status."""
+    with contextlib.suppress(psutil.Error):
+        started = psutil.Process(process.pid)
+        tree = [started, *started.children(recursive=True)]
+        for one in tree:
+            with contextlib.suppress(psutil.Error):
+                one.terminate()
+        _, alive = psutil.wait_procs(tree, timeout=GRACE)
+        for one in alive:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+    return process.wait() or 4
 
 
 def _stop_trainer(process: psutil.Process) -> None:
@@ -108,16 +97,26 @@ def _stop_trainer(process: psutil.Process) -> None:
 class Runner:
     """Runs commands, and passes a request to stop on to the one under way."""
 
-    def __init__(self, logs: Path, more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        more: Mapping[str, str] | None = None,
+        ended: Callable[[str], Ending | None] = lambda _: None,
+    ) -> None:
+        """``more`` variables for runs; ``ended`` is how a scheduler says that what printed this
+        was ended."""
         self._logs = logs
         self._environment = environment(more)
+        self._stall_limit = stall_limit(self._environment)
+        self._ended = ended
         self._process: subprocess.Popen[bytes] | None = None
         self.stopped = False
 
     def run(self, planned: PlannedRun, command: list[str]) -> Outcome:
         log = self._logs / f"{planned.config.run_id}.log"
         start = time.monotonic()
-        before = _written(planned.folder / RUN_FILE)
+        before, kills = _written(planned.folder / RUN_FILE), oom_kills()
+        stalled = False
         with open(log, "ab") as output:
             logged = output.tell()
             self._process = subprocess.Popen(
@@ -128,7 +127,7 @@ class Runner:
                 env=self._environment,
             )
             try:
-                status = self._process.wait()
+                status, stalled = self._wait(self._process, planned.folder)
             finally:
                 self._process = None
         if status == 0 and not is_complete(planned.folder):
@@ -138,12 +137,46 @@ class Runner:
         if status not in (0, 75):
             reason = said_last(log, logged)
             # What an attempt before this one wrote says nothing of this one.
-            if _written(planned.folder / RUN_FILE) == before:
-                record_failure(planned, status, reason)
+            silent = _written(planned.folder / RUN_FILE) == before
+            ending = self._ending(log, logged, kills, stalled)
+            if ending:
+                reason = f"{ending.message}; {reason}"
+            if silent or says_less(planned, ending):
+                known = ending or of_status(status)
+                record_failure(planned, replace(known, message=reason), not silent)
         # Stopped before it could listen, it has measured nothing; it is to be run again.
         if self.stopped and status not in (0, 75):
             status = 75
         return Outcome(planned, status, time.monotonic() - start, log, reason)
+
+    def _wait(self, process: subprocess.Popen[bytes], folder: Path) -> tuple[int, bool]:
+        """The exit status, and whether the run was ended since it wrote nothing for too long."""
+        files = [folder / name for name in (RUN_FILE, THROUGHPUT_FILE, ACCURACY_FILE)]
+        seen, since = [_written(path) for path in files], time.monotonic()
+        # Asleep until it ends: a process that looked often would be noise in what is measured.
+        ended = os.pidfd_open(process.pid)
+        try:
+            while not select.select([ended], [], [], min(POLL, self._stall_limit))[0]:
+                now = [_written(path) for path in files]
+                if now != seen:
+                    seen, since = now, time.monotonic()
+                elif time.monotonic() - since > self._stall_limit:
+                    return _end_tree(process), True
+        finally:
+            os.close(ended)
+        return process.wait(), False
+
+    def _ending(self, log: Path, start: int, kills: int, stalled: bool) -> Ending | None:
+        """What is known of how the run ended, besides what it said itself."""
+        if stalled:
+            return Ending(
+                "timeout", f"nothing was measured for {self._stall_limit:.0f} s ({STALL})"
+            )
+        printed = log.read_bytes()[start:].decode(errors="replace")
+        told = self._ended(printed)
+        if told is None and oom_kills() > kills:
+            return Ending("out-of-memory", "memory ran out, and the system killed processes for it")
+        return told
 
     def stop_on(self, numbers: Sequence[int], elsewhere: Callable[[], None]) -> None:
         """On these signals, ask the run to save and end; ``elsewhere`` asks its remote ranks."""

@@ -47,6 +47,14 @@ class Job:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a scheduler says that something ended: a class of failure, and a sentence's part."""
+
+    failure: str
+    message: str
+
+
 GpuRequest = Literal["per-node", "per-task", "gres", "total"]
 
 
@@ -143,6 +151,11 @@ class Scheduler(ABC):
     def signal_ranks(self, job: Job, name: str) -> None:
         """Signal all processes that were started for this job, on whatever node."""
         return
+
+    def ending(self, job: Job, printed: str = "") -> Ending | None:
+        """How ``job``, or what it started and what ``printed`` is the output of, is being ended;
+        None where the scheduler has nothing to do with that, or does not say."""
+        return None
 
     def has_whole_nodes(self, job: Job) -> bool | None:
         """Whether nobody else's job may run on this job's nodes; None where it is not known."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from hpcbench.cluster.schedulers import (
     SCHEDULERS,
     ArrayJob,
+    Ending,
     Job,
     Request,
     Scheduler,
 )
-from hpcbench.cluster.schedulers.slurm import commands, environment, limits, partitions
+from hpcbench.cluster.schedulers.slurm import commands, endings, environment, limits, partitions
 from hpcbench.cluster.survey import Partition, Survey
 
 
@@ -47,6 +48,9 @@ class Slurm(Scheduler):
 
     def signal_ranks(self, job: Job, name: str) -> None:
         commands.signal_ranks(job, name)
+
+    def ending(self, job: Job, printed: str = "") -> Ending | None:
+        return endings.ending(job, printed)
 
     def has_whole_nodes(self, job: Job) -> bool | None:
         return commands.has_whole_nodes(job)
