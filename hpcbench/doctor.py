@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,7 +26,7 @@ from hpcbench.checkup import (
 )
 from hpcbench.cli import Parser
 from hpcbench.cluster.schedulers import SCHEDULERS, current_job
-from hpcbench.cluster.site import read_site
+from hpcbench.cluster.site import NAMED_BY, read_site
 from hpcbench.config import SHORT_BENCHMARK_MODEL
 from hpcbench.datasets.sources import check_kind
 from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
@@ -55,6 +56,8 @@ QUICK: tuple[Check, ...] = (
 )
 THOROUGH: tuple[Check, ...] = (software.loading, storage.data_read, cluster.nodes)
 
+# Set where a site's setup was read already.
+SETUP_READ = "HPCBENCH_SETUP_READ"
 COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "bold red"}
 
 
@@ -69,7 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=SHORT_BENCHMARK_MODEL, help="(default: %(default)s)")
     parser.add_argument("--dataset", default="auto", help="default: what the model is for")
     parser.add_argument("--devices", type=int, metavar="N", help="devices wanted on this node")
-    parser.add_argument("--site", help="a file of jobs/sites, without its .toml")
+    parser.add_argument(
+        "--site",
+        default=os.environ.get(NAMED_BY),
+        help="a file of jobs/sites, without its .toml, whose setup is read first, as jobs read it; "
+        f"default: {NAMED_BY}",
+    )
     parser.add_argument("--data-dir", type=Path, metavar="DIR")
     parser.add_argument("--results", type=Path, metavar="DIR", default=Path("results"))
     parser.add_argument(
@@ -97,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse(arguments)
         context = _context(args)
+        if context.site and context.site.setup and SETUP_READ not in os.environ:
+            _read_setup(context.site.setup, sys.argv[1:] if arguments is None else arguments)
     except HpcbenchError as error:
         print(f"hpcbench: {error}", file=sys.stderr)
         return error.exit_status
@@ -113,6 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _conclude(found, full)
     wrong = any(finding.state == Severity.PROBLEM for finding in found)
     return EnvironmentLacks.exit_status if wrong else 0
+
+
+def _read_setup(setup: Sequence[str], arguments: Sequence[str]) -> NoReturn:
+    """Become the doctor again, in a shell that has read a site's ``setup`` as jobs read it."""
+    script = "\n".join([*setup, 'exec "$@"'])
+    again = [sys.executable, "-m", "hpcbench.doctor", *arguments]
+    os.execvpe("bash", ["bash", "-c", script, "bash", *again], os.environ | {SETUP_READ: "yes"})
 
 
 def _print(finding: Finding) -> None:

@@ -1,6 +1,7 @@
 """hpcbench site: a file that describes a cluster, written from what its scheduler says."""
 
 import argparse
+import os
 import platform
 import re
 import sys
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from hpcbench.cli import Parser
 from hpcbench.cluster.draft import Draft, SeveralFit, draft
-from hpcbench.cluster.schedulers import schedulers_with_queues
-from hpcbench.cluster.site import read_site
+from hpcbench.cluster.schedulers import current_job, schedulers_with_queues
+from hpcbench.cluster.site import read_site, site_of_cluster
 from hpcbench.cluster.survey import Survey
 from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.resources import OWN
@@ -41,6 +42,15 @@ def init(args: argparse.Namespace) -> int:
     read_site(str(path))
     print(f"{path}:\n\n{path.read_text(encoding='utf-8')}")
     print(f"look it over, then: hpcbench doctor --site {args.name}")
+    return 0
+
+
+def show_setup(args: argparse.Namespace) -> int:
+    """Print the shell that jobs read first: of a site, else of the one of this job's cluster."""
+    name, cluster = args.name, current_job(os.environ).cluster
+    site = read_site(name) if name else site_of_cluster(os.environ, cluster)
+    for line in site.setup if site else ():
+        print(line)
     return 0
 
 
@@ -90,6 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--gpu-type", help="which GPUs, where there are several types")
     command.add_argument("--force", action="store_true", help="write over a file that is there")
+
+    command = commands.add_parser(
+        "setup", help='print the shell that its jobs read first, as: eval "$(...)"'
+    )
+    command.set_defaults(action=show_setup)
+    command.add_argument("name", nargs="?", help="default: the site of this job's cluster")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,21 +1,22 @@
 """hpcbench sweep: plan a sweep, run it here or hand it to a scheduler, follow and resume it."""
 
 import argparse
+import math
 import os
 import shutil
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from hpcbench.cli import Parser
 from hpcbench.cluster.container import check_image
 from hpcbench.cluster.schedulers import SCHEDULERS
-from hpcbench.cluster.site import Machine, Site, read_site
+from hpcbench.cluster.site import NAMED_BY, Machine, Site, read_site
 from hpcbench.config import OutputConfig
+from hpcbench.datasets import DATASETS
+from hpcbench.datasets.sources import find
 from hpcbench.devices.cores import available_cores
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
@@ -24,22 +25,25 @@ from hpcbench.models import MODELS
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.resources import OWN, PACKAGED
-from hpcbench.sweeps.arrays import cost, one_allocation, right_sized
+from hpcbench.sweeps.arrays import one_allocation, right_sized
 from hpcbench.sweeps.commands import local_command
+from hpcbench.sweeps.feeding import Feeder, feed
 from hpcbench.sweeps.plan import (
-    Kind,
     Plan,
     PlannedRun,
     SweepFile,
-    estimated_seconds,
     make_plan,
     read_sweep,
 )
 from hpcbench.sweeps.queueing import Queueing
 from hpcbench.sweeps.runner import Runner
-from hpcbench.sweeps.status import RunStatus, State, counts, statuses
+from hpcbench.sweeps.status import State, counts, statuses
 from hpcbench.sweeps.submission import Submission, all_submissions
+from hpcbench.sweeps.tables import designs, plan_table, status_table
 from hpcbench.terminal import console, warn
+
+# Node-hours that jobs may add up to, by their time limits, before somebody has to say yes.
+ASKED_ABOVE = 100
 
 
 def this_machine(sweep: SweepFile) -> Machine:
@@ -55,13 +59,13 @@ def this_machine(sweep: SweepFile) -> Machine:
     return Machine("this machine", there, there, max(1, cores // largest))
 
 
-def planned(args: argparse.Namespace) -> tuple[SweepFile, Plan, Machine]:
-    """The sweep of the command line, for its site or for this machine.
+def planned(args: argparse.Namespace, site: str | None = None) -> tuple[SweepFile, Plan, Machine]:
+    """The sweep of the command line, for a site or for this machine.
 
     Raises ConfigError where nothing is left to run.
     """
     sweep = read_sweep(args.file)
-    machine = read_site(args.site).machine if args.site else this_machine(sweep)
+    machine = read_site(site).machine if site else this_machine(sweep)
     found = make_plan(sweep, args.results, machine, args.data_dir)
     if not found.runs:
         raise ConfigError(f"sweep {sweep.name} has no run left: {'; '.join(found.left_out)}")
@@ -70,19 +74,8 @@ def planned(args: argparse.Namespace) -> tuple[SweepFile, Plan, Machine]:
 
 def show_plan(args: argparse.Namespace) -> int:
     """Runs, allocations and estimated device-hours, before anything is queued."""
-    sweep, found, machine = planned(args)
-    table = Table(*Kind.__annotations__, "devices", "nodes", "runs", "done", "device-hours")
-    rows: dict[tuple[Kind, int], list[PlannedRun]] = {}
-    for run in found.runs:
-        rows.setdefault((run.kind, run.devices), []).append(run)
-    total = left = 0.0
-    for (kind, devices), runs in sorted(rows.items()):
-        hours = [estimated_seconds(run) * run.devices / 3600 for run in runs]
-        done = [is_complete(run.folder) for run in runs]
-        total += sum(hours)
-        left += sum(hour for hour, behind in zip(hours, done, strict=True) if not behind)
-        numbers = (devices, machine.nodes(devices), len(runs), sum(done))
-        table.add_row(*vars(kind).values(), *map(str, numbers), f"{sum(hours):.2f}")
+    sweep, found, machine = planned(args, args.site)
+    table, total, left = plan_table(found, machine)
     console().print(table)
     for sentence in found.left_out:
         print(f"left out: {sentence}")
@@ -92,28 +85,13 @@ def show_plan(args: argparse.Namespace) -> int:
         f"ideal scaling; start-up included)"
     )
     if args.site:
-        _show_designs(found, read_site(args.site))
+        for sentence in designs(found, read_site(args.site)):
+            print(sentence)
     models = [MODELS[name] for name in sorted({run.config.model for run in found.runs})]
     untimed = [model.name for model in models if not model.workshop]
     if untimed:
         print(f"only start-up is counted of {', '.join(untimed)}: no printed speed to go by")
     return 0
-
-
-def _show_designs(found: Plan, site: Site) -> None:
-    """What the two ways to queue the runs would cost, and which jobs share nodes."""
-    for way, design in (
-        ("a job a run, repeat by repeat", right_sized),
-        ("one allocation a repeat (--one-allocation)", one_allocation),
-    ):
-        print(f"{way}: {cost(design(found.runs, site), site, estimated_seconds)}")
-    counts = sorted({run.devices for run in found.runs})
-    shared = [str(devices) for devices in counts if not site.holds_whole_nodes(devices)]
-    if shared:
-        print(
-            f"jobs of {', '.join(shared)} devices share their nodes with others' jobs; exclusive = "
-            f"true in the site's file lets them hold whole nodes"
-        )
 
 
 def run_here(args: argparse.Namespace) -> int:
@@ -157,15 +135,17 @@ def run_here(args: argparse.Namespace) -> int:
 
 
 def known_runs(args: argparse.Namespace, submissions: Sequence[Submission]) -> list[PlannedRun]:
-    """All runs that were ever submitted, and those of the site or, without any, of here."""
+    """All runs that were ever submitted, and those of the site that is named, or was the last time;
+    without any submission, of here."""
     runs = {
         run.config.run_id: run
         for submission in submissions
         for index in submission.tasks
         for run in submission.runs(index)
     }
-    if args.site or not runs:
-        runs |= {run.config.run_id: run for run in planned(args)[1].runs}
+    site = args.site or (submissions[-1].site if submissions else None)
+    if site or not runs:
+        runs |= {run.config.run_id: run for run in planned(args, site)[1].runs}
     return list(runs.values())
 
 
@@ -195,16 +175,8 @@ def show_status(args: argparse.Namespace) -> int:
         warn(f"the queue is not known, so what waits there counts as missing: {error}")
         queue = {}
     found = statuses(known_runs(args, submissions), submissions, queue)
-    rows: dict[tuple[Kind, int], list[RunStatus]] = {}
-    for status in found:
-        rows.setdefault((status.run.kind, status.run.devices), []).append(status)
-    table = Table(*Kind.__annotations__, "devices", *State)
-    for (kind, devices), of_kind in sorted(rows.items(), key=lambda row: row[0]):
-        count = Counter(status.state for status in of_kind)
-        numbers = (str(count[state] or "") for state in State)
-        table.add_row(*vars(kind).values(), str(devices), *numbers)
     out = console()
-    out.print(table)
+    out.print(status_table(found))
     for status in found:
         if status.state == State.FAILED:
             out.print(f"failed: {status.run}: {status.reason}", markup=False)
@@ -223,19 +195,79 @@ def resume(args: argparse.Namespace) -> int:
 
 
 def _submit(args: argparse.Namespace, states: tuple[State, ...]) -> int:
+    feeder, known = _feeder(args)
+    found = feeder.states(known)
+    print(f"sweep {feeder.queueing.sweep}: {counts(found)}")
+    runs = [status.run for status in found if status.state in states]
+    if not args.dry_run:
+        _confirm(feeder, runs, args.yes)
+    waiting = feeder.queue(runs)
+    if waiting:
+        print(
+            f"{waiting} of {len(runs)} runs wait for room in the queue: hpcbench sweep watch "
+            f"{args.file} --max-queued {args.max_queued} queues them as it empties"
+        )
+    return 0
+
+
+def watch(args: argparse.Namespace) -> int:
+    """Queue what is missing as the queue empties, and print what changes, until all is over; exit
+    status 4 if a run failed."""
+    feeder, known = _feeder(args)
+    _confirm(feeder, [s.run for s in feeder.states(known) if s.state == State.MISSING], args.yes)
+    failed = [
+        status for status in feed(feeder, known, args.seconds) if status.state == State.FAILED
+    ]
+    for status in failed:
+        print(f"failed: {status.run}: {status.reason}")
+    return 4 if failed else 0
+
+
+def _feeder(args: argparse.Namespace) -> tuple[Feeder, Callable[[], list[PlannedRun]]]:
+    """What queues the runs of the command line's sweep, and what knows them."""
     sweep = read_sweep(args.file)
     submissions = all_submissions(args.results, sweep.name)
-    name_of_site = args.site or (submissions[-1].site if submissions else "")
+    before = submissions[-1].site if submissions else ""
+    name_of_site = args.site or before or os.environ.get(NAMED_BY, "")
     if not name_of_site:
         raise ConfigError(f"sweep {sweep.name} was not submitted to a site before; say --site")
     site = read_site(name_of_site)
     if site.container:
         check_image(site)
-    found = statuses(known_runs(args, submissions), submissions, queue_of(site, submissions))
-    print(f"sweep {sweep.name}: {counts(found)}")
-    wanted = [status.run for status in found if status.state in states]
-    queueing = Queueing(sweep.name, site, name_of_site, args.results, args.data_dir, args.dry_run)
-    queueing.submit(wanted, one_allocation if args.one_allocation else right_sized)
+    if args.max_queued:
+        # No array is larger than the queue may be.
+        smaller = min(site.max_array_size, args.max_queued)
+        site = site.model_copy(update={"max_array_size": smaller})
+    dry_run = getattr(args, "dry_run", False)
+    queueing = Queueing(sweep.name, site, name_of_site, args.results, args.data_dir, dry_run)
+    design = one_allocation if args.one_allocation else right_sized
+    feeder = Feeder(queueing, design, args.max_queued or math.inf)
+    return feeder, lambda: known_runs(args, all_submissions(args.results, sweep.name))
+
+
+def _confirm(feeder: Feeder, runs: Sequence[PlannedRun], yes: bool) -> None:
+    """Ask whether jobs that may cost much shall be queued; ConfigError where nobody says so."""
+    hours = feeder.node_hours(runs)
+    if yes or hours <= ASKED_ABOVE:
+        return
+    costs = f"the time limits of these jobs add up to {hours:,.0f} node-hours"
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"{costs}: --yes queues them, a shorter time in the site's file costs less"
+        )
+    if input(f"{costs}; queue them? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise ConfigError("nothing was queued")
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """Make sure that all data of a sweep are here, downloading what is not."""
+    sweep = read_sweep(args.file)
+    machine = Machine("any", max_devices := max(sweep.device_counts(1)), max_devices, None)
+    runs = make_plan(sweep, args.results, machine, args.data_dir).runs
+    for name in sorted({run.config.dataset for run in runs}):
+        source = find(DATASETS[name], args.data_dir)
+        if source:
+            print(f"{name}: {', '.join(str(path) for path in source.files[:1])}")
     return 0
 
 
@@ -266,17 +298,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("submit", submit, "queue what nobody has tried yet"),
         ("status", show_status, "print what is done, running, queued, failed, missing"),
         ("resume", resume, "queue what is missing or failed"),
+        ("watch", watch, "queue what is missing as the queue empties, print what changes"),
+        ("fetch", fetch, "download what a sweep trains on, for nodes without internet"),
     ):
         command = commands.add_parser(name, help=text, description=action.__doc__)
         command.set_defaults(action=action, site=None)
         command.add_argument("file", type=Path, help="as jobs/sweeps/default.toml, or default")
         command.add_argument("--results", type=Path, default=Path("results"))
         command.add_argument("--data-dir", type=Path)
-        if name != "run":
-            command.add_argument("--site", help="a file of jobs/sites, without its .toml")
+        if name not in ("run", "fetch"):
+            # A sweep goes on where it began.
+            command.add_argument(
+                "--site",
+                default=None if name in ("resume", "watch") else os.environ.get(NAMED_BY),
+                help=f"a file of jobs/sites, without its .toml; default: {NAMED_BY}; for resume "
+                "and watch, where it was submitted",
+            )
         if name in ("submit", "resume"):
             command.add_argument(
                 "--dry-run", action="store_true", help="print the commands, queue nothing"
+            )
+        if name == "watch":
+            command.add_argument(
+                "--seconds", type=float, default=60, help="between two looks (default: %(default)s)"
+            )
+        if name in ("submit", "resume", "watch"):
+            command.add_argument(
+                "--max-queued",
+                type=int,
+                metavar="N",
+                help="as many jobs as you may have in the queue; watch queues the rest later",
+            )
+            command.add_argument(
+                "--yes",
+                action="store_true",
+                help=f"queue jobs whose time limits add up to more than {ASKED_ABOVE} node-hours",
             )
             command.add_argument(
                 "--one-allocation",

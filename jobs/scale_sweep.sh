@@ -28,13 +28,17 @@ if [ -z "${SLURM_JOB_ID:-}" ]; then
     exit 2
 fi
 cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}" || exit 3
+read_setup() {
+    # Modules of many sites read variables that are not set.
+    set +u
+    . "$1" || { echo "hpcbench: the site's setup ended with status $?" >&2; exit 3; }
+    set -u
+}
 case "${1:-}" in
     --setup=*)
-        # Modules of many sites read variables that are not set.
-        set +u
-        . "${1#--setup=}" || { echo "hpcbench: the site's setup ended with status $?" >&2; exit 3; }
-        set -u
+        read_setup "${1#--setup=}"
         shift
+        set_up=yes
         ;;
 esac
 python=${HPCBENCH_PYTHON:-.venv/bin/python}
@@ -42,6 +46,15 @@ if ! command -v "$python" >/dev/null; then
     echo "hpcbench: $python is not here; submit from the project (or set HPCBENCH_HOME) after make setup, or set HPCBENCH_PYTHON to the Python that has hpcbench" >&2
     exit 3
 fi
+# As typed, by the file of this cluster's site, where there is one. What was submitted by one has
+# brought its setup.
+case "${set_up:-} ${1:-}" in
+    yes* | *--record=*) ;;
+    *)
+        setup=$("$python" -m hpcbench.site setup) || exit
+        [ -z "$setup" ] || read_setup <(echo "$setup")
+        ;;
+esac
 
 task=
 near_limit=

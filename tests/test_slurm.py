@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -127,6 +128,52 @@ setup = ['echo "read $NOT_SET" >> {tmp_path}/setup', "export HPCBENCH_RENDEZVOUS
     assert set(accuracy["nodes"]) == {1, 2}
     for _, rows in accuracy.groupby("epoch"):
         assert rows["train_loss"].max() - rows["train_loss"].min() < 1e-4
+
+
+def test_as_typed_a_job_is_as_the_file_of_its_cluster_says(cluster, tmp_path):
+    """Its setup is read first and srun gets its options; devices are those of the job. And a job
+    that meets its time limit says so, where no signal came before."""
+    sites = tmp_path / "jobs" / "sites"
+    sites.mkdir(parents=True)
+    site = (ROOT / "jobs" / "sites" / "local-cluster.toml").read_text()
+    (sites / "own.toml").write_text(f"""{site}
+cluster = "hpcbench"
+setup = ["export HPCBENCH_RENDEZVOUS_SECONDS=200"]
+srun_options = ["--distribution=cyclic"]
+[environment]
+NCCL_DEBUG = "WARN"
+""")
+    file = sweep_file(tmp_path, devices="[2]", epochs=EPOCHS_OF_A_MINUTE)
+    script = ("--array=1", ROOT / "jobs" / "scale_sweep.sh", "--sweep", file)
+    home = {"HPCBENCH_HOME": str(tmp_path), "HPCBENCH_PYTHON": sys.executable}
+    options = ("--time=20", "--signal=B:USR1@1", "--no-requeue")
+    job = cluster.sbatch(*options, *script, "--results", cluster.results, **home)
+    until(lambda: cluster.csv() and cluster.rows() > 3, "rows", cluster.said)
+    assert "as site local-cluster says, with the devices of this job" in cluster.said()
+    cluster.run("scontrol", "update", f"JobId={job}_1", "EndTime=now+1seconds")
+    cluster.wait_for_empty_queue()
+    (path,) = cluster.results.rglob("run.json")
+    document = json.loads(path.read_text())
+    assert document["provenance"]["site"]["srun_options"] == ["--distribution=cyclic"]
+    assert document["provenance"]["settings"]["NCCL_DEBUG"] == "WARN"
+    assert document["failure"] == "timeout", document
+    assert "its job's time limit came" in document["message"]
+
+
+def test_a_queue_that_takes_few_jobs_is_fed(cluster, tmp_path):
+    file = sweep_file(tmp_path, devices="[1, 2]", strategies='["mpi"]', repeats=2, epochs=1)
+    first = cluster.sweep("submit", file, "--site", "local-cluster", "--max-queued", "2")
+    assert "2 of 4 runs wait for room in the queue: hpcbench sweep watch" in first
+    assert len(cluster.queue().splitlines()) == 2
+    said = cluster.sweep("watch", file, "--max-queued", "2", "--seconds", "1")
+    assert said.splitlines()[-1].endswith("sweep sweep: 4 done")
+    assert "the analysis, when all are over" in said
+    cluster.wait_for_empty_queue()
+    # A repeat after the other, as without that limit.
+    documents = [json.loads(path.read_text()) for path in cluster.results.rglob("run.json")]
+    started = sorted((d["provenance"]["started"], d["config"]["repeat"]) for d in documents)
+    assert [repeat for _, repeat in started] == [0, 0, 1, 1]
+    assert (cluster.results / "sweep" / "figures" / "report.html").exists()
 
 
 @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])

@@ -20,7 +20,7 @@ from hpcbench.sweeps.arrays import right_sized
 from hpcbench.sweeps.commands import job_command, local_command
 from hpcbench.sweeps.plan import Plan, make_plan, read_sweep
 from hpcbench.sweeps.runner import Runner
-from support import ROOT, run
+from support import ROOT, environment, run
 
 TWO = Machine("two cores", 2, 2, 1)
 
@@ -349,6 +349,38 @@ def test_why_a_run_failed_is_its_own_word_and_of_its_last_attempt(tmp_path):
     assert (now["message"], now["provenance"]) == ("anew", {"a": 1})
     failing(planned, logs, "hpcbench: other", written='{"message": "mine"}')
     assert json.loads(document.read_text())["message"] == "mine"
+
+
+def test_jobs_that_may_cost_much_want_a_yes(tmp_path):
+    """Before anything is queued, and where nobody can be asked."""
+    site = tmp_path / "large.toml"
+    site.write_text(
+        'name = "large"\ndevices_per_node = 1\ncores_per_device = 4\nmax_devices = 2\n'
+        'time = "2-00:00:00"\n'
+    )
+    file = sweep_file(tmp_path)
+    line = ("python", "-m", "hpcbench.sweep", "submit", file, "--site", site)
+    done = run([*line, "--results", tmp_path / "results"])
+    assert done.status == 2
+    assert (
+        "the time limits of these jobs add up to 192 node-hours: --yes queues them" in done.errors
+    )
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_job_downloads_nothing(tmp_path):
+    nowhere = {"HOME": str(tmp_path), "HPCBENCH_DATA": "", "KERAS_HOME": str(tmp_path / "keras")}
+    line = ["python", "-m", "hpcbench.train", "--model=cnn-cifar", f"--results={tmp_path / 'r'}"]
+    done = run(line, env=environment(SLURM_JOB_ID="1", **nowhere))
+    assert done.status == 3
+    assert "nothing is downloaded in a job" in done.errors
+    assert "on a login node, python -m hpcbench.datasets.sources cifar10" in done.errors
+
+
+def test_the_data_of_a_sweep_are_fetched(tmp_path):
+    done = run(["python", "-m", "hpcbench.sweep", "fetch", sweep_file(tmp_path)])
+    assert done.status == 0
+    assert re.match("(fashion-)?mnist(-5k)?: /", done.output)
 
 
 def written(folder):

@@ -1,9 +1,11 @@
 """A site: what a cluster wants to be asked for devices, and how it starts ranks."""
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -20,6 +22,8 @@ OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\s].*)?$")
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Count = Annotated[int, Field(ge=1)]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")]
+# Names the site where nothing else does; and what a run's processes are told of theirs.
+NAMED_BY, SAID_IN = "HPCBENCH_SITE", "HPCBENCH_SITE_SAYS"
 # A value of mpi for srun without --mpi.
 NO_MPI = "none"
 # What the harness tells sbatch and srun itself.
@@ -142,6 +146,13 @@ class Site(BaseModel):
     def machine(self) -> Machine:
         return Machine(self.name, self.devices_per_node, self.max_devices, self.cores_per_device)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What runs find in their environment: the site's own, its image, and what it says."""
+        says = self.model_dump(mode="json", exclude_defaults=True)
+        image = {"HPCBENCH_IMAGE": str(self.container)} if self.container else {}
+        return self.environment | image | {SAID_IN: json.dumps(says)}
+
     def partition(self, devices: int) -> SitePartition | None:
         """The first partition that takes so many devices; ConfigError if none does."""
         if devices > self.max_devices:
@@ -205,9 +216,28 @@ def read_site(name: str) -> Site:
     return read_toml(Site, path, "site file")
 
 
-def site_of_job(job: Job, launcher: str, cores: int, container: Path | None = None) -> Site:
+def site_of_cluster(environment: Mapping[str, str], cluster: str) -> Site | None:
+    """The site that the environment names, else the one of the scheduler's ``cluster``; None where
+    there is none. Raises ConfigError where there are several."""
+    if environment.get(NAMED_BY):
+        return read_site(environment[NAMED_BY])
+    found = [read_site(str(path)) for path in job_files("sites") if cluster]
+    found = [site for site in found if site.cluster == cluster]
+    if len(found) > 1:
+        names = " and ".join(site.name for site in found)
+        raise ConfigError(f"sites {names} are both of cluster {cluster}: name one by {NAMED_BY}")
+    return found[0] if found else None
+
+
+def site_of_job(
+    job: Job,
+    cores: int,
+    like: Site | None = None,
+    launcher: str | None = None,
+    container: Path | None = None,
+) -> Site:
     """What this job was given, as a site: its GPUs, or its tasks where it has none (as many as
-    there are ``cores`` to run them on).
+    there are ``cores`` to run them on). All else is as the site ``like`` says, or by default.
 
     Raises ConfigError outside a job.
     """
@@ -217,13 +247,15 @@ def site_of_job(job: Job, launcher: str, cores: int, container: Path | None = No
     gpus, tasks = got.gpus_per_node, got.tasks_per_node or 1
     devices = gpus or min(tasks, cores)
     per_device = got.cpus_per_task if not gpus or gpus == tasks else 0
-    return Site(
-        name="job",
-        scheduler=job.scheduler,
-        launcher=launcher,
-        device="gpu" if gpus else "cpu",
-        devices_per_node=devices,
-        cores_per_device=per_device or max(1, got.cpus_per_node // devices),
-        max_devices=devices * got.nodes,
-        container=container,
-    )
+    of_job: dict[str, Any] = {
+        "scheduler": job.scheduler,
+        "device": "gpu" if gpus else "cpu",
+        "devices_per_node": devices,
+        "cores_per_device": per_device or max(1, got.cpus_per_node // devices),
+        "max_devices": devices * got.nodes,
+    }
+    of_job |= {"launcher": launcher} if launcher else {}
+    of_job |= {"container": container} if container else {}
+    # Where jobs go is behind this one.
+    other = like.model_dump(exclude={"partitions"}) if like else {"name": "job"}
+    return Site(**other | of_job)

@@ -98,12 +98,14 @@ def locate(
     data_dir: Path | None = None,
     candidates: Sequence[str] = AUTO_ORDER,
     image_size: int | None = None,
+    may_download: bool = True,
 ) -> Source:
     """Find a data set, downloading it (into Keras' cache, its hash checked) where it is missing.
 
     ``auto`` takes the first of ``candidates`` that is on this machine; only where none is, it
     downloads the first. Raises ConfigError for an unknown name and DataError where the set can be
-    neither found nor downloaded. Image files are brought to ``image_size`` pixels a side.
+    neither found nor downloaded, or not ``may_download``. Image files are brought to
+    ``image_size`` pixels a side.
     """
     if name == "auto":
         for candidate in candidates:
@@ -112,7 +114,19 @@ def locate(
                 return source
         name = candidates[0]
     spec = DATASETS[name]
-    return find(spec, data_dir, image_size) or download(spec, data_dir)
+    found = find(spec, data_dir, image_size)
+    if found is None and not may_download and spec.downloads:
+        raise DataError(
+            f"data set {spec.name} is not in {_looked_in(spec, data_dir)}, and nothing is "
+            f"downloaded in a job, whose node may have no internet: on a login node, python -m "
+            f"hpcbench.datasets.sources {spec.name}"
+        )
+    return found or download(spec, data_dir)
+
+
+def _looked_in(spec: DatasetSpec, data_dir: Path | None) -> str:
+    looked = ", ".join(str(folder) for folder in folders(spec, data_dir)) or "any folder"
+    return f"{looked} (as {spec.files})" if spec.files else looked
 
 
 def locate_for(
@@ -121,6 +135,7 @@ def locate_for(
     data_dir: Path | None = None,
     image_size: int | None = None,
     made_up: bool = False,
+    may_download: bool = True,
 ) -> Source:
     """:func:`locate` for ``model``; ConfigError if it cannot take what the data set holds.
 
@@ -129,13 +144,13 @@ def locate_for(
     check_kind(model, name)
     size = image_size or model.image_size
     if not made_up:
-        source = locate(name, data_dir, model.datasets, size)
+        source = locate(name, data_dir, model.datasets, size, may_download)
         _check_size(source.spec, image_size)
         return source
     spec = DATASETS[model.datasets[0] if name == "auto" else name]
     _check_size(spec, image_size)
     if spec.train_samples == 0:
-        found = locate(name, data_dir, image_size=size)
+        found = locate(name, data_dir, image_size=size, may_download=may_download)
         spec = replace(found.spec, train_samples=found.train_samples)
     elif spec.resized:
         spec = spec.resized(spec, size)
@@ -159,9 +174,7 @@ def _check_size(spec: DatasetSpec, image_size: int | None) -> None:
 
 def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:
     """Fetch the set's files into Keras' cache; several processes may ask at once, one fetches."""
-    looked = ", ".join(str(folder) for folder in folders(spec, data_dir)) or "any folder"
-    if spec.files:
-        looked += f" (as {spec.files})"
+    looked = _looked_in(spec, data_dir)
     if not spec.downloads:
         raise DataError(f"data set {spec.name} is not in {looked} and has no download")
     cache = keras_cache()

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hpcbench.cluster.site import SAID_IN
 from hpcbench.process import output_of
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "torch", "horovod", "mpi4py", "numpy")
@@ -65,6 +66,7 @@ def collect(scheduler: Mapping[str, str], cpu_math: Mapping[str, Any] | None) ->
         "gpu_driver": _gpu_driver(),
         "cpu_math": cpu_math,
         "scheduler": dict(scheduler),
+        "site": _site(),
         "settings": {
             name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)
         },
@@ -91,6 +93,12 @@ def _image() -> dict[str, Any] | None:
     if made and made.exists():
         return json.loads(made.read_text()) | ({"name": name} if name else {})
     return {"name": name} if name else None
+
+
+def _site() -> dict[str, Any] | None:
+    """What the file of this cluster's site says, where a run was started by it."""
+    says = os.environ.get(SAID_IN)
+    return dict(json.loads(says)) if says else None
 
 
 def _gpu_driver() -> str | None:

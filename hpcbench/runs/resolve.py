@@ -48,8 +48,14 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
     launch, gpus = detect(environment), visible_gpus(environment)
     strategy = choose(config, launch, gpus)
     world_size = strategy.check(config, launch, gpus, len(available_cores()))
+    job = current_job(environment)
     source = locate_for(
-        model, config.dataset, output.data_dir, config.image_size, config.input == "synthetic"
+        model,
+        config.dataset,
+        output.data_dir,
+        config.image_size,
+        made_up=config.input == "synthetic",
+        may_download=not job.task,
     )
     if source.spec.remark and launch.rank == 0:
         warn(source.spec.remark)
@@ -67,7 +73,7 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
         config.model_copy(update=settled),
         output,
         launch,
-        current_job(environment),
+        job,
         framework,
         strategy,
         schedule,

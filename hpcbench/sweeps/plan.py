@@ -131,13 +131,17 @@ def make_plan(
     machine: Machine,
     data_dir: Path | None = None,
     devices: Sequence[int] | None = None,
+    may_download: bool = True,
 ) -> Plan:
-    """All runs of ``sweep`` on ``machine``; ``devices`` stands in for the sweep's own counts.
+    """All runs of ``sweep`` on ``machine``; ``devices`` stands in for the sweep's own counts. Data
+    that are not here are downloaded where that ``may`` be.
 
     Repeats are blocks, each in the order of :func:`in_order`. Raises ConfigError for a bad setting.
     """
     find = cache(
-        lambda model, name, size, made_up: locate_for(MODELS[model], name, data_dir, size, made_up)
+        lambda model, name, size, made_up: locate_for(
+            MODELS[model], name, data_dir, size, made_up, may_download
+        )
     )
     left_out: dict[str, None] = {}
     runs: dict[str, PlannedRun] = {}

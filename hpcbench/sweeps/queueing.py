@@ -1,5 +1,6 @@
 """Hands the runs of a sweep to a scheduler as arrays of jobs, each queued once."""
 
+import math
 import os
 import shlex
 import time
@@ -28,23 +29,39 @@ class Queueing:
     data_dir: Path | None
     dry_run: bool
 
-    def submit(self, runs: Sequence[PlannedRun], design: Design) -> None:
-        """Queue ``runs``, then the analysis for when all are over. Raises EnvironmentLacks."""
+    def submit(
+        self,
+        runs: Sequence[PlannedRun],
+        design: Design,
+        room: float = math.inf,
+        behind: Sequence[str] = (),
+    ) -> int:
+        """Queue ``runs``, then the analysis for when all are over; where there is ``room`` for so
+        many jobs only, what comes first. None begins before the jobs ``behind`` which they stand
+        are over. How many are left for later. Raises EnvironmentLacks.
+        """
         scheduler, folder = SCHEDULERS[self.site.scheduler], self.results / self.sweep
         if not self.dry_run:
             ensure_writable(folder / "logs")
         jobs: list[str] = []
         now = "TIME" if self.dry_run else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         setup = self._written_setup(folder / FOLDER / f"{now}-setup.sh")
+        left = len(runs)
         for array in design(runs, self.site):
-            jobs.append(self._submit(array, jobs, now, setup))
+            room -= len(array.tasks)
+            if room < 0:
+                return left
+            left -= sum(len(task) for task in array.tasks)
+            after = [jobs[place] for place in array.after] or list(behind)
+            jobs.append(self._submit(array, after, len(jobs), now, setup))
         if not jobs:
-            return
+            return left
         request = self.site.analysis_request()
-        command = scheduler.analysis_command(jobs, folder, request, setup)
+        command = scheduler.analysis_command([*behind, *jobs], folder, request, setup)
         print(shlex.join(command))
         if not self.dry_run:
             print(f"  job {scheduler.submit(command)}: the analysis, when all are over")
+        return left
 
     def _written_setup(self, path: Path) -> Path | None:
         """The file of the site's shell lines, which jobs read first; None where it has none."""
@@ -55,12 +72,14 @@ class Queueing:
             write_atomically(path, ("\n".join(self.site.setup) + "\n").encode())
         return path
 
-    def _submit(self, array: Array, jobs: Sequence[str], now: str, setup: Path | None) -> str:
-        """Queue one array after those of ``jobs`` that it waits for; its job's number."""
+    def _submit(
+        self, array: Array, after: Sequence[str], number: int, now: str, setup: Path | None
+    ) -> str:
+        """Queue one array, the ``number``-th, after the jobs ``after``; its job's number."""
         scheduler, folder = SCHEDULERS[self.site.scheduler], self.results / self.sweep
         configs = {str(i): [run.config for run in task] for i, task in enumerate(array.tasks)}
         submission = Submission(self.sweep, self.name_of_site, self.results, self.data_dir, configs)
-        name = f"{now}-{len(jobs)}-{array.devices}-devices.json"
+        name = f"{now}-{number}-{array.devices}-devices.json"
         path = folder / FOLDER / name
         command = scheduler.array_command(
             ArrayJob(
@@ -71,13 +90,13 @@ class Queueing:
                 logs=folder / "logs",
                 signal_seconds=self.site.signal_seconds,
                 throttle=array.throttle,
-                after=[jobs[place] for place in array.after],
+                after=after,
                 setup=setup,
             )
         )
         print(shlex.join(command))
         if self.dry_run:
-            return f"JOB{len(jobs)}"
+            return f"JOB{number}"
         submission.write(submissions_folder(self.results, self.sweep) / name)
         try:
             submission.array_job = scheduler.submit(command)

@@ -12,7 +12,7 @@ from hpcbench.cli import Parser
 from hpcbench.cluster.container import check_image
 from hpcbench.cluster.launchers import LAUNCHERS
 from hpcbench.cluster.schedulers import Job, current_job, scheduler_of
-from hpcbench.cluster.site import Site, read_site, site_of_job
+from hpcbench.cluster.site import Site, read_site, site_of_cluster, site_of_job
 from hpcbench.devices.cores import available_cores
 from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.records.reader import is_complete
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sweep", type=Path, help="the sweep's file; default: the default sweep")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--launcher", choices=launchers, default="srun")
+    parser.add_argument("--launcher", choices=launchers, help="default: the site's, or srun")
     parser.add_argument("--container", type=Path, help="an image to train in: containers/build")
     parser.add_argument("--record", type=Path, help="as written by hpcbench sweep submit")
     try:
@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_repeat(args: argparse.Namespace, job: Job) -> int:
     """The sweep's repeat whose number, from 1, is the task's index, on the nodes of this job: the
     device counts that it has devices for, of the default sweep all powers of two."""
-    site = site_of_job(job, args.launcher, len(available_cores()), args.container)
+    like = site_of_cluster(os.environ, job.cluster)
+    site = site_of_job(job, len(available_cores()), like, args.launcher, args.container)
+    if like:
+        print(f"as site {like.name} says, with the devices of this job", flush=True)
     if not job.index:
         raise ConfigError("no array index: submit with --array=1-3%1, a task a repeat")
     results, repeat = args.results, int(job.index)
@@ -72,7 +75,7 @@ def run_repeat(args: argparse.Namespace, job: Job) -> int:
     has = f"this job has {count(site.max_devices, 'device')}, so nothing is run on {beyond}"
     if not counts:
         raise ConfigError(has)
-    plan = make_plan(sweep, results, site.machine, args.data_dir, counts)
+    plan = make_plan(sweep, results, site.machine, args.data_dir, counts, may_download=False)
     for sentence in [*([has] if beyond else []), *plan.left_out]:
         print(f"left out: {sentence}")
     configs = [run.config for run in plan.runs if run.config.repeat == repeat - 1]
@@ -90,9 +93,8 @@ def run_task(submission: Submission, job: Job, site: Site) -> int:
     if site.container:
         mpi = check_image(site, folders_of_a_run(submission.output))
         print(f"image {site.container} with {mpi}", flush=True)
-    image = {"HPCBENCH_IMAGE": str(site.container)} if site.container else {}
     scheduler = scheduler_of(job)
-    runner = Runner(logs, site.environment | image, lambda said: scheduler.ending(job, said))
+    runner = Runner(logs, site.variables, lambda said: scheduler.ending(job, said))
     stops = [signal.SIGUSR1, signal.SIGTERM]
     runner.stop_on(stops, lambda: scheduler.signal_ranks(job, "USR1"))
     where = f"{platform.node()}, restart {job.restart}"

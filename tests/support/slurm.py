@@ -30,10 +30,10 @@ class Cluster:
         exports = (shlex.split(line)[1].split("=", 1) for line in lines)
         return environment(**dict(exports) | more)
 
-    def sbatch(self, *arguments: str | Path) -> str:
+    def sbatch(self, *arguments: str | Path, **more: str) -> str:
         """The number of the job that ``jobs/scale_sweep.sh`` becomes."""
         log = f"--output={self.results}-%A_%a.out"
-        done = self.run("sbatch", "--parsable", log, *arguments)
+        done = self.run("sbatch", "--parsable", log, *arguments, **more)
         assert done.status == 0, done.errors
         return done.output.strip()
 

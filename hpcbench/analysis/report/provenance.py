@@ -8,6 +8,9 @@ import pandas as pd
 from hpcbench.analysis.load import RUN, SERIES, SETTINGS, Row
 from hpcbench.words import count
 
+# Of a site: its name stands before the rest, its variables among those of the environment.
+NOT_OF_RUNS = {"name", "partitions", "analysis_partition", "environment", "throttle", "account"}
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -40,6 +43,14 @@ def provenance_of(
     return found
 
 
+def _site(says: dict[str, Any]) -> str:
+    """What a site's file says, without what is a table or of each job's own."""
+    of_runs = {name: value for name, value in says.items() if name not in NOT_OF_RUNS}
+    told = ("; ".join(value) if isinstance(value, list) else value for value in of_runs.values())
+    pairs = (f"{name} {value}" for name, value in zip(of_runs, told, strict=True))
+    return f"{says.get('name')} ({', '.join(pairs)})"
+
+
 def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
     known = [document.get("provenance", {}) for document in documents]
     # Whatever the scheduler: its variables that hold the number of a job.
@@ -54,6 +65,7 @@ def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
         ("hosts", [host for document in documents for host in document.get("hosts", [])]),
         ("commit", [p.get("git_commit") for p in known]),
         ("jobs", jobs),
+        ("site", [_site(p["site"]) for p in known if p.get("site")]),
         ("imported from", [p.get("imported_from") for p in known]),
         ("environment", [f"{k}={v}" for p in known for k, v in p.get("settings", {}).items()]),
         ("runs", [document["run_id"] for document in documents]),

@@ -33,7 +33,7 @@ class Job:
     ``task`` is this job as the scheduler's commands want it named; ``array`` the number of the
     array that it is of, ``index`` its place there; ``restart`` how often it was started again;
     ``mark`` what tells one launch within it from another; ``granted`` names the job and the nodes
-    that it holds; ``facts`` go into provenance.
+    that it holds; ``cluster`` is the scheduler's name of the whole; ``facts`` go into provenance.
     """
 
     scheduler: str = "none"
@@ -43,6 +43,7 @@ class Job:
     restart: int = 0
     mark: str = ""
     granted: str = ""
+    cluster: str = ""
     allocation: Allocation | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 

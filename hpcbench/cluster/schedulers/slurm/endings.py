@@ -14,6 +14,12 @@ STATES = {
     "PREEMPTED": Ending("preempted", "another job took its nodes"),
     "TIMEOUT": Ending("timeout", "its job's time limit came"),
 }
+# Reason of scontrol, of a job that is COMPLETING while what it started still ends.
+REASONS = {
+    "None": STATES["CANCELLED"],
+    "NodeDown": STATES["NODE_FAIL"],
+    "TimeLimit": STATES["TIMEOUT"],
+}
 # srun and slurmstepd. A step that is cancelled for no reason of these had a rank that died.
 OOM = re.compile(
     r"Detected \d+ oom[-_]kill event|: Out Of Memory|Exceeded (?:job|step) memory limit"
@@ -42,5 +48,7 @@ def of_step(printed: str) -> Ending | None:
 def of_state(task: str) -> Ending | None:
     """What scontrol says of a job that is just ending; None while it runs, or without a word."""
     shown = output_of("scontrol", "show", "--oneliner", "job", task, timeout=5)
-    state = re.search(r"\bJobState=([A-Z_]+)", shown or "")
-    return STATES.get(state[1]) if state else None
+    found = re.search(r"\bJobState=([A-Z_]+)\S* Reason=(\S+)", shown or "")
+    if found is None:
+        return None
+    return REASONS.get(found[2]) if found[1] == "COMPLETING" else STATES.get(found[1])

@@ -43,6 +43,7 @@ def job(environment: Mapping[str, str]) -> Job | None:
         restart=int(environment.get("SLURM_RESTART_COUNT") or 0),
         mark=f"{number}/{environment.get('SLURM_STEP_ID', '')}",
         granted=f"{number} {environment.get('SLURM_JOB_NODELIST', '')}".strip(),
+        cluster=environment.get("SLURM_CLUSTER_NAME", ""),
         allocation=_allocation(environment),
         facts={name: environment[name] for name in _FACTS if name in environment},
     )
