@@ -91,7 +91,7 @@ def run_task(submission: Submission, job: Job, site: Site) -> int:
         mpi = check_image(site, folders_of_a_run(submission.output))
         print(f"image {site.container} with {mpi}", flush=True)
     image = {"HPCBENCH_IMAGE": str(site.container)} if site.container else {}
-    runner = Runner(logs, site.environment | image)
+    runner = Runner(logs, site.variables | image)
     stops = [signal.SIGUSR1, signal.SIGTERM]
     runner.stop_on(stops, lambda: scheduler_of(job).signal_ranks(job, "USR1"))
     where = f"{platform.node()}, restart {job.restart}"
