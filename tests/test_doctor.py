@@ -358,6 +358,15 @@ def test_a_site_file_against_its_partitions(answer, wrong):
         assert wrong in found[0].found
 
 
+def test_a_partition_that_the_cluster_chooses_is_left_to_sbatch():
+    """Nothing says which one it will be, so the default one is not held against it."""
+    chosen = SitePartition(max_devices=SITE.max_devices)
+    site = SITE.model_copy(update={"constraint": "gpu", "partitions": [chosen]})
+    there = "cpu*|up|infinite|64|(null)|9|idle|2:32:1|8000|1-infinite|NO\n"
+    found = cluster.site_findings(site, partitions.read_partitions(there), SCHEDULERS["slurm"])
+    assert list(found) == []
+
+
 def test_a_site_of_larger_arrays_than_slurm_takes():
     assert list(cluster.array_finding(SITE, 1001)) == []
     assert list(cluster.array_finding(SITE, None)) == []

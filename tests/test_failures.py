@@ -96,6 +96,37 @@ def test_a_rank_that_never_comes_is_named(results, framework, strategy, rank):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("framework", "strategy"), [("tensorflow", "multiworker"), ("torch", "ddp")]
+)
+@pytest.mark.parametrize("suffix", ["host", "-ib.invalid"])
+def test_ranks_meet_by_the_interconnects_names_or_not_at_all(results, framework, strategy, suffix):
+    """Here a host is called "local", and only with its suffix it is a name of this machine's."""
+    command = train_command(
+        results,
+        f"--framework={framework}",
+        "--model=cnn-pytorch",
+        *("--train-samples=512", "--epochs=1"),
+        strategy=strategy,
+        devices=2,
+    )
+    told = {"HPCBENCH_HOSTS": "local:2", "HPCBENCH_RENDEZVOUS_SUFFIX": suffix}
+    done = run(command, env=environment(**told))
+    if suffix == "host":
+        assert done.status == 0, done.errors
+        assert only_run(results)[1]["identity"]["devices"] == 2
+        return
+    assert done.status == 2
+    # Of each rank that comes to say it before the launcher ends all.
+    said = [line for line in done.errors.splitlines() if line.startswith("hpcbench:")]
+    assert said
+    for line in said:
+        assert "local-ib.invalid has no address, so ranks cannot meet there" in line
+    assert "Traceback" not in done.errors
+    assert list(results.rglob("run.json")) == []
+
+
+@pytest.mark.slow
 def test_ranks_that_never_come_end_mpi(results):
     """Under the real launcher; the rank that is late sleeps before Python starts."""
     shell = '[ $OMPI_COMM_WORLD_RANK = 1 ] && exec sleep 300; exec "$@"'

@@ -238,6 +238,19 @@ def test_the_ranks_hosts_come_from_a_list_or_from_this_host():
             rank_hosts(spread, {"HPCBENCH_HOSTS": hosts} if hosts else {})
 
 
+def test_hosts_are_reached_by_their_names_with_the_sites_suffix():
+    spread = Launch("srun", 1, 2, 0, 1)
+    job = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "127.0.0.[1-2]"}
+    step = job | {"SLURM_STEP_TASKS_PER_NODE": "1(x2)"}
+    told = step | {"HPCBENCH_RENDEZVOUS_SUFFIX": "0"}
+    assert rank_hosts(spread, told) == ["127.0.0.10", "127.0.0.20"]
+    # On this host alone no network is between the ranks.
+    suffix = {"HPCBENCH_RENDEZVOUS_SUFFIX": "-ib.invalid"}
+    assert rank_hosts(Launch("srun", 1, 2, 1, 2), suffix) == ["localhost"] * 2
+    with pytest.raises(ConfigError, match=r"^127\.0\.0\.1-ib\.invalid has no address, so ranks "):
+        rank_hosts(spread, told | suffix)
+
+
 def test_tf_config_is_the_same_for_all_ranks_but_for_their_place():
     configs = [
         tf_config(Launch("mpirun", rank, 4, rank % 2, 2), {"HPCBENCH_HOSTS": "n1:2,n2:2"})

@@ -91,31 +91,32 @@ def _scheduler_findings(known: Scheduler, site: Site | None) -> Iterator[Finding
 
 
 def site_findings(site: Site, there: Sequence[Partition], known: Scheduler) -> Iterator[Finding]:
-    """Each partition of ``site``: there, up, long enough, with cores and GPUs enough a node."""
+    """Each partition that ``site`` names: there, up, long enough, with cores and GPUs enough a
+    node."""
     by_name = {partition.name: partition for partition in there}
     default = next((partition.name for partition in there if partition.default), None)
-    wanted: Sequence[SitePartition] = site.partitions
-    if not wanted and default:
-        wanted = [SitePartition(name=default, max_devices=site.max_devices)]
-    if not wanted:
+    wanted = [(partition.name, partition) for partition in site.partitions if partition.name]
+    if not site.partitions and default:
+        wanted = [(default, SitePartition(name=default, max_devices=site.max_devices))]
+    elif not site.partitions:
         yield _site_problem(
             site,
             "names no partition, and there is no default one",
             f"add [[partitions]], one of {', '.join(by_name)}",
         )
-    for partition in wanted:
-        if partition.name not in by_name:
+    for name, partition in wanted:
+        if name not in by_name:
             yield _site_problem(
                 site,
-                f"partition {partition.name} does not exist",
+                f"partition {name} does not exist",
                 f"choose from {', '.join(by_name)}",
             )
             continue
-        flaws = list(_flaws(site, partition, by_name[partition.name], known))
+        flaws = list(_flaws(site, partition, by_name[name], known))
         for flaw, remedy in flaws:
-            yield _site_problem(site, f"partition {partition.name} {flaw}", remedy)
+            yield _site_problem(site, f"partition {name} {flaw}", remedy)
         if not flaws:
-            yield Finding("site", Severity.OK, f"{site.name}: partition {partition.name} fits")
+            yield Finding("site", Severity.OK, f"{site.name}: partition {name} fits")
 
 
 def _site_problem(site: Site, found: str, remedy: str) -> Finding:

@@ -1,6 +1,7 @@
 """Where the ranks of a launch meet: the host of each, and ports that are theirs alone."""
 
 import platform
+import socket
 import zlib
 from collections.abc import Mapping, MutableMapping, Sequence
 
@@ -13,21 +14,23 @@ from hpcbench.errors import ConfigError
 # (gRPC, "gRPC environment variables").
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 PAST_PROXIES = ("no_grpc_proxy", "no_proxy")
+# Makes the name of a host that of its fast interconnect, as "i" makes jwb0001i of jwb0001.
+SUFFIX = "HPCBENCH_RENDEZVOUS_SUFFIX"
 # Below the ports that Linux hands out by itself.
 FIRST_PORT, PORTS = 20_000, 10_000
 
 
 def rank_hosts(launch: Launch, environment: Mapping[str, str]) -> list[str]:
-    """The host of each rank, in rank order.
+    """The host of each rank, in rank order, by the name under which others reach it.
 
     From ``HPCBENCH_HOSTS``, else this host where all ranks are on it, else from the scheduler.
-    Raises ConfigError where none of them says.
+    Raises ConfigError where none of them says, or a name with the suffix has no address.
     """
     named = environment.get(HOSTS)
     if named:
         hosts = named_hosts(named)
     elif launch.local_size == launch.size:
-        hosts = ["localhost"] * launch.size
+        return ["localhost"] * launch.size
     else:
         hosts, reason = _scheduled(launch, environment)
         if not hosts:
@@ -37,7 +40,22 @@ def rank_hosts(launch: Launch, environment: Mapping[str, str]) -> list[str]:
             )
     if len(hosts) < launch.size:
         raise ConfigError(f"{launch.size} ranks were started, but only {len(hosts)} have a host")
-    return hosts[: launch.size]
+    return _reached(hosts[: launch.size], environment.get(SUFFIX, ""))
+
+
+def _reached(hosts: list[str], suffix: str) -> list[str]:
+    """``hosts`` by their names with ``suffix``. ConfigError where one has no address: under another
+    name the ranks would meet over another network, and be measured on it."""
+    names = [host + suffix for host in hosts]
+    for name in dict.fromkeys(names) if suffix else ():
+        try:
+            socket.getaddrinfo(name, None)
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(
+                f"{name} has no address, so ranks cannot meet there; {SUFFIX} is {suffix!r}, from "
+                f"the site's rendezvous_suffix"
+            ) from error
+    return names
 
 
 def _scheduled(launch: Launch, environment: Mapping[str, str]) -> tuple[list[str], str]:

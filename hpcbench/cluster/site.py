@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from hpcbench.cluster.launchers import LAUNCHERS
+from hpcbench.cluster.rendezvous import SUFFIX
 from hpcbench.cluster.schedulers import GpuRequest, Job, Request, schedulers_with_queues
 from hpcbench.errors import ConfigError, unknown_name
 from hpcbench.resources import job_files
@@ -20,6 +21,8 @@ IMAGE_PYTHON = "/opt/hpcbench/.venv/bin/python"
 
 OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\s].*)?$")
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+# Some clusters' have a kind of device behind an @.
+Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 Count = Annotated[int, Field(ge=1)]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")]
 # Names the site where nothing else does; and what a run's processes are told of theirs.
@@ -87,17 +90,19 @@ class Machine:
 
 class SitePartition(BaseModel):
     """A partition and the device counts that belong there, with what it wants otherwise than the
-    site."""
+    site. Without a name it is the cluster that chooses, by QoS or constraint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Name
+    name: Name | None = None
     min_devices: Count = 1
     max_devices: Count
-    account: Name | None = None
+    account: Account | None = None
     qos: Name | None = None
     time: TimeLimit | None = None
     exclusive: bool | None = None
+    # Instead of the site's.
+    srun_options: list[Option] | None = None
 
 
 class Site(BaseModel):
@@ -120,7 +125,7 @@ class Site(BaseModel):
     gpu_request: GpuRequest = "per-node"
     partitions: list[SitePartition] = []
     analysis_partition: Name | None = None
-    account: Name | None = None
+    account: Account | None = None
     qos: Name | None = None
     constraint: Annotated[str, Field(pattern=r"^[\w&|*!,\[\]().-]+$")] | None = None
     # As sbatch's --mem has it; "0" is all of a node.
@@ -141,6 +146,18 @@ class Site(BaseModel):
     container_command: Literal["apptainer", "singularity", "ch-run"] | None = None
     container_python: Annotated[str, Field(pattern=r"^/[\w./-]+$")] = IMAGE_PYTHON
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
+    # What makes the name of a host that of its fast interconnect, where ranks are to meet.
+    rendezvous_suffix: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,32}$")] | None = None
+
+    @model_validator(mode="after")
+    def _chosen_by_something(self) -> "Site":
+        for partition in self.partitions:
+            if not (partition.name or partition.qos or self.qos or self.constraint):
+                raise ValueError(
+                    "a partition without a name wants a qos or a constraint, by which the cluster "
+                    "chooses one"
+                )
+        return self
 
     @property
     def machine(self) -> Machine:
@@ -151,7 +168,8 @@ class Site(BaseModel):
         """What runs find in their environment: the site's own, its image, and what it says."""
         says = self.model_dump(mode="json", exclude_defaults=True)
         image = {"HPCBENCH_IMAGE": str(self.container)} if self.container else {}
-        return self.environment | image | {SAID_IN: json.dumps(says)}
+        suffix = {SUFFIX: self.rendezvous_suffix} if self.rendezvous_suffix else {}
+        return self.environment | image | suffix | {SAID_IN: json.dumps(says)}
 
     def partition(self, devices: int) -> SitePartition | None:
         """The first partition that takes so many devices; ConfigError if none does."""
@@ -165,6 +183,12 @@ class Site(BaseModel):
         if self.partitions:
             raise ConfigError(f"no partition of site {self.name} takes {devices} devices")
         return None
+
+    def options_of_srun(self, devices: int) -> list[str]:
+        """What srun is told beside what the harness tells it."""
+        partition = self.partition(devices)
+        own = partition.srun_options if partition else None
+        return self.srun_options if own is None else own
 
     def holds_whole_nodes(self, devices: int) -> bool:
         """Whether nobody else's job may run beside one of so many devices."""

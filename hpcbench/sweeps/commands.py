@@ -70,7 +70,7 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
         gpus=site.device == "gpu",
         gpu_request=site.gpu_request,
         mpi=site.mpi if site.mpi != NO_MPI else "",
-        options=site.srun_options if site.launcher == "srun" else (),
+        options=site.options_of_srun(run.devices) if site.launcher == "srun" else (),
         in_job=True,
     )
     return LAUNCHERS[site.launcher].command(train, placement)
