@@ -14,7 +14,7 @@ from hpcbench.cli import Parser
 from hpcbench.cluster.container import check_image
 from hpcbench.cluster.schedulers import SCHEDULERS
 from hpcbench.cluster.site import NAMED_BY, Machine, Site, read_site
-from hpcbench.config import OutputConfig
+from hpcbench.config import OutputConfig, RunConfig
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import find
 from hpcbench.devices.cores import available_cores
@@ -22,6 +22,7 @@ from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS
+from hpcbench.records.identity import PROGRAM
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.resources import OWN, PACKAGED
@@ -87,7 +88,8 @@ def show_plan(args: argparse.Namespace) -> int:
     if args.site:
         for sentence in designs(found, read_site(args.site)):
             print(sentence)
-    models = [MODELS[name] for name in sorted({run.config.model for run in found.runs})]
+    of_ours = [run.config for run in found.runs if isinstance(run.config, RunConfig)]
+    models = [MODELS[name] for name in sorted({config.model for config in of_ours})]
     untimed = [model.name for model in models if not model.workshop]
     if untimed:
         print(f"only start-up is counted of {', '.join(untimed)}: no printed speed to go by")
@@ -98,12 +100,12 @@ def run_here(args: argparse.Namespace) -> int:
     """Run what is missing of a sweep, a line a run; exit status 4 if any failed."""
     sweep, found, _ = planned(args)
     missing = [run for run in found.runs if not is_complete(run.folder)]
-    for name in {run.kind.framework for run in missing}:
+    for name in {run.kind.framework for run in missing} - {PROGRAM}:
         FRAMEWORKS[name].check_installed()
     for sentence in found.left_out:
         print(f"left out: {sentence}")
     print(
-        f"sweep {sweep.name}: {len(found.runs)} runs on {found.runs[0].config.dataset}, "
+        f"sweep {sweep.name}: {len(found.runs)} runs on {found.runs[0].kind.dataset}, "
         f"{len(found.runs) - len(missing)} complete already",
         flush=True,
     )
@@ -264,7 +266,7 @@ def fetch(args: argparse.Namespace) -> int:
     sweep = read_sweep(args.file)
     machine = Machine("any", max_devices := max(sweep.device_counts(1)), max_devices, None)
     runs = make_plan(sweep, args.results, machine, args.data_dir).runs
-    for name in sorted({run.config.dataset for run in runs}):
+    for name in sorted({run.kind.dataset for run in runs} & {spec.name for spec in DATASETS}):
         source = find(DATASETS[name], args.data_dir)
         if source:
             print(f"{name}: {', '.join(str(path) for path in source.files[:1])}")

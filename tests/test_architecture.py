@@ -17,11 +17,21 @@ PACKAGE = ROOT / "hpcbench"
 ROOMS = [
     *("errors", "process", "resources", "metrics", "safe_pickle", "locks"),
     *("words", "packages", "validation", "references", "registry", "terminal", "cli"),
-    *("layers", "models", "config", "datasets", "schedule"),
+    *("layers", "models", "config", "programs", "probe", "datasets", "schedule"),
     *("cluster", "devices", "records", "strategies", "frameworks", "training", "runs"),
     *("sweeps", "checkup", "analysis", "logs"),
 ]
-COMMANDS = ["train", "sweep", "site", "doctor", "plot", "compare", "import_logs", "plot_training"]
+COMMANDS = [
+    "train",
+    "sweep",
+    "scale",
+    "site",
+    "doctor",
+    "plot",
+    "compare",
+    "import_logs",
+    "plot_training",
+]
 FRAMEWORKS = {"tensorflow", "keras", "torch", "horovod", "jax", "mpi4py"}
 # Where a framework or what is compiled for one may be imported, and only when it is used.
 MAY_IMPORT = {"layers", "models", "strategies", "frameworks"}
@@ -66,6 +76,8 @@ def room(module: str) -> str:
 def test_imports_point_one_way():
     floors = {name: floor for floor, name in enumerate(ROOMS)}
     floors |= dict.fromkeys(COMMANDS, len(ROOMS))
+    # It writes a sweep's file and is hpcbench sweep from there on.
+    floors["scale"] = len(ROOMS) + 1
     upward = []
     for module, tree in MODULES.items():
         if module in ("", "__main__"):
@@ -100,7 +112,9 @@ def test_frameworks_are_imported_only_in_their_rooms():
         and (found := {name.split(".")[0] for name in imported(tree)} & FRAMEWORKS)
     }
     # Which ranks are on this host, and whether they came bound, is asked of MPI itself.
-    assert strangers == {"cluster.place": {"mpi4py"}}
+    # The probe is in a program that has imported them.
+    asking = {"cluster.place": {"mpi4py"}, "probe.sitecustomize": {"torch", "keras"}}
+    assert strangers == asking
 
 
 def test_a_framework_is_loaded_only_when_it_is_used():
@@ -134,6 +148,8 @@ def test_a_scheduler_and_a_launcher_are_named_in_one_place(words, where):
         for path in PACKAGE.rglob("*.py")
         if re.search(words, path.read_text())
     }
+    # The probe, in another program's Python, can ask nobody.
+    naming -= {"probe/sitecustomize.py"}
     assert naming
     assert all(name.startswith(where) for name in naming), naming
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 from hpcbench.config import RunConfig
 from hpcbench.models import MODELS
+from hpcbench.programs.config import ProgramConfig
 from hpcbench.schedule import batches
 
 # What a result does not say.
@@ -11,6 +12,8 @@ UNKNOWN = "unknown"
 # What has no meaning for a run, such as how a CPU calculates for one on a GPU.
 NONE = "none"
 SYNTHETIC = "synthetic"
+# What a program of one's own does as it likes, and what it is as framework and strategy.
+OWN, PROGRAM = "its own", "program"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,42 @@ class Identity:
             exchange=config.exchange or NONE,
             seed=repeat if config.seed is None else config.seed,
             repeat=repeat,
+        )
+
+    @classmethod
+    def of_program(
+        cls,
+        config: ProgramConfig,
+        sweep: str,
+        *,
+        nodes: int = 0,
+        device_kind: str = UNKNOWN,
+        precision: str = UNKNOWN,
+        batch: int = 0,
+    ) -> "Identity":
+        """The identity of a run of a program of one's own; ``batch`` of a device, where none was
+        asked for and the program told one. Raises ConfigError for one that cannot be shared."""
+        per_device, of_all = config.batches or (batch, batch * config.devices)
+        return cls(
+            run_id=config.run_id,
+            sweep=sweep,
+            model=config.name,
+            dataset=config.data,
+            framework=PROGRAM,
+            strategy=PROGRAM,
+            devices=config.devices,
+            nodes=nodes,
+            device_kind=device_kind,
+            cpu_math=UNKNOWN,
+            scaling=config.scaling,
+            batch_per_device=per_device,
+            global_batch=of_all,
+            precision=precision,
+            xla=False,
+            input=OWN,
+            exchange=OWN,
+            seed=config.seed if config.seed is not None else config.repeat or 0,
+            repeat=config.repeat or 0,
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from hpcbench.config import RunConfig
 from hpcbench.errors import HpcbenchError
+from hpcbench.programs.config import ProgramConfig
 from hpcbench.records.identity import UNKNOWN, Identity
 from hpcbench.records.schema import RUN_FILE, SCHEMA_VERSION
 from hpcbench.validation import parse
@@ -63,6 +64,9 @@ def identity_of(document: dict[str, Any]) -> Identity | None:
         return None
     world_size = (document.get("schedule") or {}).get("world_size")
     try:
+        if "command" in document["config"]:
+            program = parse(ProgramConfig, document["config"])
+            return Identity.of_program(program, str(document.get("sweep", "")))
         config = config_of(document)
         return Identity.of(config, str(document.get("sweep", "")), world_size=world_size)
     except HpcbenchError:

@@ -6,11 +6,13 @@ from pathlib import Path
 from hpcbench.cluster.container import inside
 from hpcbench.cluster.launchers import LAUNCHERS, Placement
 from hpcbench.cluster.site import NO_MPI, Site
-from hpcbench.config import OutputConfig
+from hpcbench.config import OutputConfig, RunConfig
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import folders
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.process import program
+from hpcbench.programs.config import ProgramConfig
+from hpcbench.runs.program import placement_argument
 from hpcbench.strategies import STRATEGIES
 from hpcbench.sweeps.plan import PlannedRun
 
@@ -19,10 +21,22 @@ from hpcbench.sweeps.plan import PlannedRun
 LOCAL_LAUNCHERS = ("mpirun", "horovodrun", "torchrun")
 
 
-def train_command(run: PlannedRun, output: OutputConfig, python: str) -> list[str]:
+def program_command(
+    config: ProgramConfig, output: OutputConfig, launcher: str, placement: Placement
+) -> list[str]:
+    """What starts a program of one's own, watches it and writes its rows."""
+    return [
+        *(sys.executable, "-m", "hpcbench.runs.program", f"--results={output.results}"),
+        *(f"--sweep={output.sweep}", f"--launcher={launcher}"),
+        f"--placement={placement_argument(placement)}",
+        config.model_dump_json(exclude_defaults=True),
+    ]
+
+
+def train_command(config: RunConfig, output: OutputConfig, python: str) -> list[str]:
     """``hpcbench.train`` with the whole configuration of a run."""
     command = [python, "-m", "hpcbench.train"]
-    settings = run.config.model_dump(exclude_none=True, exclude_defaults=True)
+    settings = config.model_dump(exclude_none=True, exclude_defaults=True)
     settings |= output.model_dump(exclude_none=True, exclude_defaults=True)
     for name, value in settings.items():
         flag = name.replace("_", "-")
@@ -36,10 +50,14 @@ def train_command(run: PlannedRun, output: OutputConfig, python: str) -> list[st
 
 def local_command(run: PlannedRun, output: OutputConfig) -> list[str]:
     """The command line of a run on this machine; EnvironmentLacks if nothing starts its ranks."""
-    train = train_command(run, output, sys.executable)
-    if not STRATEGIES[run.config.strategy].needs_launcher:
+    config = run.config
+    if isinstance(config, ProgramConfig):
+        here = next((name for name in LOCAL_LAUNCHERS if program(name)), LOCAL_LAUNCHERS[0])
+        return program_command(config, output, here, Placement(run.devices, run.devices))
+    train = train_command(config, output, sys.executable)
+    if not STRATEGIES[config.strategy].needs_launcher:
         return train
-    usable = LOCAL_LAUNCHERS if run.config.framework == "torch" else LOCAL_LAUNCHERS[:2]
+    usable = LOCAL_LAUNCHERS if config.framework == "torch" else LOCAL_LAUNCHERS[:2]
     for name in usable:
         if program(name):
             return LAUNCHERS[name].command(train, Placement(run.devices, run.devices))
@@ -57,11 +75,6 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
 
     A strategy of one process is started directly, on the job's first node.
     """
-    train = train_command(run, output, site.container_python if site.container else sys.executable)
-    if site.container:
-        train = inside(site, train, folders_of_a_run(output))
-    if not STRATEGIES[run.config.strategy].needs_launcher:
-        return train
     placement = Placement(
         ranks=run.devices,
         per_node=min(run.devices, site.devices_per_node),
@@ -73,4 +86,13 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
         options=site.options_of_srun(run.devices) if site.launcher == "srun" else (),
         in_job=True,
     )
+    config = run.config
+    if isinstance(config, ProgramConfig):
+        return program_command(config, output, site.launcher, placement)
+    python = site.container_python if site.container else sys.executable
+    train = train_command(config, output, python)
+    if site.container:
+        train = inside(site, train, folders_of_a_run(output))
+    if not STRATEGIES[config.strategy].needs_launcher:
+        return train
     return LAUNCHERS[site.launcher].command(train, placement)

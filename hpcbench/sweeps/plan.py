@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hpcbench.cluster.site import Machine
 from hpcbench.config import DEFAULT_FRAMEWORK, RunConfig
@@ -15,6 +15,8 @@ from hpcbench.datasets.sources import locate_for
 from hpcbench.errors import ConfigError, unknown_name
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS
+from hpcbench.programs.config import Program, ProgramConfig
+from hpcbench.records.identity import PROGRAM
 from hpcbench.resources import job_files
 from hpcbench.runs.resolve import with_digest
 from hpcbench.schedule import make_schedule
@@ -29,7 +31,8 @@ Item = TypeVar("Item")
 
 
 class SweepFile(BaseModel):
-    """A sweep: all combinations of models, data sets, strategies, device counts and repeats.
+    """A sweep: all combinations of models, data sets, strategies, device counts and repeats; or, of
+    a ``program`` of one's own, device counts and repeats.
 
     Device counts are ``devices``, or the powers of two up to ``max_devices``, or to what there
     is. ``settings`` holds for all models, a model's own entry before it. Without ``repeats`` there
@@ -43,10 +46,23 @@ class SweepFile(BaseModel):
     devices: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
     max_devices: Annotated[int, Field(ge=1)] | None = None
     datasets: Names = ["auto"]
-    strategies: Names
+    strategies: list[str] = []
     scaling: Annotated[list[Literal["weak", "strong"]], Field(min_length=1)] = ["weak"]
     settings: dict[str, Any] = {}
-    models: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    models: list[dict[str, Any]] = []
+    program: Program | None = None
+
+    @model_validator(mode="after")
+    def _of_models_or_a_program(self) -> "SweepFile":
+        of_models = {"datasets", "strategies", "settings", "models"}
+        if self.program:
+            for name in sorted(of_models & self.model_fields_set):
+                raise ValueError(f"{name} is of the models of this project, and a program has none")
+        else:
+            for name in ("models", "strategies"):
+                if not getattr(self, name):
+                    raise ValueError(f"{name} is missing")
+        return self
 
     def device_counts(self, there: int) -> list[int]:
         """The device counts of the sweep where there are ``there`` devices."""
@@ -60,7 +76,7 @@ class SweepFile(BaseModel):
 class PlannedRun:
     """One run of a sweep and the folder that its files go to."""
 
-    config: RunConfig
+    config: RunConfig | ProgramConfig
     folder: Path
     # Of the data found here; 0 where it was not looked for.
     train_samples: int = 0
@@ -79,6 +95,8 @@ class PlannedRun:
     @property
     def kind(self) -> "Kind":
         config = self.config
+        if isinstance(config, ProgramConfig):
+            return Kind(config.name, config.data, PROGRAM, PROGRAM, config.scaling)
         return Kind(
             MODELS[config.model].name,
             config.dataset,
@@ -145,9 +163,12 @@ def make_plan(
     )
     left_out: dict[str, None] = {}
     runs: dict[str, PlannedRun] = {}
+    counts = devices or sweep.device_counts(machine.max_devices)
+    if sweep.program:
+        return Plan(_of_program(sweep.program, sweep, counts, results, machine), [])
     for repeat in range(sweep.repeats):
         block = []
-        for values in _combinations(sweep, devices or sweep.device_counts(machine.max_devices)):
+        for values in _combinations(sweep, counts):
             reason = _unfit(values, machine)
             if reason:
                 left_out[reason] = None
@@ -168,6 +189,25 @@ def make_plan(
             block.append(PlannedRun(config, folder, source.train_samples))
         runs |= {run.config.run_id: run for run in in_order(block, repeat)}
     return Plan(list(runs.values()), list(left_out))
+
+
+def _of_program(
+    program: Program, sweep: SweepFile, counts: Sequence[int], results: Path, machine: Machine
+) -> list[PlannedRun]:
+    """The runs of a program, repeat by repeat."""
+    runs: dict[str, PlannedRun] = {}
+    for repeat in range(sweep.repeats):
+        block = []
+        for scaling in sweep.scaling:
+            for count in counts:
+                of_run: dict[str, Any] = {"devices": count, "scaling": scaling, "repeat": repeat}
+                of_run |= {"cores_per_device": machine.cores_per_device}
+                config = parse(ProgramConfig, program.model_dump() | of_run)
+                # Whether such a batch can be shared is known before anything is started.
+                _ = config.batches
+                block.append(PlannedRun(config, results / sweep.name / config.run_id))
+        runs |= {run.config.run_id: run for run in in_order(block, repeat)}
+    return list(runs.values())
 
 
 def in_order(block: Sequence[Item], repeat: int) -> list[Item]:
@@ -217,6 +257,8 @@ def estimated_seconds(run: PlannedRun) -> float:
 
     Of a model that the workshop did not time, the start-up alone.
     """
+    if isinstance(run.config, ProgramConfig):
+        return STARTUP_SECONDS
     workshop = MODELS[run.config.model].workshop
     replicas = run.devices // STRATEGIES[run.config.strategy].devices_per_replica
     schedule = make_schedule(run.config, replicas, run.train_samples)

@@ -90,7 +90,8 @@ def _end_tree(process: subprocess.Popen[bytes]) -> int:
 
 def _stop_trainer(process: psutil.Process) -> None:
     """Ask it to save and end, if it is a trainer; its launcher's line names the trainer too."""
-    if "hpcbench.train" in process.cmdline() and process.name().startswith("python"):
+    ours = {"hpcbench.train", "hpcbench.runs.program"} & set(process.cmdline())
+    if ours and process.name().startswith("python"):
         process.send_signal(signal.SIGUSR1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcbench.config import OutputConfig, RunConfig
 from hpcbench.errors import ConfigError
+from hpcbench.programs.config import ProgramConfig
 from hpcbench.records.writer import ensure_writable, write_atomically
 from hpcbench.sweeps.plan import PlannedRun
 
@@ -25,7 +26,7 @@ class Submission:
     site: str
     results: Path
     data_dir: Path | None
-    tasks: dict[str, list[RunConfig]] = field(default_factory=dict)
+    tasks: dict[str, list[RunConfig | ProgramConfig]] = field(default_factory=dict)
     array_job: str = ""
 
     @property
@@ -66,7 +67,7 @@ def read_submission(path: Path) -> Submission:
             results=Path(content["results"]),
             data_dir=Path(data_dir) if data_dir else None,
             tasks={
-                index: [RunConfig(**config) for config in configs]
+                index: [_config(config) for config in configs]
                 for index, configs in content["tasks"].items()
             },
             array_job=content["array_job"],
@@ -80,6 +81,10 @@ def submissions_folder(results: Path, sweep: str) -> Path:
     folder = results / sweep / FOLDER
     ensure_writable(folder)
     return folder
+
+
+def _config(values: dict[str, Any]) -> RunConfig | ProgramConfig:
+    return ProgramConfig(**values) if "command" in values else RunConfig(**values)
 
 
 def all_submissions(results: Path, sweep: str) -> Sequence[Submission]:

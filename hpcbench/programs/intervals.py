@@ -1,0 +1,169 @@
+"""Marks of all processes as intervals of training: the same steps on each, by the slowest one."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from hpcbench.programs.told import Mark, Process
+
+SECONDS = 0.5
+# Below this share of what follows, an interval at the beginning is warm-up.
+STEADY = 0.9
+# Ranks whose pauses differ by more than this share of an interval did not pause together.
+TOGETHER = 0.1
+# A gap this many times the median step, and no shorter than this, holds something else than steps.
+GAP, LEAST_GAP = 20.0, 1.0
+FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Interval:
+    """So many steps of each process, taking these ``seconds`` of each, pauses left out; ``samples``
+    of all, None where not known; ``waited`` for data, on average over processes, in seconds.
+
+    ``broken`` says why it is not training alone; empty where it is.
+    """
+
+    steps: int
+    samples: int | None
+    seconds: tuple[float, ...]
+    waited: float
+    broken: str = ""
+
+    @property
+    def slowest(self) -> float:
+        return max(self.seconds)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``intervals`` to be counted, in order; how many were left out as ``warmup``, and those that
+    were ``broken`` by something else than training."""
+
+    intervals: list[Interval]
+    warmup: int
+    broken: list[Interval]
+
+
+def measured(processes: Sequence[Process], seconds: float = SECONDS) -> Measured:
+    """The intervals of about so many ``seconds`` that all processes have in common."""
+    found = list(_intervals(processes, seconds))
+    whole = [one for one in found if not one.broken]
+    # The first step compiles, allocates and connects, whatever its rate looks like.
+    cut = 1
+    while cut < len(whole) - FEWEST and _rate(whole[cut]) < STEADY * median(
+        _rate(one) for one in whole[cut + 1 :]
+    ):
+        cut += 1
+    return Measured(whole[cut:], min(cut, len(whole)), [one for one in found if one.broken])
+
+
+def _rate(interval: Interval) -> float:
+    return interval.steps / interval.slowest
+
+
+def _intervals(processes: Sequence[Process], seconds: float) -> Iterator[Interval]:
+    grid = _grid(processes)
+    usual = _usual_step(processes)
+    start: list[Mark] = []
+    for steps in grid:
+        here = [_at(process.marks, steps) for process in processes]
+        if not start:
+            start = here
+            continue
+        took = [b.at - a.at for a, b in zip(start, here, strict=True)]
+        if max(took) >= seconds:
+            yield _interval(processes, start, here, usual)
+            start = here
+
+
+def _grid(processes: Sequence[Process]) -> list[int]:
+    """Numbers of steps at which intervals may begin and end: where all processes have a mark, or,
+    where they have none in common, where the first one has."""
+    common = set.intersection(*({mark.steps for mark in one.marks} for one in processes))
+    if len(common) > FEWEST:
+        return sorted(common)
+    last = min(process.marks[-1].steps for process in processes)
+    first = max(process.marks[0].steps for process in processes)
+    return [mark.steps for mark in processes[0].marks if first <= mark.steps <= last]
+
+
+def _usual_step(processes: Sequence[Process]) -> float:
+    """The median seconds of a step, by what lies between marks."""
+    times = [
+        (b.at - a.at) / (b.steps - a.steps)
+        for process in processes
+        for a, b in pairwise(process.marks)
+    ]
+    return median(times) if times else math.inf
+
+
+def _at(marks: Sequence[Mark], steps: int) -> Mark:
+    """The mark at so many steps, or what it would be between its neighbours."""
+    place = bisect_left(marks, steps, key=lambda mark: mark.steps)
+    after = marks[min(place, len(marks) - 1)]
+    if after.steps == steps or place == 0:
+        return after
+    before = marks[place - 1]
+    share = (steps - before.steps) / (after.steps - before.steps)
+
+    def between(one: float, other: float) -> float:
+        return one + share * (other - one)
+
+    samples = None
+    if before.samples is not None and after.samples is not None:
+        samples = round(between(before.samples, after.samples))
+    return Mark(
+        steps,
+        between(before.at, after.at),
+        samples,
+        between(before.waited, after.waited),
+        between(before.paused, after.paused),
+        after.longest,
+    )
+
+
+def _interval(
+    processes: Sequence[Process], start: Sequence[Mark], end: Sequence[Mark], usual: float
+) -> Interval:
+    pairs = list(zip(start, end, strict=True))
+    paused = [b.paused - a.paused for a, b in pairs]
+    seconds = [b.at - a.at - pause for (a, b), pause in zip(pairs, paused, strict=True)]
+    known = all(a.samples is not None and b.samples is not None for a, b in pairs)
+    samples = sum((b.samples or 0) - (a.samples or 0) for a, b in pairs) if known else None
+    return Interval(
+        end[0].steps - start[0].steps,
+        samples,
+        tuple(seconds),
+        sum(b.waited - a.waited for a, b in pairs) / len(pairs),
+        _broken(processes, pairs, paused, usual),
+    )
+
+
+def _broken(
+    processes: Sequence[Process],
+    pairs: Sequence[tuple[Mark, Mark]],
+    paused: Sequence[float],
+    usual: float,
+) -> str:
+    """What an interval holds beside training that cannot be taken out of it."""
+    length = max(b.at - a.at for a, b in pairs)
+    if max(paused) - min(paused) > TOGETHER * length:
+        which = processes[max(range(len(paused)), key=paused.__getitem__)]
+        return (
+            f"{which} paused for {max(paused):.2g} s (evaluation, a checkpoint) and others did not"
+        )
+    inside = [
+        mark
+        for process, (a, b) in zip(processes, pairs, strict=True)
+        for mark in process.marks
+        if a.steps < mark.steps <= b.steps
+    ]
+    longest = max((mark.longest for mark in inside), default=0.0) - max(paused)
+    explained = max(b.waited - a.waited for a, b in pairs)
+    if longest > max(GAP * usual, LEAST_GAP) and longest > 2 * explained:
+        return f"a gap of {longest:.2g} s without a step, where one takes {usual:.2g} s"
+    return ""

@@ -1,0 +1,71 @@
+"""What the probe in a program's processes wrote: a file a process, a JSON object a line."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LINES, STACKS = "*.jsonl", "*.stack"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a process had done at a moment: ``at`` in seconds since the epoch; ``samples`` None
+    where it is not known on how many it trained; ``waited`` for data, and ``paused`` for evaluation
+    and checkpoints, in seconds since it began; the ``longest`` step since the mark before."""
+
+    steps: int
+    at: float
+    samples: int | None
+    waited: float
+    paused: float
+    longest: float = 0.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that trained: its ``facts``, its ``marks`` in order, whether it got to its end."""
+
+    facts: dict[str, Any]
+    marks: list[Mark] = field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def rank(self) -> int:
+        return int(self.facts.get("rank", 0))
+
+    @property
+    def replicas(self) -> int:
+        """How many devices it trained on at once."""
+        return int(self.facts.get("replicas") or 1)
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} on {self.facts.get('host')} (process {self.facts.get('pid')})"
+
+
+def read(folder: Path) -> list[Process]:
+    """The processes that wrote into ``folder``, by rank; a line that is not whole is left out."""
+    found = (process(path.read_bytes().splitlines()) for path in sorted(folder.glob(LINES)))
+    return sorted((one for one in found if one), key=lambda one: one.rank)
+
+
+def process(lines: Iterable[bytes]) -> Process | None:
+    """What the lines of a file say; None where no step is told of."""
+    facts: dict[str, Any] = {}
+    marks: list[Mark] = []
+    ended = False
+    for text in lines:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        kind = line.pop("kind", None)
+        if kind == "facts":
+            facts = line
+        elif kind == "steps" and (not marks or line["steps"] > marks[-1].steps):
+            marks.append(Mark(**line))
+        elif kind == "end":
+            ended = True
+            facts["largest_batch"] = line.get("largest")
+    return Process(facts, marks, ended) if marks else None
