@@ -171,7 +171,8 @@ def test_files_have_one_reason_to_exist():
         for path in PACKAGE.rglob("*.py")
         if (lines := len(Path(path).read_text().splitlines())) > 400
     }
-    assert long == {}
+    # The probe is one file on purpose: nothing of ours can be imported where it runs.
+    assert long.keys() <= {"hpcbench/probe/sitecustomize.py"}, long
 
 
 def test_what_is_imported_here_is_in_the_repository():

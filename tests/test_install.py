@@ -1,33 +1,20 @@
 """A wheel of the repository in empty environments: it reads, plans and plots without the rest."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from hpcbench.packages import DISTRIBUTION
-from hpcbench.process import program
 from support import ROOT, Finished, run
+from support.pythons import interpreter
 
 pytestmark = pytest.mark.slow
 
 PYTHONS = ("3.11", "3.12", "3.13")
 # A report of the examples, from a folder that has nothing of the project.
 EXAMPLES = ROOT / "analysis" / "examples" / "default"
-
-
-def interpreter(version: str) -> str | None:
-    """A Python of this version: this one, of the PATH, or of pyenv."""
-    candidates = [sys.executable, f"python{version}"]
-    candidates += map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))
-    question = "import sys; print('%d.%d' % sys.version_info[:2])"
-    for found in filter(None, map(program, candidates)):
-        asked = subprocess.run([found, "-c", question], capture_output=True, text=True, check=False)
-        if asked.stdout.strip() == version:
-            return found
-    return None
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def _grid(processes: Sequence[Process]) -> list[int]:
     """Numbers of steps at which intervals may begin and end: where all processes have a mark, or,
     where they have none in common, where the first one has."""
     common = set.intersection(*({mark.steps for mark in one.marks} for one in processes))
-    if len(common) > FEWEST:
+    if len(common) >= min(len(process.marks) for process in processes) / 2:
         return sorted(common)
     last = min(process.marks[-1].steps for process in processes)
     first = max(process.marks[0].steps for process in processes)

@@ -50,7 +50,8 @@ class Metric:
         return len(self.matches) > before
 
     def _integer(self, found: re.Match[str], name: str) -> int | None:
-        return int(found[name]) if name in self._pattern.groupindex else None
+        text = found[name] if name in self._pattern.groupindex else None
+        return None if text is None else int(text)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ import json
 import os
 import platform
 import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -53,7 +55,10 @@ POLL = 0.5
 # Between being asked to end and being killed.
 GRACE = 20.0
 SHELL = ("bash", "-c")
-LAST_LINES = 3
+KEPT_LINES, LAST_LINES = 400, 3
+TRACEBACK = "Traceback (most recent call last)"
+# What Python says last of an exception, perhaps behind a launcher's mark of the rank.
+EXCEPTION = re.compile(r"(?:\[[^\]]*\]:?\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*)")
 
 
 @dataclass
@@ -70,7 +75,7 @@ class Output:
 
     def __init__(self, metric: Metric | None) -> None:
         self.metric = metric
-        self.last: list[str] = []
+        self._last: deque[str] = deque(maxlen=KEPT_LINES)
         self.changed = self._began = time.monotonic()
 
     def follow(self, descriptor: int) -> None:
@@ -87,10 +92,20 @@ class Output:
         if rest:
             self._line(rest.decode(errors="replace"))
 
+    def reason(self) -> str:
+        """The exception of the rank that ended first; else the last lines with a word in them."""
+        lines = list(self._last)
+        traces = [place for place, line in enumerate(lines) if TRACEBACK in line]
+        for line in lines[traces[0] :] if traces else ():
+            if found := EXCEPTION.match(line):
+                return found[1]
+        worded = [line for line in lines if re.search(r"\w", line)]
+        return " | ".join(worded[-LAST_LINES:]) or "it printed nothing"
+
     def _line(self, text: str) -> None:
         if not text.strip():
             return
-        self.last = [*self.last[1 - LAST_LINES :], text.strip()]
+        self._last.append(text.strip())
         now = time.monotonic()
         if self.metric and self.metric.line(text, now - self._began):
             self.changed = now
@@ -264,8 +279,8 @@ class ProgramRun:
             if ended.stopped:
                 raise Refused(ended.failure, ended.stopped)
             if ended.status:
-                last = " | ".join(self._output.last) or "it printed nothing"
-                raise Refused("program", f"it ended with status {ended.status}: {last}")
+                reason = self._output.reason()
+                raise Refused("program", f"it ended with status {ended.status}: {reason}")
             if processes:
                 check_processes(self.config, processes)
             rows = self._rows(processes, counted)

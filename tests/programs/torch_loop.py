@@ -1,0 +1,57 @@
+"""A training as people write it, in PyTorch: under torchrun several ranks, else one."""
+
+import os
+import sys
+import time
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+how = set(sys.argv[1:])
+batch = next((int(word) for word in how if word.isdecimal()), 64)
+torch.manual_seed(0)
+torch.set_num_threads(1)
+several = "WORLD_SIZE" in os.environ
+if several:
+    dist.init_process_group("gloo")
+inputs, targets = torch.randn(12800, 784), torch.randint(0, 10, (12800,))
+data = TensorDataset(inputs, targets)
+sampler = DistributedSampler(data) if several and "same" not in how else None
+loader = DataLoader(data, batch_size=batch, sampler=sampler)
+check = DataLoader(TensorDataset(inputs[:1280], targets[:1280]), batch_size=640)
+net = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+model = DistributedDataParallel(net) if several else net
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+accumulate = 4 if "accumulate" in how else 1
+rank = dist.get_rank() if several else 0
+for epoch in range(1 if "short" in how else 20):
+    model.train()
+    for number, (x, y) in enumerate(loader):
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        if (number + 1) % accumulate == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        if "raise" in how and epoch == 2:
+            raise ValueError("no such layer")
+        if "hang" in how and epoch == 2 and rank == 0:
+            time.sleep(600)
+        if "die" in how and epoch == 15:
+            os._exit(0)
+    if "evaluate" in how and rank == 0:
+        model.eval()
+        with torch.no_grad():
+            for x, _ in check:
+                net(x)
+        time.sleep(0.2)
+        model.train()
+    if rank == 0:
+        print(f"epoch {epoch}: loss {float(loss):.3f}")
+if "fork" in how:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
