@@ -3,12 +3,14 @@
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from hpcbench.own_loop import phase, steps
+
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from hpcbench.analysis.frames import Frames
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "phase", "steps"]
 
 
 def load(results: "str | PathLike[str]") -> "Frames":

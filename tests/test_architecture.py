@@ -17,6 +17,7 @@ PACKAGE = ROOT / "hpcbench"
 ROOMS = [
     *("errors", "process", "resources", "metrics", "safe_pickle", "locks"),
     *("words", "packages", "validation", "references", "registry", "terminal", "cli"),
+    "own_loop",
     *("layers", "models", "config", "programs", "probe", "datasets", "schedule"),
     *("cluster", "devices", "records", "strategies", "frameworks", "training", "runs"),
     *("sweeps", "checkup", "analysis", "logs"),

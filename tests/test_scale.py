@@ -319,6 +319,21 @@ def test_horovod_with_a_graph_of_tensorflow(tmp_path):
     assert (rows["samples"] == rows["steps"] * 128).all()
 
 
+@pytest.mark.slow
+def test_a_loop_of_ones_own_in_two_lines(tmp_path):
+    """NumPy alone: the probe sees nothing of it. Outside of hpcbench scale it is as ever."""
+    done = scale(tmp_path, "--", "python", PROGRAMS / "own_loop.py")
+    assert done.status == 0, done.errors + done.output
+    (document,) = documents(tmp_path).values()
+    rows = read_results(tmp_path).throughput
+    assert (rows["samples"] == rows["steps"] * 32).all()
+    assert 0.1 < document["waiting_for_data_share"] < 0.9
+    (process,) = read(next(tmp_path.rglob("ranks")))
+    assert process.marks[-1].paused > 0.3
+    alone = run(["python", PROGRAMS / "own_loop.py"])
+    assert (alone.status, alone.errors) == (0, "")
+
+
 @pytest.fixture(scope="module")
 def printing(tmp_path_factory):
     program = tmp_path_factory.mktemp("c") / "printing"

@@ -160,6 +160,27 @@ NCCL_DEBUG = "WARN"
     assert "its job's time limit came" in document["message"]
 
 
+def test_a_program_of_ones_own_on_two_nodes(cluster, tmp_path):
+    """torchrun once a node, its ranks meeting on the first one; followed as any sweep."""
+    program = ROOT / "tests" / "programs" / "torch_loop.py"
+    torchrun = ("torchrun", "--nnodes={nodes}", "--nproc-per-node={devices_per_node}")
+    meet = ("--rdzv-backend=c10d", "--rdzv-endpoint={main_address}:{main_port}")
+    line = ("scale", "--devices=2", "--repeats=1", "--name=own", "--start=per-node")
+    where = ("--site=local-cluster", "--results", cluster.results, "--batch=64")
+    command = (*line, *where, "--", *torchrun, *meet, program)
+    done = cluster.run("python", "-m", "hpcbench", *command)
+    assert done.status == 0, done.errors
+    assert "--nodes=2 --ntasks-per-node=1" in done.output
+    cluster.wait_for_empty_queue()
+    file = cluster.results / "own" / "sweep.toml"
+    assert cluster.status(file) == "1 done", cluster.said()
+    (path,) = cluster.results.rglob("run.json")
+    document = json.loads(path.read_text())
+    assert len(set(document["hosts"])) == 2
+    assert document["identity"]["nodes"] == 2
+    assert (cluster.results / "own" / "figures" / "report.html").exists()
+
+
 def test_a_queue_that_takes_few_jobs_is_fed(cluster, tmp_path):
     file = sweep_file(tmp_path, devices="[1, 2]", strategies='["mpi"]', repeats=2, epochs=1)
     first = cluster.sweep("submit", file, "--site", "local-cluster", "--max-queued", "2")

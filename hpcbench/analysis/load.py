@@ -171,7 +171,8 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Of each run.json: software, how it trained, when it started, where and under what load, and
     whether its steps had become ``steady`` when the clock started.
 
-    ``allocation`` is empty, ``whole_nodes`` and ``steady`` None where it is not known.
+    ``remarks`` are sentences of the run's own about its rows; ``allocation`` is empty,
+    ``whole_nodes`` and ``steady`` None where it is not known.
     """
     rows = []
     for document in documents:
@@ -187,6 +188,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 "allocation": allocation.get("granted", ""),
                 "whole_nodes": allocation.get("whole_nodes"),
                 "steady": document.get("steady"),
+                "remarks": tuple(document.get("remarks") or ()),
                 "load_average": provenance.get("load_average", np.nan),
                 "cores_of_machine": provenance.get("cores_of_machine", np.nan),
             }

@@ -73,6 +73,7 @@ def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[Caution]:
         *_shared(runs),
         *_unsteady(runs),
         *_load(runs),
+        *_remarks(runs),
         *_packages(runs),
     ]
     return ranked(found)
@@ -283,6 +284,13 @@ def _load(runs: pd.DataFrame) -> Iterator[Caution]:
             f"(up to {busy['load_average'].max():.1f}): of runs just before, or of something else",
             None,
         )
+
+
+def _remarks(runs: pd.DataFrame) -> Iterator[Caution]:
+    """What runs of programs of one's own say of themselves."""
+    said = runs["remarks"].explode().dropna()
+    for remark, times in said.value_counts().items():
+        yield Caution(f"{times} of {len(runs)} runs say of themselves: {remark}", None)
 
 
 def _packages(runs: pd.DataFrame) -> Iterator[Caution]:

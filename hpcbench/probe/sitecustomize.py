@@ -56,6 +56,8 @@ class Recorder:
         self.line_at = self.last
         # Lines stand at multiples of this power of two, so that ranks have them in common.
         self.every = 1
+        # Whether the program itself says where its steps are; then nothing else counts them.
+        self.by_steps = False
         self.batch_digest = None
         self.largest_batch = 0
         self.synchronize = _nothing
@@ -207,6 +209,8 @@ class Torch:
 
     @classmethod
     def stepped(cls, optimizer, *_):
+        if recorder.by_steps:
+            return
         if cls.optimizer is None:
             cls.optimizer = id(optimizer)
         elif cls.optimizer != id(optimizer):
@@ -249,7 +253,8 @@ class Torch:
         def __next__(self):
             began = time.perf_counter()
             batch = original(self)
-            recorder.waited += time.perf_counter() - began
+            if not recorder.by_steps:
+                recorder.waited += time.perf_counter() - began
             if cls.evaluating is None:
                 size = batch_size(batch)
                 if size is not None:
@@ -382,7 +387,7 @@ class Keras:
                 now = int(optimizer.iterations.numpy())
             except Exception:
                 continue
-            if now > seen:
+            if now > seen and not recorder.by_steps:
                 recorder.step(lambda: cls.facts(None, optimizer), None, now - seen)
                 seen = now
 

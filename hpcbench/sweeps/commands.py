@@ -1,6 +1,8 @@
 """The command line of a run: the trainer with its whole configuration, its launcher, its image."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from hpcbench.cluster.container import inside
@@ -12,7 +14,6 @@ from hpcbench.datasets.sources import folders
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.process import program
 from hpcbench.programs.config import ProgramConfig
-from hpcbench.runs.program import placement_argument
 from hpcbench.strategies import STRATEGIES
 from hpcbench.sweeps.plan import PlannedRun
 
@@ -28,7 +29,7 @@ def program_command(
     return [
         *(sys.executable, "-m", "hpcbench.runs.program", f"--results={output.results}"),
         *(f"--sweep={output.sweep}", f"--launcher={launcher}"),
-        f"--placement={placement_argument(placement)}",
+        f"--placement={json.dumps(asdict(placement))}",
         config.model_dump_json(exclude_defaults=True),
     ]
 

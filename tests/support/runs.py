@@ -35,6 +35,7 @@ def runs_of(*parts):
         table.assign(
             software="",
             options="",
+            remarks=[()] * len(table),
             load_average=0.0,
             cores_of_machine=8,
             whole_nodes=None,

@@ -11,6 +11,7 @@ from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import SERIES
 from hpcbench.analysis.pairing import in_blocks
 from hpcbench.analysis.report.cells import Table, text
+from hpcbench.records.identity import PROGRAM
 from hpcbench.words import count
 
 KEPT, IN_PART, NOT = "kept", "in part", "not kept"
@@ -147,10 +148,17 @@ def _setup(answers: Answers) -> Answer:
 
 def _timing(answers: Answers) -> Answer:
     unsteady = int(answers.observed.runs["steady"].isin([False]).sum())
+    programs = (answers.observed.runs["framework"] == PROGRAM).any()
     return Answer(
         IN_PART if unsteady else KEPT,
         "An interval starts at a barrier and ends with its slowest rank; compilation and warm-up "
         "come before. How is in hpcbench's docs/method.md"
+        + (
+            ". Programs of one's own have no barrier of ours: an interval is the same steps on all "
+            "ranks, by the slowest one (docs/your-own-training.md)"
+            if programs
+            else ""
+        )
         + (f"; {count(unsteady, 'run')} had not become steady by then" if unsteady else "")
         + ".",
     )

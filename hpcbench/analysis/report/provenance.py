@@ -43,6 +43,10 @@ def provenance_of(
     return found
 
 
+def _share(of_time: float | None) -> str:
+    return "" if of_time is None else f"{of_time:.1%} of training"
+
+
 def _site(says: dict[str, Any]) -> str:
     """What a site's file says, without what is a table or of each job's own."""
     of_runs = {name: value for name, value in says.items() if name not in NOT_OF_RUNS}
@@ -68,6 +72,7 @@ def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
         ("site", [_site(p["site"]) for p in known if p.get("site")]),
         ("imported from", [p.get("imported_from") for p in known]),
         ("environment", [f"{k}={v}" for p in known for k, v in p.get("settings", {}).items()]),
+        ("waiting for data", [_share(d.get("waiting_for_data_share")) for d in documents]),
         ("runs", [document["run_id"] for document in documents]),
         ("command of the first", [" ".join(known[0].get("command", []))]),
     ]

@@ -1,33 +1,25 @@
-"""python -m hpcbench.runs.program: a run of somebody's own program, from its start to its rows."""
+"""A program started, waited for, judged."""
 
-import argparse
-import json
 import os
 import platform
 import pty
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
-from hpcbench.cli import Parser
 from hpcbench.cluster.launchers import LAUNCHERS, Placement
 from hpcbench.cluster.schedulers import current_job, scheduler_of
-from hpcbench.devices.cores import available_cores, cpu_share
-from hpcbench.devices.gpus import chosen, list_gpus, visible_gpus
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
-from hpcbench.process import output_of
+from hpcbench.devices.cores import available_cores
+from hpcbench.devices.gpus import visible_gpus
+from hpcbench.errors import EnvironmentLacks
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import Measured, measured
 from hpcbench.programs.metric import Metric, rated
@@ -40,25 +32,18 @@ from hpcbench.programs.verdict import (
     rows_of_steps,
     warned,
 )
-from hpcbench.records.identity import UNKNOWN, Identity
 from hpcbench.records.ownership import Owner, Ownership
-from hpcbench.records.provenance import collect
-from hpcbench.records.reader import is_complete
-from hpcbench.records.schema import PHASE_TRAIN, ThroughputRow
 from hpcbench.records.writer import RunWriter
 from hpcbench.runs.circumstances import Circumstances
-from hpcbench.validation import parse
+from hpcbench.runs.program.output import Output
+from hpcbench.runs.program.record import document, identity_of_run, summary, throughput_row
 
-PROBE = Path(__file__).parent.parent / "probe"
+PROBE = Path(__file__).parent.parent.parent / "probe"
 RANKS = "ranks"
 POLL = 0.5
 # Between being asked to end and being killed.
 GRACE = 20.0
 SHELL = ("bash", "-c")
-KEPT_LINES, LAST_LINES = 400, 3
-TRACEBACK = "Traceback (most recent call last)"
-# What Python says last of an exception, perhaps behind a launcher's mark of the rank.
-EXCEPTION = re.compile(r"(?:\[[^\]]*\]:?\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*)")
 
 
 @dataclass
@@ -68,47 +53,6 @@ class Ended:
     status: int
     stopped: str = ""
     failure: str = ""
-
-
-class Output:
-    """What the program prints: passed on, searched for the metric, its last lines kept."""
-
-    def __init__(self, metric: Metric | None) -> None:
-        self.metric = metric
-        self._last: deque[str] = deque(maxlen=KEPT_LINES)
-        self.changed = self._began = time.monotonic()
-
-    def follow(self, descriptor: int) -> None:
-        """Read until the program's end; a terminal's carriage return ends a line too."""
-        rest = b""
-        # A terminal whose other end is gone is an error to the reader.
-        with suppress(OSError):
-            while chunk := os.read(descriptor, 65536):
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.buffer.flush()
-                *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-                for line in lines:
-                    self._line(line.decode(errors="replace"))
-        if rest:
-            self._line(rest.decode(errors="replace"))
-
-    def reason(self) -> str:
-        """The exception of the rank that ended first; else the last lines with a word in them."""
-        lines = list(self._last)
-        traces = [place for place, line in enumerate(lines) if TRACEBACK in line]
-        for line in lines[traces[0] :] if traces else ():
-            if found := EXCEPTION.match(line):
-                return found[1]
-        worded = [line for line in lines if re.search(r"\w", line)]
-        return " | ".join(worded[-LAST_LINES:]) or "it printed nothing"
-
-    def _line(self, text: str) -> None:
-        if not text.strip():
-            return
-        self._last.append(text.strip())
-        now = time.monotonic()
-        if self.metric and self.metric.line(text, now - self._began):
-            self.changed = now
 
 
 class ProgramRun:
@@ -286,12 +230,16 @@ class ProgramRun:
             rows = self._rows(processes, counted)
         except Refused as error:
             refused = error
-        identity = self._identity(processes)
+        identity = identity_of_run(
+            self.config, self.folder.parent.name, self._placement.nodes, processes
+        )
         writer = RunWriter(self.folder, identity, ownership)
         try:
-            writer.start(self._document(command, processes, counted))
+            writer.start(
+                document(self.config, self._job, self._started, command, processes, counted)
+            )
             for number, row in enumerate(rows):
-                writer.throughput(_throughput(number, row))
+                writer.throughput(throughput_row(number, row))
             if refused:
                 writer.fail(*self._circumstances.explained(refused.failure, str(refused)))
             else:
@@ -301,7 +249,7 @@ class ProgramRun:
         for sentence in warned(processes, counted):
             print(f"hpcbench: warning: {sentence}", file=sys.stderr)
         if refused is None:
-            self._report(identity, rows)
+            print(summary(self.config, identity, rows))
             return 0
         print(f"hpcbench: {refused}", file=sys.stderr)
         return 75 if self._signalled else {"config": 2}.get(refused.failure, 4)
@@ -320,84 +268,6 @@ class ProgramRun:
             )
         return rows_of_metric(self.config, found, metric.unreadable)
 
-    def _identity(self, processes: Sequence[Process]) -> Identity:
-        facts = [process.facts for process in processes]
-        dtypes = sorted({kind for one in facts for kind in one.get("dtypes", ())})
-        return Identity.of_program(
-            self.config,
-            self.folder.parent.name,
-            nodes=len({one.get("host") for one in facts}) or self._placement.nodes,
-            device_kind=self._device_kind(facts),
-            precision="+".join(dtypes) or UNKNOWN,
-            batch=max((int(one.get("largest_batch") or 0) for one in facts), default=0),
-        )
-
-    def _device_kind(self, facts: Sequence[Mapping[str, Any]]) -> str:
-        """As the processes tell it; else what this host has."""
-        told = next((one["device"] for one in facts if one.get("device")), None)
-        if told:
-            return str(told)
-        if visible_gpus(os.environ) and not facts:
-            return chosen(list_gpus(), os.environ)[0].name
-        return cpu_share(self.config.cores_per_device or len(available_cores()), 1)
-
-    def _document(
-        self, command: Sequence[str], processes: Sequence[Process], counted: Measured
-    ) -> dict[str, Any]:
-        facts = [process.facts for process in processes]
-        packages = {name: v for one in facts for name, v in one.get("packages", {}).items()}
-        folder = next((one["folder"] for one in facts if one.get("folder")), os.getcwd())
-        commit = output_of("git", "-C", folder, "rev-parse", "HEAD", timeout=5)
-        job = self._job
-        allocation = {"granted": job.granted, "whole_nodes": scheduler_of(job).has_whole_nodes(job)}
-        kept = sum(one.slowest for one in counted.intervals)
-        return {
-            "config": self.config.model_dump(mode="json"),
-            "hosts": [str(one.get("host")) for one in facts] or [platform.node()],
-            "parameters": next((one["parameters"] for one in facts if one.get("parameters")), None),
-            "processes": facts,
-            "warmup_intervals": counted.warmup,
-            "left_out": [one.broken for one in counted.broken],
-            "waiting_for_data_share": (
-                sum(one.waited for one in counted.intervals) / kept if kept else None
-            ),
-            "startup_seconds": (
-                min(process.marks[0].at for process in processes) - self._started.timestamp()
-                if processes
-                else None
-            ),
-            "remarks": warned(processes, counted),
-            "provenance": collect(job.facts, None)
-            | {
-                "packages": packages,
-                "started": self._started.isoformat(timespec="seconds"),
-                "command": list(command),
-                "program_commit": commit.strip() if commit else None,
-                "allocation": allocation,
-            },
-        }
-
-    def _report(self, identity: Identity, rows: Sequence[Row]) -> None:
-        samples, seconds = sum(row.samples for row in rows), sum(row.seconds for row in rows)
-        print(
-            f"hpcbench: {identity.model} on {self.config.devices} x {identity.device_kind}: "
-            f"{samples / seconds:,.4g} {self.config.unit} over {len(rows)} intervals, "
-            f"{1e3 * mean(row.seconds / row.steps for row in rows):.3g} ms a step"
-        )
-
-
-def _throughput(number: int, row: Row) -> ThroughputRow:
-    return ThroughputRow(
-        PHASE_TRAIN,
-        number,
-        row.steps,
-        row.samples,
-        row.seconds,
-        row.fastest,
-        row.mean,
-        row.samples / row.seconds,
-    )
-
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
@@ -411,43 +281,3 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         process.wait(timeout=GRACE)
     _signal_group(process, signal.SIGKILL)
     return process.wait() or 4
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program of a configuration, which is JSON, as one run of a sweep."""
-    parser = Parser(prog="python -m hpcbench.runs.program", description=__doc__)
-    parser.add_argument("config")
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--sweep", required=True)
-    parser.add_argument("--launcher", default="mpirun")
-    parser.add_argument("--placement", default="")
-    try:
-        args = parser.parse(arguments)
-        return _run(args)
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
-
-
-def _run(args: argparse.Namespace) -> int:
-    try:
-        values = json.loads(args.config)
-        where = json.loads(args.placement) if args.placement else {}
-    except ValueError as error:
-        raise ConfigError(f"no configuration: {error}") from error
-    config = parse(ProgramConfig, values)
-    place = Placement(**where) if where else Placement(config.devices, config.devices)
-    folder = args.results / args.sweep / config.run_id
-    if is_complete(folder):
-        print(f"complete already: {folder}")
-        return 0
-    return ProgramRun(config, folder, args.launcher, place).run()
-
-
-def placement_argument(placement: Placement) -> str:
-    """What ``--placement`` takes."""
-    return json.dumps(asdict(placement))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

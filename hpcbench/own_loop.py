@@ -1,0 +1,78 @@
+"""Two lines for a training loop of one's own, which ``hpcbench scale`` then measures by them.
+
+Without it they do nothing, so they may stay in the program.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from hpcbench.errors import ConfigError
+
+Batch = TypeVar("Batch")
+# What is not training, by what it is called.
+INPUT, PAUSES = "input", ("evaluation", "checkpoint")
+
+
+def steps(batches: Iterable[Batch], samples: int | None = None) -> Iterator[Batch]:
+    """Each of ``batches``; what is done with one is a step of training on so many ``samples``.
+
+    Without ``samples`` the first dimension of a batch's first array counts. Waiting for the next
+    batch is waiting for data. A step that only hands work to a device has to wait for it: JAX's
+    ``block_until_ready`` on a result, every step or now and then.
+    """
+    probe = _probe()
+    if probe is None:
+        yield from batches
+        return
+    recorder = probe.recorder
+    recorder.by_steps = True
+    source = iter(batches)
+    while True:
+        began = time.perf_counter()
+        try:
+            batch = next(source)
+        except StopIteration:
+            return
+        recorder.waited += time.perf_counter() - began
+        yield batch
+        recorder.step(_facts, samples if samples is not None else probe.batch_size(batch))
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """What is done within it is no training: "input" is waiting for data, "evaluation" and
+    "checkpoint" are taken out. Raises ConfigError for another name."""
+    if name not in (INPUT, *PAUSES):
+        raise ConfigError(f"no phase {name!r}: choose from {', '.join((INPUT, *PAUSES))}")
+    probe = _probe()
+    if probe is None:
+        yield
+        return
+    began = time.perf_counter()
+    if name in PAUSES:
+        probe.recorder.pause(True)
+    try:
+        yield
+    finally:
+        if name in PAUSES:
+            probe.recorder.pause(False)
+        else:
+            probe.recorder.waited += time.perf_counter() - began
+
+
+def _probe() -> Any:
+    """The probe, in a program that hpcbench scale runs."""
+    probe = sys.modules.get("hpcbench_probe")
+    return probe if probe is not None and probe.FOLDER else None
+
+
+def _facts() -> dict[str, Any]:
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return {"framework": "own loop"}
+    device = jax.devices()[0]
+    found = {"framework": "own loop, jax", "replicas": jax.local_device_count()}
+    return found | ({"device": device.device_kind} if device.platform != "cpu" else {})

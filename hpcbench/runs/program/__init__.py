@@ -1,0 +1,1 @@
+"""A run of somebody's own program, from its start to its rows."""

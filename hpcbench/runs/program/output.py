@@ -1,0 +1,56 @@
+"""What a program prints: passed on, searched for rates, its last lines kept."""
+
+import os
+import re
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+
+from hpcbench.programs.metric import Metric
+
+KEPT_LINES, LAST_LINES = 400, 3
+TRACEBACK = "Traceback (most recent call last)"
+# What Python says last of an exception, perhaps behind a launcher's mark of the rank.
+EXCEPTION = re.compile(r"(?:\[[^\]]*\]:?\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*)")
+
+
+class Output:
+    """What the program prints: passed on, searched for the metric, its last lines kept."""
+
+    def __init__(self, metric: Metric | None) -> None:
+        self.metric = metric
+        self._last: deque[str] = deque(maxlen=KEPT_LINES)
+        self.changed = self._began = time.monotonic()
+
+    def follow(self, descriptor: int) -> None:
+        """Read until the program's end; a terminal's carriage return ends a line too."""
+        rest = b""
+        # A terminal whose other end is gone is an error to the reader.
+        with suppress(OSError):
+            while chunk := os.read(descriptor, 65536):
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+                *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+                for line in lines:
+                    self._line(line.decode(errors="replace"))
+        if rest:
+            self._line(rest.decode(errors="replace"))
+
+    def reason(self) -> str:
+        """The exception of the rank that ended first; else the last lines with a word in them."""
+        lines = list(self._last)
+        traces = [place for place, line in enumerate(lines) if TRACEBACK in line]
+        for line in lines[traces[0] :] if traces else ():
+            if found := EXCEPTION.match(line):
+                return found[1]
+        worded = [line for line in lines if re.search(r"\w", line)]
+        return " | ".join(worded[-LAST_LINES:]) or "it printed nothing"
+
+    def _line(self, text: str) -> None:
+        if not text.strip():
+            return
+        self._last.append(text.strip())
+        now = time.monotonic()
+        if self.metric and self.metric.line(text, now - self._began):
+            self.changed = now

@@ -1,0 +1,112 @@
+"""What is written of a run of a program: its identity, rows and run.json."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from statistics import mean
+from typing import Any
+
+from hpcbench.cluster.schedulers import Job, scheduler_of
+from hpcbench.devices.cores import available_cores, cpu_share
+from hpcbench.devices.gpus import chosen, list_gpus, visible_gpus
+from hpcbench.process import output_of
+from hpcbench.programs.config import ProgramConfig
+from hpcbench.programs.intervals import Measured
+from hpcbench.programs.told import Process
+from hpcbench.programs.verdict import Row, warned
+from hpcbench.records.identity import UNKNOWN, Identity
+from hpcbench.records.provenance import collect
+from hpcbench.records.schema import PHASE_TRAIN, ThroughputRow
+
+
+def identity_of_run(
+    config: ProgramConfig, sweep: str, nodes: int, processes: Sequence[Process]
+) -> Identity:
+    """The first columns of the run's rows; ``nodes`` where the processes do not tell."""
+    facts = [process.facts for process in processes]
+    dtypes = sorted({kind for one in facts for kind in one.get("dtypes", ())})
+    return Identity.of_program(
+        config,
+        sweep,
+        nodes=len({one.get("host") for one in facts}) or nodes,
+        device_kind=_device_kind(config, facts),
+        precision="+".join(dtypes) or UNKNOWN,
+        batch=max((int(one.get("largest_batch") or 0) for one in facts), default=0),
+    )
+
+
+def _device_kind(config: ProgramConfig, facts: Sequence[Mapping[str, Any]]) -> str:
+    """As the processes tell it; else what this host has."""
+    told = next((one["device"] for one in facts if one.get("device")), None)
+    if told:
+        return str(told)
+    if visible_gpus(os.environ) and not facts:
+        return chosen(list_gpus(), os.environ)[0].name
+    return cpu_share(config.cores_per_device or len(available_cores()), 1)
+
+
+def document(
+    config: ProgramConfig,
+    job: Job,
+    started: datetime,
+    command: Sequence[str],
+    processes: Sequence[Process],
+    counted: Measured,
+) -> dict[str, Any]:
+    """What run.json says beside the identity."""
+    facts = [process.facts for process in processes]
+    packages = {name: v for one in facts for name, v in one.get("packages", {}).items()}
+    folder = next((one["folder"] for one in facts if one.get("folder")), os.getcwd())
+    commit = output_of("git", "-C", folder, "rev-parse", "HEAD", timeout=5)
+    allocation = {"granted": job.granted, "whole_nodes": scheduler_of(job).has_whole_nodes(job)}
+    kept = sum(one.slowest for one in counted.intervals)
+    return {
+        "config": config.model_dump(mode="json"),
+        "hosts": [str(one.get("host")) for one in facts] or [platform.node()],
+        "parameters": next((one["parameters"] for one in facts if one.get("parameters")), None),
+        "processes": facts,
+        "warmup_intervals": counted.warmup,
+        "left_out": [one.broken for one in counted.broken],
+        "waiting_for_data_share": (
+            sum(one.waited for one in counted.intervals) / kept if kept else None
+        ),
+        "startup_seconds": (
+            min(process.marks[0].at for process in processes) - started.timestamp()
+            if processes
+            else None
+        ),
+        "remarks": warned(processes, counted),
+        "provenance": collect(job.facts, None)
+        | {
+            "packages": packages,
+            "started": started.isoformat(timespec="seconds"),
+            "command": list(command),
+            "program_commit": commit.strip() if commit else None,
+            "allocation": allocation,
+        },
+    }
+
+
+def summary(config: ProgramConfig, identity: Identity, rows: Sequence[Row]) -> str:
+    """The rate of a run in a line."""
+    samples, seconds = sum(row.samples for row in rows), sum(row.seconds for row in rows)
+    return (
+        f"hpcbench: {identity.model} on {config.devices} x {identity.device_kind}: "
+        f"{samples / seconds:,.4g} {config.unit} over {len(rows)} intervals, "
+        f"{1e3 * mean(row.seconds / row.steps for row in rows):.3g} ms a step"
+    )
+
+
+def throughput_row(number: int, row: Row) -> ThroughputRow:
+    """The ``number``-th interval as it is written."""
+    return ThroughputRow(
+        PHASE_TRAIN,
+        number,
+        row.steps,
+        row.samples,
+        row.seconds,
+        row.fastest,
+        row.mean,
+        row.samples / row.seconds,
+    )
