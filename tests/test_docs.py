@@ -84,6 +84,13 @@ def test_a_model_of_ones_own(project):
 
 
 @pytest.mark.slow
+def test_ones_own_training(project):
+    said = follow("your-own-training.md", project, environment())
+    assert "sweep train.py: 4 done" in " ".join(said.values())
+    assert any("a parallel efficiency of" in text for text in said.values())
+
+
+@pytest.mark.slow
 def test_reading_the_report(project):
     start = time.time()
     follow("reading-the-report.md", project, environment())
