@@ -64,11 +64,12 @@ class Recorder:
         # Epoch time of perf_counter's zero: ranks' clocks are compared by it.
         self.zero = time.time() - self.last
 
-    def step(self, facts, samples=None, steps=1):
-        """A step of training was taken, on so many ``samples``; ``facts`` are asked for once."""
+    def step(self, facts, samples=None, steps=1, of=None):
+        """A step of training was taken, on so many ``samples``; ``facts`` (of ``of``, if that is
+        given) are asked for once."""
         now = time.perf_counter()
         if self.file is None:
-            self._open(facts)
+            self._open(facts if of is None else functools.partial(facts, of))
         took = now - self.last
         self.last = now
         self.steps += steps
@@ -218,9 +219,8 @@ class Torch:
         if cls.evaluating is not None:
             # It trains on without having left evaluation, so that was none.
             cls.evaluating = recorder.pause_began = None
-        samples = cls.pending.get(cls.loader)
-        cls.pending.clear()
-        recorder.step(functools.partial(cls.facts, optimizer), samples)
+        samples = cls.pending.pop(cls.loader, None) if cls.pending else None
+        recorder.step(cls.facts, samples, 1, optimizer)
 
     @staticmethod
     def facts(optimizer):
@@ -259,10 +259,11 @@ class Torch:
                 size = batch_size(batch)
                 if size is not None:
                     # Of loaders beside this one nothing was trained on.
-                    if cls.loader != id(self):
-                        cls.loader = id(self)
+                    loader = id(self)
+                    if cls.loader != loader:
+                        cls.loader = loader
                         cls.pending.clear()
-                    cls.pending[cls.loader] = cls.pending.get(cls.loader, 0) + size
+                    cls.pending[loader] = cls.pending.get(loader, 0) + size
                 if recorder.batch_digest is None:
                     recorder.batch_digest = digest(batch)
             return batch
