@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how often the command is started: once, where it starts its own ranks (torchrun on "
         "one node, mpirun), a node (torchrun on several), or a device, by the site's launcher",
     )
+    parser.add_argument(
+        "--resume-with",
+        metavar="ARGUMENTS",
+        help="what is added to the command where it was stopped before, as at a time limit: "
+        "'--resume {output}/last.pt'",
+    )
     parser.add_argument("--shell", action="store_true", help="let a shell read the command")
     parser.add_argument(
         "--metric", metavar="REGEX", help="read rates from what it prints, instead of the probe"
@@ -70,6 +77,7 @@ def sweep_file(args: argparse.Namespace, command: Sequence[str]) -> SweepFile:
         raise ConfigError("--environment wants NAME=VALUE")
     one = [" ".join(command)] if args.shell else list(command)
     of_program = {name: getattr(args, name) for name in Program.model_fields if hasattr(args, name)}
+    of_program["resume_with"] = shlex.split(args.resume_with or "")
     of_program |= {"command": one, "environment": variables, "name": program_name(one)}
     program = parse(Program, of_program)
     values = {

@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -317,6 +320,43 @@ def test_horovod_with_a_graph_of_tensorflow(tmp_path):
     assert done.status == 0, done.errors + done.output
     rows = read_results(tmp_path).throughput
     assert (rows["samples"] == rows["steps"] * 128).all()
+
+
+@pytest.mark.slow
+def test_a_program_with_a_checkpoint_goes_on_where_it_was_stopped(tmp_path):
+    """A signal, as near a time limit: without a way to go on it has failed."""
+    program = tmp_path / "slow.py"
+    program.write_text(
+        "import sys, time\nprint('arguments', sys.argv[1:], flush=True)\n"
+        "for i in range(8 if len(sys.argv) > 1 else 600):\n"
+        "    time.sleep(0.1); print('rate', 10)\n"
+    )
+    for options, first, then in (
+        ((), (4, "timeout"), 0),
+        (("--resume-with=--from {output}",), (75, "preempted"), 0),
+    ):
+        results = tmp_path / f"r{len(options)}"
+        metric = ("--metric=rate ([0-9]+)", "--repeats=1", f"--results={results}", *options)
+        line = [sys.executable, "-m", "hpcbench", "scale", *metric, "--", "python", str(program)]
+        process = subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while "arguments" not in "".join(p.read_text() for p in results.rglob("*.log")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (runner,) = (
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if "hpcbench.runs.program" in child.cmdline()
+        )
+        runner.send_signal(signal.SIGUSR1)
+        process.communicate(timeout=60)
+        (path,) = results.rglob("run.json")
+        assert json.loads(path.read_text())["failure"] == first[1]
+        if options:
+            again = run(line)
+            assert again.status == then, again.output
+            (log,) = results.rglob("*.log")
+            assert f"arguments ['--from', '{path.parent / 'output'}']" in log.read_text()
 
 
 @pytest.mark.slow

@@ -406,7 +406,9 @@ class Keras:
                 steps = batch - self.before
                 sizes = [size_of(number) for number in range(self.before + 1, batch + 1)]
                 self.before = batch
-                samples = None if None in sizes else sum(sizes)
+                # What comes from a DataLoader of PyTorch's was counted there.
+                seen = Torch.pending.pop(Torch.loader, None)
+                samples = seen if None in sizes else sum(sizes)
                 recorder.step(lambda: cls.facts(self.model, None), samples, steps)
 
             def on_test_begin(self, logs=None):

@@ -34,6 +34,8 @@ class Program(BaseModel):
     command: Annotated[list[str], Field(min_length=1)]
     name: Annotated[str, Field(pattern=NAME_PATTERN)] = ""
     shell: bool = False
+    # Further arguments of a command that goes on where it was stopped.
+    resume_with: list[str] = []
     start: Literal["once", "per-node", "per-device"] = "once"
     batch: Count | None = None
     metric: str | None = None
@@ -44,7 +46,7 @@ class Program(BaseModel):
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600
 
-    @field_validator("command")
+    @field_validator("command", "resume_with")
     @classmethod
     def _known_placeholders(cls, command: list[str]) -> list[str]:
         single = (part.replace("{{", "").replace("}}", "") for part in command)
@@ -121,6 +123,10 @@ class ProgramConfig(Program):
     def filled(self, values: Mapping[str, object]) -> list[str]:
         """The command with its placeholders filled in; ``{{`` and ``}}`` are braces."""
         return [fill(part, values) for part in self.command]
+
+    def resumed(self, values: Mapping[str, object]) -> list[str]:
+        """The command of a run that was stopped before."""
+        return [*self.filled(values), *(fill(part, values) for part in self.resume_with)]
 
 
 def fill(text: str, values: Mapping[str, object]) -> str:

@@ -68,8 +68,8 @@ def rows_of_steps(
         raise Refused(
             "config",
             "no step of training was seen: the probe counts steps of PyTorch's optimizers, of "
-            "Keras' fit and of hpcbench.steps; of another program give --metric, which reads what "
-            "it prints",
+            "Keras' fit and of hpcbench.steps, in a Python that heeds PYTHONPATH; of another "
+            "program give --metric, which reads what it prints",
         )
     if len(measured.intervals) < FEWEST:
         broken = f"; {measured.broken[0].broken}" if measured.broken else ""

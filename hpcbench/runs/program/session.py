@@ -33,16 +33,17 @@ from hpcbench.programs.verdict import (
     warned,
 )
 from hpcbench.records.ownership import Owner, Ownership
+from hpcbench.records.reader import read_document
 from hpcbench.records.writer import RunWriter
 from hpcbench.runs.circumstances import Circumstances
 from hpcbench.runs.program.output import Output
 from hpcbench.runs.program.record import document, identity_of_run, summary, throughput_row
 
 PROBE = Path(__file__).parent.parent.parent / "probe"
-RANKS = "ranks"
+RANKS, OUTPUT = "ranks", "output"
 POLL = 0.5
 # Between being asked to end and being killed.
-GRACE = 20.0
+GRACE = 60.0
 SHELL = ("bash", "-c")
 
 
@@ -98,12 +99,13 @@ class ProgramRun:
             "global_batch": batches[1],
             "seed": config.seed if config.seed is not None else config.repeat or 0,
             "repeat": config.repeat or 0,
-            "output": self.folder.absolute() / "output",
+            "output": self.folder.absolute() / OUTPUT,
             "main_address": nodes[0] if nodes else "127.0.0.1",
             "main_port": port,
         }
         self._values = {f"HPCBENCH_{name.upper()}": str(value) for name, value in values.items()}
-        command = config.filled(values)
+        (self.folder / OUTPUT).mkdir(exist_ok=True)
+        command = config.resumed(values) if self._was_stopped() else config.filled(values)
         if config.shell:
             command = [*SHELL, command[0]]
         if config.start == "per-device":
@@ -120,6 +122,13 @@ class ProgramRun:
             )
             return LAUNCHERS[self._launcher].command(command, of_nodes)
         return command
+
+    def _was_stopped(self) -> bool:
+        """Whether the attempt before this one was stopped by a signal."""
+        try:
+            return read_document(self.folder).get("failure") == "preempted"
+        except (OSError, ValueError):
+            return False
 
     def _keep_to_cores(self) -> None:
         """Where cores are the devices, have the program use those of its devices alone, so that
@@ -180,7 +189,13 @@ class ProgramRun:
             except subprocess.TimeoutExpired:
                 status = None
             if self._signalled:
-                return Ended(_end(process), "stopped by a signal", "preempted")
+                # It was asked already, and may be saving.
+                _end(process, ask=False)
+                # Told in time that a time limit is near, it could only begin anew for ever.
+                if self._signalled == signal.SIGUSR1 and not self.config.resume_with:
+                    why = "its job's time limit came, and there is no --resume-with to go on by"
+                    return Ended(4, why, "timeout")
+                return Ended(75, "stopped by a signal", "preempted")
             if status is not None:
                 return Ended(status)
             now = {path.name: path.stat().st_size for path in self._ranks.glob(LINES)}
@@ -252,7 +267,7 @@ class ProgramRun:
             print(summary(self.config, identity, rows))
             return 0
         print(f"hpcbench: {refused}", file=sys.stderr)
-        return 75 if self._signalled else {"config": 2}.get(refused.failure, 4)
+        return ended.status if ended.stopped else {"config": 2}.get(refused.failure, 4)
 
     def _rows(self, processes: Sequence[Process], counted: Measured) -> list[Row]:
         metric = self._output.metric
@@ -274,9 +289,10 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
+def _end(process: subprocess.Popen[bytes], ask: bool = True) -> int:
     """End the program and all that it started, first by asking; its status."""
-    _signal_group(process, signal.SIGTERM)
+    if ask:
+        _signal_group(process, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=GRACE)
     _signal_group(process, signal.SIGKILL)
