@@ -23,6 +23,7 @@ slurm-demo: setup
 test: setup lint
 	@containers/setup.sh --browser
 	@containers/setup.sh --torch
+	@containers/setup.sh --programs
 	@$(PYTHON_OF_VENV) -m pytest $(TWO_AT_A_TIME)
 
 check: setup lint

@@ -17,6 +17,7 @@ PAGE = ROOT / "docs" / "measurements.md"
 CHAPTERS = {
     "keras_fit": "Against plain Keras `fit`",
     "torch_loop": "PyTorch on a GPU",
+    "own_program": "Programs of one's own",
     "models": "Rate and memory of each model",
     "exchange": "The exchange of gradients",
     "startup": "Start-up",

@@ -4,10 +4,11 @@
 #   containers/setup.sh [--no-data]     the environment
 #   containers/setup.sh --browser       Chromium, in which the tests open the report
 #   containers/setup.sh --torch         PyTorch, the optional second framework
+#   containers/setup.sh --programs      what the tests of hpcbench scale train with besides
 #
 # TENSORFLOW=2.21.0 takes another TensorFlow, 2.16 to 2.21, and keeps to it; MPI=none leaves MPI out
 # (Horovod then has Gloo alone), HOROVOD=none leaves Horovod out; GPU=yes or no overrules whether there
-# is a GPU; VENV=DIR names another environment than .venv, PYTHON=... another interpreter.
+# is a GPU; HPCBENCH_SITE=NAME reads the setup of that site first, as its jobs do; VENV=DIR names another environment than .venv, PYTHON=... another interpreter.
 # Horovod is compiled once and kept as a wheel in ${XDG_CACHE_HOME:-~/.cache}/hpcbench/wheels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,8 +23,8 @@ stop() { printf 'setup: %s\n' "$*" >&2; exit 3; }
 refuse() { printf 'setup: %s\n' "$*" >&2; exit 2; }
 
 case "${1:-}" in
-    "" | --no-data | --browser | --torch) ;;
-    *) refuse "$1 is none of --no-data, --browser, --torch; the head of containers/setup.sh says more" ;;
+    "" | --no-data | --browser | --torch | --programs) ;;
+    *) refuse "$1 is none of --no-data, --browser, --torch, --programs; the head of containers/setup.sh says more" ;;
 esac
 case "$venv" in *[[:space:]]*) refuse "VENV=$venv: a name without spaces, please" ;; esac
 for name in MPI HOROVOD; do
@@ -54,6 +55,29 @@ if [ "${1:-}" = --torch ]; then
     if [ "${GPU:-yes}" = yes ] && command -v nvidia-smi >/dev/null; then index=(); fi
     $venv/bin/python -m pip --quiet --disable-pip-version-check install ${index[@]+"${index[@]}"} -r requirements-torch.lock
     exit 0
+fi
+
+if [ "${1:-}" = --programs ]; then
+    [ -x $venv/bin/python ] || stop "there is no $venv yet: run make setup first"
+    if $venv/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("transformers") is None)'; then exit 0; fi
+    say "installing what programs are tested with"
+    $venv/bin/python -m pip --quiet --disable-pip-version-check install -r requirements-programs.lock
+    exit 0
+fi
+
+# Modules that jobs will have loaded, before MPI and CUDA are looked for.
+if [ -n "${HPCBENCH_SITE:-}" ]; then
+    file=$HPCBENCH_SITE
+    case "$file" in *.toml) ;; *) file=jobs/sites/$file.toml ;; esac
+    [ -f "$file" ] || refuse "HPCBENCH_SITE=$HPCBENCH_SITE: there is no $file"
+    lines=$("$python" -c 'import sys, tomllib
+print("\n".join(tomllib.load(open(sys.argv[1], "rb")).get("setup", [])))' "$file") ||
+        stop "$file cannot be read by $python, which has to be 3.11 or later: load one, or set PYTHON"
+    say "reading the setup of $file"
+    # Modules of many sites read variables that are not set.
+    set +u
+    eval "$lines" || stop "the setup of $file ended with status $?"
+    set -u
 fi
 
 # What was chosen before holds until something else is.

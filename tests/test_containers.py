@@ -52,6 +52,22 @@ def programs(folder: Path, monkeypatch, **says: str) -> None:
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
+def test_set_up_reads_what_a_sites_jobs_read(tmp_path):
+    """Before it looks for anything; and says so where it cannot."""
+    site = tmp_path / "mine.toml"
+    site.write_text('name = "mine"\nsetup = ["echo read $NOT_SET; exit 7"]\n')
+    line = [ROOT / "containers" / "setup.sh"]
+    done = run(line, env=os.environ | {"HPCBENCH_SITE": str(site)})
+    assert (done.status, done.output.splitlines()[-1]) == (7, "read")
+    site.write_text('name = "mine"\nsetup = ["false"]\n')
+    done = run(line, env=os.environ | {"HPCBENCH_SITE": str(site)})
+    assert done.status == 3
+    assert f"the setup of {site} ended with status 1" in done.errors
+    done = run(line, env=os.environ | {"HPCBENCH_SITE": "nowhere"})
+    assert done.status == 2
+    assert "there is no jobs/sites/nowhere.toml" in done.errors
+
+
 def test_an_image_that_cannot_serve_is_found_before_the_job(tmp_path, monkeypatch):
     image = tmp_path / "image"
     by_mpirun = site(image, launcher="mpirun", container_command="ch-run")

@@ -302,6 +302,22 @@ def test_it_may_just_end_and_ranks_that_see_the_same_are_told_of(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("package", "samples_a_step", "tolerance"),
+    [("accelerate", 128, 0.02), ("lightning", 64, 0.02), ("transformers", 32, 0.02)],
+)
+def test_what_trains_by_pytorch_underneath(tmp_path, package, samples_a_step, tolerance):
+    """Gradients of two batches a step, batches that are fetched ahead, validation, checkpoints."""
+    pytest.importorskip(package)
+    program = PROGRAMS / f"with_{package}.py"
+    done = scale(tmp_path, "--", "python", program, "{output}")
+    assert done.status == 0, done.errors + done.output
+    rows = read_results(tmp_path).throughput
+    a_step = rows["samples"].sum() / rows["steps"].sum()
+    assert a_step == pytest.approx(samples_a_step, rel=tolerance)
+
+
+@pytest.mark.slow
 def test_keras_fit(tmp_path):
     done = scale(tmp_path, "--", "python", PROGRAMS / "keras_fit.py")
     assert done.status == 0, done.errors + done.output

@@ -219,7 +219,8 @@ class Torch:
         if cls.evaluating is not None:
             # It trains on without having left evaluation, so that was none.
             cls.evaluating = recorder.pause_began = None
-        samples = cls.pending.pop(cls.loader, None) if cls.pending else None
+        # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
+        samples = None if cls.loader is None else cls.pending.pop(cls.loader, 0)
         recorder.step(cls.facts, samples, 1, optimizer)
 
     @staticmethod
