@@ -91,6 +91,7 @@ def show_plan(args: argparse.Namespace) -> int:
     of_ours = [run.config for run in found.runs if isinstance(run.config, RunConfig)]
     models = [MODELS[name] for name in sorted({config.model for config in of_ours})]
     untimed = [model.name for model in models if not model.workshop]
+    untimed += [sweep.program.name] if sweep.program else []
     if untimed:
         print(f"only start-up is counted of {', '.join(untimed)}: no printed speed to go by")
     return 0

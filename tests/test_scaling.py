@@ -253,3 +253,39 @@ def test_a_run_that_failed_counts_on_the_point_of_its_own_framework():
     assert with_failures(together, lost)["failed"].tolist() == [3]
     unknown = with_failures(points, [{"config": {"model": "gone"}}, {}])
     assert unknown["failed"].sum() == 0
+
+
+def test_a_shorter_step_at_the_end_of_an_epoch_is_no_step_of_the_split():
+    """Of 2 whole steps of 1.2 s and one of a quarter of a batch in 0.4 s: 0.2 s are exchange, where
+    all three together would say that none is."""
+    (whole,) = rows(2, [512])
+    trained = [
+        whole | {"samples": 512, "steps": 2, "seconds": 2.4},
+        whole | {"samples": 64, "steps": 1, "seconds": 0.4},
+    ]
+    alone = [
+        whole | {"phase": "no_exchange", "samples": 512, "steps": 2, "seconds": 2.0} | _mean(1.9)
+    ]
+    two = points_of(rows(1, [100]), trained, alone).query("devices == 2").iloc[0]
+    assert two["step_seconds"] == pytest.approx(1.2)
+    assert two["exchange_seconds"] == pytest.approx(0.2)
+    assert two["samples_per_second"] == pytest.approx(576 / 2.8), "the rate is of all samples"
+
+
+def test_one_process_cannot_tell_the_balance_of_its_devices():
+    alone = [row | {"phase": "no_exchange"} for row in rows(2, [200])]
+    two = points_of(rows(1, [100]), rows(2, [200]), alone).query("devices == 2").iloc[0]
+    assert np.isnan(two["load_balance"])
+    assert two["communication_efficiency"] == 1
+
+
+def test_on_a_base_of_several_devices_the_product_is_over_that_of_the_base():
+    parts = []
+    for devices, step, slowest, mean in ((2, 1.4, 1.1, 1.0), (4, 2.0, 1.5, 1.2)):
+        (row,) = rows(devices, [128 * devices])
+        parts.append([row | {"seconds": step} | _mean(step)])
+        parts.append([row | {"phase": "no_exchange", "seconds": slowest} | _mean(mean)])
+    base, four = points_of(*parts).sort_values("devices").to_dict("records")
+    factors = ("load_balance", "communication_efficiency", "computation_efficiency")
+    products = [np.prod([row[name] for name in factors]) for row in (base, four)]
+    assert products[1] / products[0] == pytest.approx(four["efficiency"]) == pytest.approx(0.7)

@@ -45,6 +45,7 @@ PANEL = ["model", "dataset", "scaling", "device_kind"]
 # What strategies have to share, to be compared as strategies.
 SHARED = ["cpu_math", "batch", "precision", "xla", "input", "options", "software"]
 RUN = ["sweep", "run_id"]
+PHASES = (PHASE_TRAIN, PHASE_NO_EXCHANGE)
 # Stands between values that were allowed to mix.
 MIXED = " + "
 # Packages whose version changes what is measured.
@@ -120,27 +121,32 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
     ``samples_per_second`` is all samples over all seconds: a mean of the intervals' rates would
     overweight the fast ones (Hoefler and Belli, SC'15, rule 3). ``step_seconds`` by the slowest
     rank; ``compute_seconds`` and ``mean_compute_seconds`` a step without the exchange, by the
-    slowest rank and on average over ranks, missing where that was not measured, as
-    ``samples_per_joule`` is; ``counted`` says of
+    slowest rank and on average over ranks; all three of whole steps, without intervals that hold
+    the shorter one at an epoch's end, where there are others. What was not measured is missing:
+    ``rank_compute_seconds``, the mean again, where one process timed several devices; steps
+    without the exchange; ``samples_per_joule``, where ``counted`` says of
     what that is, empty where of nothing. ``sweeps`` is the run's sweep, or those put together.
     """
     identity = throughput[list(IDENTITY)].drop_duplicates(RUN)
-    sums = throughput.groupby([*RUN, "phase"], sort=False, as_index=False)[
-        ["samples", "seconds", "steps", "mean_rank_seconds"]
-    ].sum()
-    train = sums[sums["phase"] == PHASE_TRAIN].set_index(RUN)
-    alone = sums[sums["phase"] == PHASE_NO_EXCHANGE].set_index(RUN)
+    train = _sums(throughput[throughput["phase"] == PHASE_TRAIN])
+    whole, whole_alone = (_sums(_whole_steps(throughput[throughput["phase"] == p])) for p in PHASES)
+    apart = throughput["mean_rank_seconds"] != throughput["seconds"]
+    ranks = apart.groupby([throughput[name] for name in RUN]).any() | (
+        throughput.groupby(RUN)["devices"].first() == 1
+    )
     measured = pd.DataFrame(
         {
             "samples": train["samples"],
             "seconds": train["seconds"],
             "samples_per_second": train["samples"] / train["seconds"],
-            "step_seconds": train["seconds"] / train["steps"],
-            "compute_seconds": alone["seconds"] / alone["steps"],
-            "mean_compute_seconds": alone["mean_rank_seconds"] / alone["steps"],
+            "step_seconds": whole["seconds"] / whole["steps"],
+            "compute_seconds": whole_alone["seconds"] / whole_alone["steps"],
+            "mean_compute_seconds": whole_alone["mean_rank_seconds"] / whole_alone["steps"],
         },
         index=train.index,
     )
+    of_ranks = measured["mean_compute_seconds"].where(ranks.reindex(measured.index))
+    measured["rank_compute_seconds"] = of_ranks
     measured["samples_per_joule"], measured["counted"] = np.nan, ""
     if energy is not None and len(energy):
         drawn = energy.groupby(RUN)[["samples", "joules", "seconds"]].sum()
@@ -153,6 +159,19 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
     batch = runs["batch_per_device"].where(runs["scaling"] == "weak", runs["global_batch"])
     of_run = {"batch": batch, "placement": _placement(runs), "sweeps": runs["sweep"]}
     return runs.assign(**of_run)
+
+
+def _sums(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the intervals of each run add up to, by RUN."""
+    columns = ["samples", "seconds", "steps", "mean_rank_seconds"]
+    return rows.groupby(RUN, sort=False)[columns].sum()
+
+
+def _whole_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """The intervals that hold no shorter step than a whole batch; of runs that have none, all."""
+    whole = rows["samples"] == rows["steps"] * rows["global_batch"]
+    some = whole.groupby([rows[name] for name in RUN]).transform("any")
+    return rows[whole | ~some]
 
 
 def _placement(runs: pd.DataFrame) -> pd.Series:

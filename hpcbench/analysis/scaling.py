@@ -47,10 +47,12 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     the same settings, where there is one.
 
     Where the time went, in POP's terms (POP Standard Metrics, EU centre of excellence), from steps
-    timed without the exchange: ``load_balance``, mean over slowest rank's compute;
+    timed without the exchange: ``load_balance``, mean over slowest rank's compute, missing where
+    one process timed all devices together;
     ``communication_efficiency``, slowest rank's compute over the step;
     ``computation_efficiency``, the base's step over the mean compute for the same work. Their
-    product is the efficiency, but for medians being taken of each. In seconds of a step:
+    product over the product at the base, which is one for a base of one device, is the efficiency,
+    but for medians being taken of each. In seconds of a step:
     ``base_compute_seconds``, the same work on the base; ``extra_compute_seconds``, what the mean
     rank's compute takes beyond that; ``waiting_seconds``, the slowest rank's beyond the mean;
     ``exchange_seconds``, the step beyond the slowest rank's compute. Their medians add up nearly to
@@ -129,9 +131,10 @@ def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[st
     step, slowest, mean = (
         group[name] for name in ("step_seconds", "compute_seconds", "mean_compute_seconds")
     )
+    of_ranks = group["rank_compute_seconds"]
     compute = Estimate.of(mean.to_numpy(float), devices)
     of_runs = {
-        "load_balance": mean / slowest,
+        "load_balance": of_ranks / slowest,
         "communication_efficiency": slowest / step,
         "waiting_seconds": slowest - mean,
         "exchange_seconds": step - slowest,

@@ -91,8 +91,11 @@ class Ownership:
 
 def writer_of(folder: Path) -> Owner | None:
     """The living process that owns ``folder``, as far as this host's file system tells."""
-    if not is_being_written(folder):
-        return None
+    return owner_of(folder) if is_being_written(folder) else None
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """The process that last took ``folder``, whether it lives or not."""
     try:
         with open(folder / OWNER_FILE, "rb") as file:
             return _read(file.fileno())

@@ -2,11 +2,11 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcbench.cluster.schedulers import Ending
-from hpcbench.records.ownership import is_being_written
+from hpcbench.records.ownership import is_being_written, owner_of
 from hpcbench.records.reader import read_document
 from hpcbench.records.schema import RUN_FILE, SCHEMA_VERSION, STATUS_FAILED, STATUS_RUNNING
 from hpcbench.records.upgrade import identity_of
@@ -29,12 +29,26 @@ def said_last(log: Path, start: int) -> str:
     return lines[-1].removeprefix(OWN_WORD) if lines else "nothing stands in its log"
 
 
-def record_failure(planned: PlannedRun, ending: Ending, of_this_attempt: bool) -> None:
+@dataclass(frozen=True)
+class Attempt:
+    """Which attempt at a run this is: of a job, started again so often; "" outside of any."""
+
+    job: str = ""
+    restart: int = 0
+
+    def owns(self, folder: Path) -> bool:
+        """Whether it was the last to take ``folder``, and nobody lives who has it."""
+        owner = owner_of(folder)
+        ours = owner is None or (owner.job, owner.restart) == (self.job, self.restart)
+        return ours and not is_being_written(folder)
+
+
+def record_failure(planned: PlannedRun, ending: Ending, by: Attempt | None) -> None:
     """Write into run.json why a run failed that could not say so itself.
 
     Of an earlier failure all else stays, such as its provenance. A run that is complete, or that
-    another process is writing, is not touched: one that says "running" is ours to call failed only
-    if that was written ``of_this_attempt``.
+    another process is writing, is not touched: one that says "running" is called failed only ``by``
+    the attempt that wrote that, if that is known.
     """
     path = planned.folder / RUN_FILE
     failed = {"status": STATUS_FAILED, "failure": ending.failure, "message": ending.message}
@@ -43,8 +57,9 @@ def record_failure(planned: PlannedRun, ending: Ending, of_this_attempt: bool) -
             document = read_document(planned.folder)
         except (OSError, ValueError):
             return
-        ours = {STATUS_FAILED, STATUS_RUNNING} if of_this_attempt else {STATUS_FAILED}
-        if document.get("status") not in ours or is_being_written(planned.folder):
+        status = document.get("status")
+        ended = status == STATUS_RUNNING and by is not None and by.owns(planned.folder)
+        if status != STATUS_FAILED and not ended:
             return
     else:
         document = {

@@ -18,11 +18,12 @@ from hpcbench.devices.memory import oom_kills
 from hpcbench.errors import ConfigError
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import ACCURACY_FILE, RUN_FILE, THROUGHPUT_FILE
-from hpcbench.sweeps.failures import of_status, record_failure, said_last, says_less
+from hpcbench.sweeps.failures import Attempt, of_status, record_failure, said_last, says_less
 from hpcbench.sweeps.plan import PlannedRun
 
 # Overrules how long a run may write nothing: compiling, an evaluation, a long interval.
 STALL, STALL_SECONDS, POLL = "HPCBENCH_STALL_SECONDS", 1800.0, 5.0
+NO_JOB = Attempt()
 # Between being asked to end and being killed.
 GRACE = 20
 
@@ -103,13 +104,14 @@ class Runner:
         logs: Path,
         more: Mapping[str, str] | None = None,
         ended: Callable[[str], Ending | None] = lambda _: None,
+        attempt: Attempt = NO_JOB,
     ) -> None:
         """``more`` variables for runs; ``ended`` is how a scheduler says that what printed this
-        was ended."""
+        was ended; ``attempt`` at a job's runs."""
         self._logs = logs
         self._environment = environment(more)
         self._stall_limit = stall_limit(self._environment)
-        self._ended = ended
+        self._ended, self._attempt = ended, attempt
         self._process: subprocess.Popen[bytes] | None = None
         self.stopped = False
 
@@ -144,7 +146,9 @@ class Runner:
                 reason = f"{ending.message}; {reason}"
             if silent or says_less(planned, ending):
                 known = ending or of_status(status)
-                record_failure(planned, replace(known, message=reason), not silent)
+                record_failure(
+                    planned, replace(known, message=reason), None if silent else self._attempt
+                )
         # Stopped before it could listen, it has measured nothing; it is to be run again.
         if self.stopped and status not in (0, 75):
             status = 75

@@ -19,6 +19,7 @@ from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.resources import job_file
 from hpcbench.sweeps.commands import folders_of_a_run, job_command
+from hpcbench.sweeps.failures import Attempt
 from hpcbench.sweeps.plan import make_plan, read_sweep
 from hpcbench.sweeps.runner import Runner
 from hpcbench.sweeps.submission import Submission, read_submission, submissions_folder
@@ -94,7 +95,8 @@ def run_task(submission: Submission, job: Job, site: Site) -> int:
         mpi = check_image(site, folders_of_a_run(submission.output))
         print(f"image {site.container} with {mpi}", flush=True)
     scheduler = scheduler_of(job)
-    runner = Runner(logs, site.variables, lambda said: scheduler.ending(job, said))
+    attempt = Attempt(job.task, job.restart)
+    runner = Runner(logs, site.variables, lambda said: scheduler.ending(job, said), attempt)
     stops = [signal.SIGUSR1, signal.SIGTERM]
     runner.stop_on(stops, lambda: scheduler.signal_ranks(job, "USR1"))
     where = f"{platform.node()}, restart {job.restart}"

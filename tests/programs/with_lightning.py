@@ -1,5 +1,7 @@
 """A training as people write it with Lightning, with validation."""
 
+import sys
+
 import lightning
 import torch
 from torch import nn
@@ -25,6 +27,10 @@ torch.manual_seed(0)
 torch.set_num_threads(1)
 data = TensorDataset(torch.randn(12800, 784), torch.randint(0, 10, (12800,)))
 trainer = lightning.Trainer(
-    max_epochs=10, accelerator="cpu", logger=False, enable_progress_bar=False, barebones=False
+    default_root_dir=sys.argv[1],
+    max_epochs=10,
+    accelerator="cpu",
+    logger=False,
+    enable_progress_bar=False,
 )
 trainer.fit(Net(), DataLoader(data, batch_size=64), DataLoader(data, batch_size=640))

@@ -82,8 +82,11 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
         f"Medians over runs with {CONFIDENCE:.0%} bootstrap intervals. Speedup and efficiency are "
         "relative to the same strategy on its smallest count; “against single” to the strategy "
         "single on one device; both from the ratios within each repeat where repeats ran one after "
-        "the other. Efficiency is load balance × communication × computation (POP), "
-        "from steps timed without the exchange. Bases: " + "; ".join(bases) + ".",
+        "the other. Efficiency is load balance × communication × computation (POP), from steps "
+        "timed without the exchange, over the same product at the base, which is 100 % for one "
+        "device; a dash where one process timed its devices together. Bases: "
+        + "; ".join(bases)
+        + ".",
         header,
         rows,
     )
