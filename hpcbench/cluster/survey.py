@@ -9,6 +9,21 @@ from hpcbench.words import count as counted
 UNLIMITED = math.inf
 
 
+def minutes(limit: str) -> float:
+    """A time limit as Slurm and site files have it, as ``90`` or ``1-12:00``, in minutes."""
+    if not limit[:1].isdecimal():
+        return UNLIMITED
+    days, _, rest = limit.rpartition("-")
+    parts = [float(part) for part in rest.split(":")]
+    if days:
+        hours, mins, seconds = (*parts, 0.0, 0.0)[:3]
+    elif len(parts) == 3:
+        hours, mins, seconds = parts
+    else:
+        hours, mins, seconds = 0.0, *(*parts, 0.0)[:2]
+    return float(days or 0) * 1440 + hours * 60 + mins + seconds / 60
+
+
 @dataclass(frozen=True)
 class NodeKind:
     """Nodes of a partition that are alike, and in the same state.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from hpcbench.cluster.survey import Partition, Survey
+from hpcbench.cluster.survey import Partition, Survey, minutes
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.registry import Registry
 
@@ -122,7 +122,7 @@ class Scheduler(ABC):
 
     def minutes(self, limit: str) -> float:
         """A time limit as a site's file has it, in minutes."""
-        raise self._has_no_queue()
+        return minutes(limit)
 
     def array_command(self, array: ArrayJob) -> list[str]:
         """The command that queues ``array``."""

@@ -25,9 +25,6 @@ class Slurm(Scheduler):
     def is_here(self) -> bool:
         return shutil.which("sinfo") is not None
 
-    def minutes(self, limit: str) -> float:
-        return partitions.minutes(limit)
-
     def array_command(self, array: ArrayJob) -> list[str]:
         return commands.array_command(array)
 

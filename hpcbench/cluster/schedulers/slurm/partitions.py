@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from hpcbench.cluster.survey import UNLIMITED, NodeKind, Partition
+from hpcbench.cluster.survey import UNLIMITED, NodeKind, Partition, minutes
 from hpcbench.process import output_of
 
 # A login node must not hang on a controller that is down.
@@ -63,18 +63,3 @@ def gpus_of(gres: str) -> dict[str, int]:
     for name, count in re.findall(r"\bgpu(?::([^:,()]+))??:(\d+)", gres):
         found[name] = found.get(name, 0) + int(count)
     return found
-
-
-def minutes(limit: str) -> float:
-    """A time limit of Slurm's, as ``90``, ``1:30:00`` or ``1-12:00``, in minutes."""
-    if not limit[:1].isdecimal():
-        return UNLIMITED
-    days, _, rest = limit.rpartition("-")
-    parts = [float(part) for part in rest.split(":")]
-    if days:
-        hours, mins, seconds = (*parts, 0.0, 0.0)[:3]
-    elif len(parts) == 3:
-        hours, mins, seconds = parts
-    else:
-        hours, mins, seconds = 0.0, *(*parts, 0.0)[:2]
-    return float(days or 0) * 1440 + hours * 60 + mins + seconds / 60
