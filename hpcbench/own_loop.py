@@ -75,4 +75,5 @@ def _facts() -> dict[str, Any]:
         return {"framework": "own loop"}
     device = jax.devices()[0]
     found = {"framework": "own loop, jax", "replicas": jax.local_device_count()}
+    found["connected"] = jax.process_count()
     return found | ({"device": device.device_kind} if device.platform != "cpu" else {})

@@ -19,7 +19,13 @@ from hpcbench.programs.config import Program, ProgramConfig, fill, program_name
 from hpcbench.programs.intervals import measured
 from hpcbench.programs.metric import Match, Metric, rated
 from hpcbench.programs.told import Mark, Process, read
-from hpcbench.programs.verdict import Refused, check_processes, rows_of_steps
+from hpcbench.programs.verdict import (
+    Refused,
+    check_processes,
+    rows_of_metric,
+    rows_of_steps,
+    warned,
+)
 from hpcbench.records.reader import read_results
 from hpcbench.validation import parse
 from support import ROOT, environment, run
@@ -175,7 +181,15 @@ def test_of_ranks_that_each_print_a_rate_the_slowest_counts():
     printed = [
         Match(value, at, rank=rank) for at in (1.0, 2.0) for rank, value in ((0, 10), (1, 8))
     ]
-    assert [one.rate for one in rated(printed, "each")] == [16]
+    found = rated(printed, "each")
+    assert [one.rate for one in found] == [16]
+    config = ProgramConfig(
+        command=["a"], devices=2, metric=r"(?P<rank>\d) (\d+)", metric_of="device"
+    )
+    (row,) = rows_of_metric(config, found, 0)
+    assert row.samples / row.seconds == pytest.approx(16), "already that of both devices"
+    with_total = [*printed, Match(18, 2.0)]
+    assert rated(with_total, "each") == found, "a total beside them is of no rank"
 
 
 def test_ranks_that_are_not_what_was_asked_for_are_refused():
@@ -184,11 +198,16 @@ def test_ranks_that_are_not_what_was_asked_for_are_refused():
     check_processes(config, fine)
     for change, says in (
         ({"gpu": "GPU-1"}, "2 ranks on n1 train on the same GPU (GPU-1)"),
-        ({"largest_batch": 32}, "trains on batches of 32, and 64 a device were asked for"),
+        ({"batch": 32}, "trains on batches of 32, and 64 were asked for (weak scaling)"),
+        ({"batch": 128, "fetched": 128}, "trains on batches of 128, and 64 were asked for"),
         ({"replicas": 2}, "2 devices were asked for, and 4 devices trained"),
+        ({"connected": 1}, "rank 0 on n1 (process 0) trains together with 0 others: see how"),
+        ({"connected": 4}, "2 ranks trained, and rank 0 on n1 (process 0) trains together with 3"),
     ):
         with pytest.raises(Refused, match=re.escape(says)):
             check_processes(config, [Process(p.facts | change, p.marks) for p in fine])
+    accumulated = {"batch": 128, "fetched": 64, "connected": 2}
+    check_processes(config, [Process(p.facts | accumulated, p.marks) for p in fine])
     with pytest.raises(Refused, match="2 devices were asked for, and 1 device trained"):
         check_processes(config, fine[:1])
 
@@ -205,6 +224,7 @@ def test_samples_that_nobody_sees_have_to_be_told():
     told = config.model_copy(update={"batch": 32})
     rows = rows_of_steps(told, unseen, measured(unseen))
     assert {row.samples / row.steps for row in rows} == {64}
+    assert "each counts as a batch of --batch" in warned(unseen, measured(unseen))[0]
 
 
 def test_lines_that_are_cut_short_cost_no_others(tmp_path):
@@ -270,13 +290,13 @@ def test_accumulated_gradients_and_evaluation_by_all(tmp_path):
     ("words", "status", "says"),
     [
         (["raise"], 4, "it ended with status 1: ValueError: no such layer"),
-        (["hang"], 4, "it took no step of training for 5 s and was ended; rank 0 on"),
+        (["hang"], 4, "it took no step of training for 20 s and was ended; rank 0 on"),
         (["short"], 2, "3 at least are needed: let it train longer"),
     ],
 )
 def test_a_program_that_fails(tmp_path, words, status, says):
-    options = ("--devices=2", "--name=bad", "--stall-seconds=5")
-    done = scale(tmp_path, *options, "--", *TORCHRUN, *words)
+    patience = ["--stall-seconds=20"] if words == ["hang"] else []
+    done = scale(tmp_path, "--devices=2", "--name=bad", *patience, "--", *TORCHRUN, *words)
     assert done.status == 4
     assert f"FAILED ({status})" in done.output
     assert says in done.output
@@ -284,7 +304,7 @@ def test_a_program_that_fails(tmp_path, words, status, says):
         assert re.search(r'rank 0 on .* in File ".*torch_loop.py", line \d+', done.output)
     file = tmp_path / "bad" / "sweep.toml"
     told = run(["python", "-m", "hpcbench", "sweep", "status", file, "--results", tmp_path])
-    assert says in told.output
+    assert says in " ".join(told.output.split())
 
 
 @pytest.mark.slow
@@ -292,6 +312,38 @@ def test_a_program_of_one_process_is_not_two_devices(tmp_path):
     done = scale(tmp_path, "--devices=2", "--", "python", PROGRAMS / "torch_loop.py")
     assert "2 devices were asked for, and 1 device trained (rank 0 on" in done.output
     assert "see how the command starts its ranks" in done.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ("--start=per-device", "--", "python", PROGRAMS / "torch_loop.py"),
+            "2 ranks trained, and rank 0 on .* trains together with 0 others",
+        ),
+        (
+            ("--scaling=strong", "--batch=128", "--", *TORCHRUN, "128", "die"),
+            r"trains on batches of 128, and 64 were asked for \(strong scaling\)",
+        ),
+    ],
+    ids=["each for itself", "batch not taken"],
+)
+def test_what_is_not_the_scaling_that_was_asked_for(tmp_path, arguments, says):
+    """Either would look like good scaling. The second ends without a word, too."""
+    done = scale(tmp_path, "--devices=2", *arguments)
+    assert done.status == 4
+    assert re.search(says, done.output)
+
+
+@pytest.mark.slow
+def test_a_part_that_is_kept_frozen_is_no_evaluation(tmp_path):
+    done = scale(tmp_path, "--", "python", PROGRAMS / "torch_loop.py", "frozen", "256")
+    assert done.status == 0, done.errors + done.output
+    rows = read_results(tmp_path).throughput
+    assert (rows["samples"] == rows["steps"] * 256).all()
+    (process,) = read(next(tmp_path.rglob("ranks")))
+    assert process.marks[-1].paused == 0
 
 
 @pytest.mark.slow
@@ -423,12 +475,14 @@ def test_what_is_around_a_program_stays_as_it_is(tmp_path):
     (site / "sitecustomize.py").write_text("import builtins; builtins.THEIRS = 1\n")
     program = tmp_path / "program.py"
     program.write_text(
-        "import os, sys\nprint('theirs', THEIRS, sys.argv[1:], os.environ['MINE'])\n"
+        "import os, sys, mine\nprint('theirs', THEIRS, sys.argv[1:], os.environ['MINE'])\n"
         "sys.path[:] = [p for p in sys.path if 'probe' not in p]\nimport json\n"
         "print(sys.modules['sitecustomize'].__file__)\n"
     )
-    line = ("--environment=MINE=a b", "--", "python", program, "$HOME; ls", "{repeat}", "{{x}}")
-    done = scale(tmp_path / "r", *line, PYTHONPATH=f"{site}{os.pathsep}{ROOT}")
+    (site / "mine.py").touch()
+    variables = ("--environment=MINE=a b", f"--environment=PYTHONPATH={site}")
+    line = (*variables, "--", "python", program, "$HOME; ls", "{repeat}", "{{x}}")
+    done = scale(tmp_path / "r", *line)
     (log,) = (tmp_path / "r").rglob("*.log")
     assert "theirs 1 ['$HOME; ls', '0', '{x}'] a b" in log.read_text()
     assert str(site / "sitecustomize.py") in log.read_text()

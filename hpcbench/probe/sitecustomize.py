@@ -27,6 +27,16 @@ INTERVAL = float(os.environ.get("HPCBENCH_PROBE_SECONDS", "0.5"))
 POLL = 0.02
 # Of a batch so much is looked at, to tell whether ranks train on the same samples.
 HASHED_BYTES = 1 << 20
+# Other libraries by which processes may train together.
+CONNECTING = (
+    "mpi4py",
+    "torch_xla",
+    "byteps",
+    "bagua",
+    "cupy",
+    "ray",
+    "oneccl_bindings_for_pytorch",
+)
 # By launcher: rank and world size.
 RANKS = (
     ("HOROVOD_RANK", "HOROVOD_SIZE"),
@@ -59,14 +69,17 @@ class Recorder:
         # Whether the program itself says where its steps are; then nothing else counts them.
         self.by_steps = False
         self.batch_digest = None
-        self.largest_batch = 0
+        # How many steps trained on so many samples, and came with a batch of so many.
+        self.sizes = {}
+        self.fetched = {}
         self.synchronize = _nothing
         # Epoch time of perf_counter's zero: ranks' clocks are compared by it.
         self.zero = time.time() - self.last
 
-    def step(self, facts, samples=None, steps=1, of=None):
-        """A step of training was taken, on so many ``samples``; ``facts`` (of ``of``, if that is
-        given) are asked for once."""
+    def step(self, facts, samples=None, steps=1, of=None, fetched=None):
+        """A step of training was taken, on so many ``samples``, of which the loader gives so many
+        (``fetched``; default: all) at a time; ``facts`` (of ``of``, if that is given) are asked
+        for once."""
         now = time.perf_counter()
         if self.file is None:
             self._open(facts if of is None else functools.partial(facts, of))
@@ -77,7 +90,11 @@ class Recorder:
             self.counted = False
         else:
             self.samples += samples
-            self.largest_batch = max(self.largest_batch, samples)
+            a_step = samples // steps
+            self.sizes[a_step] = self.sizes.get(a_step, 0) + steps
+            if fetched is None:
+                fetched = a_step
+            self.fetched[fetched] = self.fetched.get(fetched, 0) + steps
         self.longest = max(self.longest, took)
         if self.steps % self.every == 0 or steps > 1:
             self._line(now)
@@ -98,6 +115,8 @@ class Recorder:
             waited=round(self.waited, 6),
             paused=round(self.paused, 6),
             longest=round(self.longest, 6),
+            batch=_commonest(self.sizes),
+            fetched=_commonest(self.fetched),
         )
         self.line_at = self.last = time.perf_counter()
         self.longest = 0.0
@@ -139,11 +158,15 @@ class Recorder:
             self._final(time.perf_counter())
 
     def _final(self, now):
-        self.write(kind="end", steps=self.steps, at=self.zero + now, largest=self.largest_batch)
+        self.write(kind="end", steps=self.steps, at=self.zero + now)
 
 
 def _nothing():
     return None
+
+
+def _commonest(counts):
+    return max(counts, key=counts.get) if counts else None
 
 
 recorder = Recorder()
@@ -191,6 +214,22 @@ def _of_process():
     return facts
 
 
+def connected():
+    """How many processes train together with this one, by the library that connects them; None
+    where that may be one that is not known here."""
+    torch = sys.modules.get("torch")
+    distributed = getattr(torch, "distributed", None)
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    for name in ("torch", "tensorflow", "keras"):
+        horovod = sys.modules.get("horovod." + name)
+        if horovod is not None and horovod.is_initialized():
+            return horovod.size()
+    if any(name in sys.modules for name in CONNECTING) or "TF_CONFIG" in os.environ:
+        return None
+    return 1
+
+
 # PyTorch
 
 
@@ -200,7 +239,9 @@ class Torch:
     optimizer = None
     pending = {}
     loader = None
+    size = None
     evaluating = None
+    before = None
     depth = 0
 
     @classmethod
@@ -221,7 +262,7 @@ class Torch:
             cls.evaluating = recorder.pause_began = None
         # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
         samples = None if cls.loader is None else cls.pending.pop(cls.loader, 0)
-        recorder.step(cls.facts, samples, 1, optimizer)
+        recorder.step(cls.facts, samples, 1, optimizer, cls.size)
 
     @staticmethod
     def facts(optimizer):
@@ -233,6 +274,7 @@ class Torch:
             "parameters": sum(p.numel() for p in parameters),
             "dtypes": sorted({str(p.dtype).replace("torch.", "") for p in parameters}),
             "threads": torch.get_num_threads(),
+            "connected": connected(),
         }
         on_gpu = any(p.is_cuda for p in parameters)
         if on_gpu:
@@ -256,17 +298,17 @@ class Torch:
             batch = original(self)
             if not recorder.by_steps:
                 recorder.waited += time.perf_counter() - began
-            if cls.evaluating is None:
-                size = batch_size(batch)
-                if size is not None:
-                    # Of loaders beside this one nothing was trained on.
-                    loader = id(self)
-                    if cls.loader != loader:
-                        cls.loader = loader
-                        cls.pending.clear()
-                    cls.pending[loader] = cls.pending.get(loader, 0) + size
-                if recorder.batch_digest is None:
-                    recorder.batch_digest = digest(batch)
+            size = batch_size(batch)
+            if size is not None:
+                # Of loaders beside this one nothing was trained on.
+                loader = id(self)
+                if cls.loader != loader:
+                    cls.loader = loader
+                    cls.pending.clear()
+                cls.pending[loader] = cls.pending.get(loader, 0) + size
+                cls.size = size
+            if recorder.batch_digest is None:
+                recorder.batch_digest = digest(batch)
             return batch
 
         module._BaseDataLoaderIter.__next__ = __next__
@@ -291,10 +333,14 @@ class Torch:
     @classmethod
     def switched(cls, module, mode):
         if not mode and cls.evaluating is None and cls.optimizer is not None:
+            # A part that is kept frozen is switched so too: then the next step shows that what
+            # was fetched meanwhile was trained on.
             cls.evaluating = id(module)
+            cls.before = cls.loader, dict(cls.pending), cls.size
             recorder.pause(True)
         elif mode and cls.evaluating == id(module):
             cls.evaluating = None
+            cls.loader, cls.pending, cls.size = cls.before
             recorder.pause(False)
 
     @staticmethod
@@ -450,7 +496,9 @@ class Keras:
     def facts(model, optimizer):
         import keras
 
-        found = {"framework": f"keras on {keras.backend.backend()}"}
+        found = {"framework": f"keras on {keras.backend.backend()}", "connected": connected()}
+        if keras.backend.backend() == "jax":
+            found["connected"] = sys.modules["jax"].process_count()
         if model is not None:
             found["parameters"] = int(model.count_params())
             strategy = getattr(model, "distribute_strategy", None)

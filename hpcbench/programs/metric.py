@@ -56,33 +56,38 @@ class Metric:
 
 @dataclass(frozen=True)
 class Rated:
-    """An interval that a printed rate stands for: ``rate`` over all ranks, in the metric's unit."""
+    """An interval that a printed rate stands for, in the metric's unit. ``of_ranks``: each rank
+    printed its own, so ``rate`` is that of all."""
 
     steps: int
     seconds: float
     rate: float
+    of_ranks: bool = False
 
 
 def rated(matches: Iterable[Match], take: str) -> list[Rated]:
     """The intervals of ``matches``. ``take`` "each": one a number that was printed, as long as the
     time since the one before, the first (warm-up) left out where others follow; "last": one, by the
     last number; "mean": one, by their mean through time. Of several ranks each number stands for
-    its rank alone: the slowest one counts, times their number.
+    its rank alone: the slowest one counts, times their number; numbers without a rank do not.
     """
-    together = _over_ranks(list(matches))
+    every = list(matches)
+    of_one = [match for match in every if match.rank is not None]
+    of_ranks = bool(of_one)
+    together = _over_ranks(of_one or every)
     if not together:
         return []
     if take == "last" or len(together) == 1:
-        return [Rated(1, max(together[-1].at, 1e-9), together[-1].value)]
+        return [Rated(1, max(together[-1].at, 1e-9), together[-1].value, of_ranks)]
     each = [
-        Rated(_steps(before, after), max(after.at - before.at, 1e-9), after.value)
+        Rated(_steps(before, after), max(after.at - before.at, 1e-9), after.value, of_ranks)
         for before, after in pairwise(together)
     ]
     if take == "each":
         return each
     seconds = sum(one.seconds for one in each)
     done = sum(one.seconds * one.rate for one in each)
-    return [Rated(sum(one.steps for one in each), seconds, done / seconds)]
+    return [Rated(sum(one.steps for one in each), seconds, done / seconds, of_ranks)]
 
 
 def _steps(before: Match, after: Match) -> int:

@@ -25,7 +25,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that trained: its ``facts``, its ``marks`` in order, whether it got to its end."""
+    """A process that trained: its ``facts``, its ``marks`` in order, whether it got to its end.
+
+    Of the facts, ``batch`` is how many samples most steps trained on, and ``fetched`` how many most
+    batches had, fewer where a step takes several.
+    """
 
     facts: dict[str, Any]
     marks: list[Mark] = field(default_factory=list)
@@ -64,8 +68,8 @@ def process(lines: Iterable[bytes]) -> Process | None:
         if kind == "facts":
             facts = line
         elif kind == "steps" and (not marks or line["steps"] > marks[-1].steps):
+            facts |= {name: line.pop(name, None) for name in ("batch", "fetched")}
             marks.append(Mark(**line))
         elif kind == "end":
             ended = True
-            facts["largest_batch"] = line.get("largest")
     return Process(facts, marks, ended) if marks else None

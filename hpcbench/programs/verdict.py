@@ -49,14 +49,23 @@ def check_processes(config: ProgramConfig, processes: Sequence[Process]) -> None
                 f"{ranks} ranks on {host} train on the same GPU ({gpu}): each has to choose its "
                 f"own, by its local rank",
             )
-    if config.batches and len(processes) == config.devices:
+    for process in processes:
+        together = process.facts.get("connected")
+        if together not in (None, len(processes)):
+            raise Refused(
+                "config",
+                f"{count(len(processes), 'rank')} trained, and {process} trains together with "
+                f"{count(together - 1, 'other')}: see how the program connects its ranks",
+            )
+    if config.batches:
         for process in processes:
-            seen = process.facts.get("largest_batch")
-            if seen and seen % config.batches[0]:
+            asked = config.batches[0] * process.replicas
+            seen = process.facts.get("batch")
+            if seen and asked not in (seen, process.facts.get("fetched")):
                 raise Refused(
                     "config",
-                    f"{process} trains on batches of {seen}, and {config.batches[0]} a device were "
-                    f"asked for ({config.scaling} scaling): see how the command takes {{batch}}",
+                    f"{process} trains on batches of {seen}, and {asked} were asked for "
+                    f"({config.scaling} scaling): see how the command takes {{batch}}",
                 )
 
 
@@ -114,9 +123,9 @@ def rows_of_metric(config: ProgramConfig, found: Sequence[Rated], unreadable: in
         raise Refused(
             "config", f"nothing that it printed matches --metric {config.metric!r}{unread}"
         )
-    times = config.devices if config.metric_of == "device" else 1
     rows = []
     for one in found:
+        times = config.devices if config.metric_of == "device" and not one.of_ranks else 1
         # A rate of less than one a second still has to be a whole number of samples.
         least = math.ceil(1 / (one.rate * times * one.seconds))
         steps, seconds = one.steps * least, one.seconds * least
@@ -134,6 +143,11 @@ def warned(processes: Sequence[Process], measured: Measured) -> list[str]:
         said.append(
             "all ranks began with the same batch: unless its data are made up, each trains on all "
             "samples instead of its share (PyTorch's DistributedSampler gives shares)"
+        )
+    if not all(interval.samples for interval in measured.intervals):
+        said.append(
+            "on how many samples a step trained was not seen: each counts as a batch of --batch, "
+            "an epoch's last one too, which may be smaller"
         )
     if measured.broken:
         kinds = Counter(one.broken for one in measured.broken)

@@ -29,6 +29,8 @@ accumulate = 4 if "accumulate" in how else 1
 rank = dist.get_rank() if several else 0
 for epoch in range(1 if "short" in how else 20):
     model.train()
+    if "frozen" in how:
+        net[0].eval()
     for number, (x, y) in enumerate(loader):
         loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()

@@ -25,7 +25,7 @@ class Net(lightning.LightningModule):
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
-data = TensorDataset(torch.randn(12800, 784), torch.randint(0, 10, (12800,)))
+data = TensorDataset(torch.randn(25600, 784), torch.randint(0, 10, (25600,)))
 trainer = lightning.Trainer(
     default_root_dir=sys.argv[1],
     max_epochs=10,

@@ -32,7 +32,7 @@ def identity_of_run(
         nodes=len({one.get("host") for one in facts}) or nodes,
         device_kind=_device_kind(config, facts),
         precision="+".join(dtypes) or UNKNOWN,
-        batch=max((int(one.get("largest_batch") or 0) for one in facts), default=0),
+        batch=max((int(one.get("batch") or 0) for one in facts), default=0),
     )
 
 

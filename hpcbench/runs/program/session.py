@@ -141,11 +141,10 @@ class ProgramRun:
 
     def _environment(self) -> dict[str, str]:
         config = self.config
-        places = [str(PROBE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        given = {**os.environ, **config.environment, **self._values}
+        places = [str(PROBE), *filter(None, [given.get("PYTHONPATH")])]
         return {
-            **os.environ,
-            **config.environment,
-            **self._values,
+            **given,
             "PYTHONPATH": os.pathsep.join(places),
             # Lines reach us when they are printed.
             "PYTHONUNBUFFERED": "1",
