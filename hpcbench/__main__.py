@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from hpcbench import __version__
-from hpcbench.cli import Parser
-from hpcbench.errors import HpcbenchError, unknown_name
+from hpcbench.cli import Parser, reports_errors
+from hpcbench.errors import unknown_name
 from hpcbench.packages import named
 
 # By name: the module, and what it is for. Only the one that is called is imported.
@@ -46,24 +46,21 @@ def make_parser(complete: bool = False) -> Parser:
     return parser
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status of the part that is called; 2 for bad arguments."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in COMMANDS:
         status: int = importlib.import_module(COMMANDS[given[0]][0]).main(given[1:])
         return status
-    try:
-        if given and not given[0].startswith("-"):
-            raise unknown_name("command", given[0], list(COMMANDS))
-        parser = make_parser()
-        args = parser.parse(given)
-        if args.print_completion:
-            print(_completion(args.print_completion))
-        else:
-            parser.print_help()
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    if given and not given[0].startswith("-"):
+        raise unknown_name("command", given[0], list(COMMANDS))
+    parser = make_parser()
+    args = parser.parse(given)
+    if args.print_completion:
+        print(_completion(args.print_completion))
+    else:
+        parser.print_help()
     return 0
 
 

@@ -1,13 +1,32 @@
 """Command lines: flags made from the typed configuration, errors of one sentence."""
 
 import argparse
-from collections.abc import Sequence
-from typing import Any, Literal, NoReturn, get_args, get_origin
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NoReturn, ParamSpec, get_args, get_origin
 
 from pydantic import BaseModel
 
-from hpcbench.errors import ConfigError, unknown_name
+from hpcbench.errors import ConfigError, HpcbenchError, unknown_name
 from hpcbench.terminal import speak_any_language
+
+P = ParamSpec("P")
+
+
+def reports_errors(main: Callable[P, int]) -> Callable[P, int]:
+    """A command's ``main`` that prints an error of ours as one sentence, and returns its exit
+    status."""
+
+    @functools.wraps(main)
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except HpcbenchError as error:
+            print(f"hpcbench: {error}", file=sys.stderr)
+            return error.exit_status
+
+    return reporting
 
 
 class Parser(argparse.ArgumentParser):

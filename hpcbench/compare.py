@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from hpcbench.cli import Parser
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.cli import Parser, reports_errors
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.terminal import console
 
 if TYPE_CHECKING:
@@ -68,15 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status as the command's help lists them."""
     parser = Parser(prog="hpcbench compare")
     add_arguments(parser)
     try:
         return compare(parser.parse(arguments))
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
     except Exception:
         # Python's own status for this is 1, which here means a slowdown.
         traceback.print_exc()

@@ -24,12 +24,12 @@ from hpcbench.checkup import (
     storage,
     surroundings,
 )
-from hpcbench.cli import Parser
+from hpcbench.cli import Parser, reports_errors
 from hpcbench.cluster.schedulers import SCHEDULERS, current_job
 from hpcbench.cluster.site import NAMED_BY, read_site
 from hpcbench.config import SHORT_BENCHMARK_MODEL
 from hpcbench.datasets.sources import check_kind
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.models import MODELS
 
 # Under three seconds together, and nothing that a login node's users would mind.
@@ -98,18 +98,15 @@ def _context(args: argparse.Namespace) -> CheckContext:
     return CheckContext(args.model, args.dataset, args.devices, args.data_dir, args.results, site)
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 without a problem (warnings or not), 2 for bad arguments, 3 with one."""
     parser = Parser(prog="hpcbench doctor")
     add_arguments(parser)
-    try:
-        args = parser.parse(arguments)
-        context = _context(args)
-        if context.site and context.site.setup and SETUP_READ not in os.environ:
-            _read_setup(context.site.setup, sys.argv[1:] if arguments is None else arguments)
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    args = parser.parse(arguments)
+    context = _context(args)
+    if context.site and context.site.setup and SETUP_READ not in os.environ:
+        _read_setup(context.site.setup, sys.argv[1:] if arguments is None else arguments)
     full = not on_login_node() if args.full is None else args.full
     checks = QUICK + THOROUGH if full else QUICK
     found = []

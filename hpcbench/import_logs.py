@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpcbench.cli import Parser
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.cli import Parser, reports_errors
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.logs.runs import gather, summary, write
 from hpcbench.records.identity import UNKNOWN
 
@@ -47,15 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status as the command's help lists them."""
     parser = Parser(prog="hpcbench import")
     add_arguments(parser)
-    try:
-        return import_all(parser.parse(arguments))
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    return import_all(parser.parse(arguments))
 
 
 def import_all(args: argparse.Namespace) -> int:

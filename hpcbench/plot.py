@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcbench.cli import Parser
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.cli import Parser, reports_errors
+from hpcbench.errors import ConfigError, EnvironmentLacks
 
 if TYPE_CHECKING:
     from hpcbench.analysis.answers import Answers
@@ -64,16 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strict", action="store_true", help="status 3 if a run failed or a file was left out")
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status as the command's help lists them."""
     parser = Parser(prog="hpcbench plot")
     add_arguments(parser)
-    try:
-        args = parser.parse(arguments)
-        return plot(args)
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    args = parser.parse(arguments)
+    return plot(args)
 
 
 def plot(args: argparse.Namespace) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcbench.cli import Parser
-from hpcbench.errors import ConfigError, DataError, EnvironmentLacks, HpcbenchError
+from hpcbench.cli import Parser, reports_errors
+from hpcbench.errors import ConfigError, DataError, EnvironmentLacks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,16 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder that holds the data set")
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status as the command's help lists them."""
     parser = Parser(prog="hpcbench plot-training")
     add_arguments(parser)
-    try:
-        for path in draw(parser.parse(arguments)):
-            print(path)
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    for path in draw(parser.parse(arguments)):
+        print(path)
     return 0
 
 

@@ -1,7 +1,6 @@
 """hpcbench scale: how a training program of one's own scales, unedited."""
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hpcbench import sweep
-from hpcbench.cli import Parser
-from hpcbench.errors import ConfigError, HpcbenchError
+from hpcbench.cli import Parser, reports_errors
+from hpcbench.errors import ConfigError
 from hpcbench.programs.config import PLACEHOLDERS, Program, program_name
 from hpcbench.records.writer import ensure_writable, write_atomically
 from hpcbench.sweeps.plan import SweepFile
-from hpcbench.validation import parse
+from hpcbench.validation import parse, setting
 
-# What of a sweep file is not the program's.
-OF_SWEEP = ("devices", "repeats", "scaling")
 FILE = "sweep.toml"
 
 
@@ -57,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unit", default="samples/s", help="of these rates (default: %(default)s)")
     parser.add_argument(
         "--environment", action="append", default=[], metavar="NAME=VALUE", help="several times"
+    )
+    parser.add_argument(
+        "--interval-seconds",
+        type=float,
+        default=0.5,
+        help="of a measured interval, at least (default: %(default)s)",
     )
     parser.add_argument(
         "--stall-seconds", type=float, default=600, help="without a step, until it is ended"
@@ -107,31 +110,26 @@ def as_toml(file: SweepFile) -> str:
 
 
 def _lines(values: dict[str, Any]) -> list[str]:
-    # A string, number, truth or list is written in TOML as in JSON.
-    return [f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None]
+    return [setting(name, value) for name, value in values.items() if value is not None]
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status of ``hpcbench sweep run`` or ``submit`` of what was asked."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     place = given.index("--") if "--" in given else len(given)
     parser = Parser(prog="hpcbench scale")
     add_arguments(parser)
-    try:
-        args = parser.parse(given[:place])
-        file = sweep_file(args, given[place + 1 :])
-        path = args.results / file.name / FILE
-        text = as_toml(file).encode()
-        if path.exists() and path.read_bytes() != text:
-            raise ConfigError(
-                f"{path} is of another command or other settings: choose another --name, or "
-                f"remove it"
-            )
-        ensure_writable(path.parent)
-        write_atomically(path, text)
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    args = parser.parse(given[:place])
+    file = sweep_file(args, given[place + 1 :])
+    path = args.results / file.name / FILE
+    text = as_toml(file).encode()
+    if path.exists() and path.read_bytes() != text:
+        raise ConfigError(
+            f"{path} is of another command or other settings: choose another --name, or remove it"
+        )
+    ensure_writable(path.parent)
+    write_atomically(path, text)
     line = [str(path), f"--results={args.results}"]
     if args.site:
         dry = ["--dry-run"] if args.dry_run else []

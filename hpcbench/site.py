@@ -9,12 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpcbench.cli import Parser
+from hpcbench.cli import Parser, reports_errors
 from hpcbench.cluster.draft import Draft, SeveralFit, draft
 from hpcbench.cluster.schedulers import current_job, schedulers_with_queues
 from hpcbench.cluster.site import read_site, site_of_cluster
 from hpcbench.cluster.survey import Survey
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.resources import OWN
 from hpcbench.validation import NAME_PATTERN
 
@@ -108,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     command.add_argument("name", nargs="?", help="default: the site of this job's cluster")
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, 2 for bad arguments, 3 where no scheduler answers."""
     parser = Parser(prog="hpcbench site")
@@ -116,9 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = parser.parse(arguments)
         status: int = args.action(args)
         return status
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
     except (KeyboardInterrupt, EOFError):
         print("hpcbench: interrupted; nothing was written", file=sys.stderr)
         return 130

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hpcbench.cli import Parser
+from hpcbench.cli import Parser, reports_errors
 from hpcbench.cluster.container import check_image
 from hpcbench.cluster.schedulers import SCHEDULERS
 from hpcbench.cluster.site import NAMED_BY, Machine, Site, read_site
@@ -19,7 +19,7 @@ from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import find
 from hpcbench.devices.cores import available_cores
 from hpcbench.devices.gpus import visible_gpus
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS
 from hpcbench.records.identity import PROGRAM
@@ -348,6 +348,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     copy.add_argument("--folder", type=Path, default=OWN, help="where to; default: jobs")
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, 2, 3 as everywhere; 4 if a run failed, 130 if interrupted."""
     parser = Parser(prog="hpcbench sweep")
@@ -356,9 +357,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = parser.parse(arguments)
         status: int = args.action(args)
         return status
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
     except KeyboardInterrupt:
         print("hpcbench: interrupted; run it again to go on", file=sys.stderr)
         return 130

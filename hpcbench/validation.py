@@ -1,6 +1,9 @@
 """Values from command lines and TOML files as typed models, with errors of one sentence."""
 
+import json
+import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,3 +47,20 @@ def read_toml(model: type[Model], path: Path, kind: str) -> Model:
         return parse(model, values, flag="")
     except ConfigError as error:
         raise ConfigError(f"{kind} {path}: {error}") from error
+
+
+def setting(name: str, value: str | float | bool | list[str]) -> str:
+    """A line of a TOML file; such a value is written there as in JSON."""
+    return f"{name} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def seconds_of(environment: Mapping[str, str], name: str, default: float) -> float:
+    """What a variable says; ConfigError where that is no number of seconds."""
+    said = environment.get(name, str(default))
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{name}={said!r} is not a number of seconds")
+    return seconds

@@ -178,8 +178,8 @@ def array_finding(site: Site, limit: int | None) -> Iterator[Finding]:
 
 def refusals(site: Site, known: Scheduler) -> Iterator[Finding]:
     """Whether the scheduler would queue the smallest and the largest job of each partition."""
-    ends = [count for p in site.partitions for count in (p.min_devices, p.max_devices)]
-    counts = sorted({min(count, site.max_devices) for count in ends or (1, site.max_devices)})
+    ends = [end for p in site.partitions for end in (p.min_devices, p.max_devices)]
+    counts = sorted({min(end, site.max_devices) for end in ends or (1, site.max_devices)})
     wrong = 0
     for devices in counts:
         refusal = known.refusal(

@@ -1,6 +1,5 @@
 """A site's file written from what its scheduler says, with comments where somebody has to look."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pydantic import BaseModel
 from hpcbench.cluster.site import Site
 from hpcbench.cluster.survey import NodeKind, Partition, Survey
 from hpcbench.errors import ConfigError
-from hpcbench.validation import parse
+from hpcbench.validation import parse, setting
 
 # How srun's ranks can find each other, best first; without one of these mpirun starts them.
 MPI_OF_SRUN = ("pmix", "cray_shasta")
@@ -61,8 +60,7 @@ class Draft:
 def _setting(of: BaseModel, name: str) -> Iterator[str]:
     value = getattr(of, name, None)
     if value not in (None, []):
-        # A string, number, truth or list of strings is written in TOML as in JSON.
-        yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        yield setting(name, value)
 
 
 @dataclass(frozen=True)
@@ -225,9 +223,9 @@ def _questions(survey: Survey, chosen: Sequence[Partition]) -> Iterator[str]:
     if len(survey.accounts) > 1:
         yield f"account = one of {', '.join(survey.accounts)}"
     for partition in chosen:
-        for setting, names in (("account", partition.accounts), ("qos", partition.qos)):
+        for wanted, names in (("account", partition.accounts), ("qos", partition.qos)):
             if len(names) > 1:
-                yield f"{setting} of {partition.name} = one of {', '.join(names)}"
+                yield f"{wanted} of {partition.name} = one of {', '.join(names)}"
         away = sum(node.count for node in partition.kinds if not node.usable)
         if away:
             yield f"{partition.name}: not counted are {away} nodes that cannot be used now"

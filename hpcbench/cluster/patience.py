@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import platform
 import subprocess
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from hpcbench.cluster import watcher
-from hpcbench.errors import ConfigError
+from hpcbench.validation import seconds_of
 
 # Overrules the seconds; ranks that load Python from a slow file system are late.
 SECONDS, PATIENCE = "HPCBENCH_RENDEZVOUS_SECONDS", 300.0
@@ -22,14 +21,7 @@ NOWHERE: Mapping[str, Address] = MappingProxyType({})
 
 def patience(environment: Mapping[str, str]) -> float:
     """Seconds; ConfigError where what is set is no number of them."""
-    told = environment.get(SECONDS, str(PATIENCE))
-    try:
-        seconds = float(told)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < math.inf:
-        raise ConfigError(f"{SECONDS}={told!r} is not a number of seconds")
-    return seconds
+    return seconds_of(environment, SECONDS, PATIENCE)
 
 
 @contextlib.contextmanager

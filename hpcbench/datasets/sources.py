@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from hpcbench.cli import reports_errors
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.datasets.synthetic import limited
 from hpcbench.errors import ConfigError, DataError, HpcbenchError, first_line
@@ -211,6 +212,7 @@ def download(spec: DatasetSpec, data_dir: Path | None = None) -> Source:
     return Source(spec, files)
 
 
+@reports_errors
 def main(names: Sequence[str]) -> int:
     """Make sure that the data sets of ``names`` are here, downloading what is not.
 
@@ -218,12 +220,8 @@ def main(names: Sequence[str]) -> int:
     unknown name.
     """
     wanted: list[tuple[str, ...]] = [(name,) for name in names] or [AUTO_ORDER[:2]]
-    try:
-        for candidates in wanted:
-            print(f"{_here_or_downloaded(candidates).files[0]}")
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    for candidates in wanted:
+        print(f"{_here_or_downloaded(candidates).files[0]}")
     return 0
 
 

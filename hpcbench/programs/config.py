@@ -44,6 +44,8 @@ class Program(BaseModel):
     metric_of: Literal["all", "device"] = "all"
     unit: Annotated[str, Field(pattern=r"^[\w .-]+/s$")] = SAMPLES
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
+    # How long an interval is at least.
+    interval_seconds: Annotated[float, Field(ge=0.02, le=60)] = 0.5
     stall_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600
 
     @field_validator("command", "resume_with")

@@ -9,7 +9,6 @@ from statistics import median
 
 from hpcbench.programs.told import Mark, Process
 
-SECONDS = 0.5
 # Below this share of what follows, an interval at the beginning is warm-up.
 STEADY = 0.9
 # Ranks whose pauses differ by more than this share of an interval did not pause together.
@@ -48,7 +47,7 @@ class Measured:
     broken: list[Interval]
 
 
-def measured(processes: Sequence[Process], seconds: float = SECONDS) -> Measured:
+def measured(processes: Sequence[Process], seconds: float) -> Measured:
     """The intervals of about so many ``seconds`` that all processes have in common."""
     found = list(_intervals(processes, seconds))
     whole = [one for one in found if not one.broken]

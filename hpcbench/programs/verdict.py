@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcbench.programs.config import ProgramConfig
-from hpcbench.programs.intervals import FEWEST, SECONDS, Measured
+from hpcbench.programs.intervals import FEWEST, Measured
 from hpcbench.programs.metric import Rated
 from hpcbench.programs.told import Process
 from hpcbench.words import count
@@ -84,9 +84,9 @@ def rows_of_steps(
         broken = f"; {measured.broken[0].broken}" if measured.broken else ""
         raise Refused(
             "config",
-            f"{count(len(measured.intervals), 'interval')} of half a second of training can be "
-            f"counted after the warm-up, and {FEWEST} at least are needed: let it train longer"
-            f"{broken}",
+            f"{count(len(measured.intervals), 'interval')} of {config.interval_seconds:g} s of "
+            f"training can be counted after the warm-up, and {FEWEST} at least are needed: let it "
+            f"train longer{broken}",
         )
     known = all(interval.samples for interval in measured.intervals)
     if not known and config.batches is None:
@@ -135,7 +135,7 @@ def rows_of_metric(config: ProgramConfig, found: Sequence[Rated], unreadable: in
     return rows
 
 
-def warned(processes: Sequence[Process], measured: Measured) -> list[str]:
+def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measured) -> list[str]:
     """What a reader of the rows has to know, a sentence each."""
     said = []
     digests = [process.facts.get("batch_digest") for process in processes]
@@ -153,7 +153,7 @@ def warned(processes: Sequence[Process], measured: Measured) -> list[str]:
         kinds = Counter(one.broken for one in measured.broken)
         first = next(iter(kinds))
         said.append(
-            f"{count(len(measured.broken), 'interval')} of about {SECONDS:g} s are left out, as: "
-            f"{first}"
+            f"{count(len(measured.broken), 'interval')} of about {config.interval_seconds:g} s "
+            f"are left out, as: {first}"
         )
     return said

@@ -3,14 +3,12 @@
 import platform
 import threading
 
-from hpcbench.cluster.schedulers import Ending, Job, scheduler_of
+from hpcbench.cluster.schedulers import VAGUE_FAILURES, Ending, Job, scheduler_of
 from hpcbench.devices.core_time import core_time
 from hpcbench.devices.memory import oom_kills
 
-# What a run sees of an end that comes from outside.
-VAGUE = ("communication", "preempted")
 # What becomes of a rank without a core: others give it up, or its job's time limit comes.
-STARVATION_LOOKS_LIKE = (*VAGUE, "timeout")
+STARVATION_LOOKS_LIKE = (*VAGUE_FAILURES, "timeout")
 
 
 class Circumstances:
@@ -24,7 +22,7 @@ class Circumstances:
 
     def explained(self, failure: str, message: str) -> tuple[str, str]:
         """A class of failure and its message, more exactly where that says little."""
-        if failure not in VAGUE:
+        if failure not in VAGUE_FAILURES:
             return failure, message
         failure, message = self._by_scheduler(failure, message)
         used = core_time().since(self._began)
@@ -36,7 +34,8 @@ class Circumstances:
         """The class of failure and the message where another rank of this host is gone."""
         name = f"rank {rank} on {platform.node()}"
         if oom_kills() > self._oom_kills:
-            return "out-of-memory", f"{name} was killed by the system, since memory ran out"
+            ran_out = "memory ran out meanwhile, and the system killed processes for it"
+            return "out-of-memory", f"{name} died: {ran_out}"
         return self._by_scheduler("communication", f"{name} died")
 
     def _by_scheduler(self, failure: str, message: str) -> tuple[str, str]:

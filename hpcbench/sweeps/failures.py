@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hpcbench.cluster.schedulers import Ending
+from hpcbench.cluster.schedulers import VAGUE_FAILURES, Ending
 from hpcbench.records.ownership import is_being_written, owner_of
 from hpcbench.records.reader import read_document
 from hpcbench.records.schema import RUN_FILE, SCHEMA_VERSION, STATUS_FAILED, STATUS_RUNNING
@@ -16,8 +16,6 @@ from hpcbench.sweeps.plan import PlannedRun
 # What each sentence of ours on stderr begins with.
 OWN_WORD = "hpcbench: "
 OF_STATUS = {2: "config", 3: "environment"}
-# What a run says of itself when something ends it that it does not see.
-VAGUE = {"communication", "preempted"}
 
 
 def said_last(log: Path, start: int) -> str:
@@ -87,5 +85,5 @@ def says_less(planned: PlannedRun, ending: Ending | None) -> bool:
         document = read_document(planned.folder)
     except (OSError, ValueError):
         return False
-    seen = ending is not None and document.get("failure") in VAGUE
+    seen = ending is not None and document.get("failure") in VAGUE_FAILURES
     return seen or document.get("status") == STATUS_RUNNING

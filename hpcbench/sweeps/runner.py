@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import select
 import signal
 import subprocess
 import time
@@ -15,11 +14,13 @@ import psutil
 
 from hpcbench.cluster.schedulers import Ending
 from hpcbench.devices.memory import oom_kills
-from hpcbench.errors import ConfigError
+from hpcbench.process import end_of
+from hpcbench.programs.config import ProgramConfig
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import ACCURACY_FILE, RUN_FILE, THROUGHPUT_FILE
 from hpcbench.sweeps.failures import Attempt, of_status, record_failure, said_last, says_less
 from hpcbench.sweeps.plan import PlannedRun
+from hpcbench.validation import seconds_of
 
 # Overrules how long a run may write nothing: compiling, an evaluation, a long interval.
 STALL, STALL_SECONDS, POLL = "HPCBENCH_STALL_SECONDS", 1800.0, 5.0
@@ -62,18 +63,6 @@ def _written(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_ino
 
 
-def stall_limit(environment: Mapping[str, str]) -> float:
-    """Seconds; ConfigError where what is set is no number of them."""
-    told = environment.get(STALL, str(STALL_SECONDS))
-    try:
-        seconds = float(told)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < math.inf:
-        raise ConfigError(f"{STALL}={told!r} is not a number of seconds")
-    return seconds
-
-
 def _end_tree(process: subprocess.Popen[bytes]) -> int:
     """Ask a launcher and all that it started here to end, then make them; its exit status."""
     with contextlib.suppress(psutil.Error):
@@ -110,7 +99,7 @@ class Runner:
         was ended; ``attempt`` at a job's runs."""
         self._logs = logs
         self._environment = environment(more)
-        self._stall_limit = stall_limit(self._environment)
+        self._stall_limit = seconds_of(self._environment, STALL, STALL_SECONDS)
         self._ended, self._attempt = ended, attempt
         self._process: subprocess.Popen[bytes] | None = None
         self.stopped = False
@@ -130,7 +119,7 @@ class Runner:
                 env=self._environment,
             )
             try:
-                status, stalled = self._wait(self._process, planned.folder)
+                status, stalled = self._wait(self._process, planned)
             finally:
                 self._process = None
         if status == 0 and not is_complete(planned.folder):
@@ -154,21 +143,20 @@ class Runner:
             status = 75
         return Outcome(planned, status, time.monotonic() - start, log, reason)
 
-    def _wait(self, process: subprocess.Popen[bytes], folder: Path) -> tuple[int, bool]:
+    def _wait(self, process: subprocess.Popen[bytes], planned: PlannedRun) -> tuple[int, bool]:
         """The exit status, and whether the run was ended since it wrote nothing for too long."""
-        files = [folder / name for name in (RUN_FILE, THROUGHPUT_FILE, ACCURACY_FILE)]
+        # A program of one's own is watched by its run, which writes its rows at the end.
+        limit = math.inf if isinstance(planned.config, ProgramConfig) else self._stall_limit
+        names = (RUN_FILE, THROUGHPUT_FILE, ACCURACY_FILE)
+        files = [planned.folder / name for name in names]
         seen, since = [_written(path) for path in files], time.monotonic()
-        # Asleep until it ends: a process that looked often would be noise in what is measured.
-        ended = os.pidfd_open(process.pid)
-        try:
-            while not select.select([ended], [], [], min(POLL, self._stall_limit))[0]:
+        with end_of(process) as ended:
+            while not ended(min(POLL, limit)):
                 now = [_written(path) for path in files]
                 if now != seen:
                     seen, since = now, time.monotonic()
-                elif time.monotonic() - since > self._stall_limit:
+                elif time.monotonic() - since > limit:
                     return _end_tree(process), True
-        finally:
-            os.close(ended)
         return process.wait(), False
 
     def _ending(self, log: Path, start: int, kills: int, stalled: bool) -> Ending | None:

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpcbench.cli import Parser
+from hpcbench.cli import Parser, reports_errors
 from hpcbench.cluster.container import check_image
 from hpcbench.cluster.launchers import LAUNCHERS
 from hpcbench.cluster.schedulers import Job, current_job, scheduler_of
 from hpcbench.cluster.site import Site, read_site, site_of_cluster, site_of_job
 from hpcbench.devices.cores import available_cores
-from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.resources import job_file
@@ -29,6 +29,7 @@ from hpcbench.words import count
 DEFAULT_SWEEP = "sweeps/default.toml"
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, 2, 3 as everywhere; 4 if a run failed, 75 if stopped with runs left."""
     parser = Parser(prog="sbatch jobs/scale_sweep.sh", description=__doc__)
@@ -39,18 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--launcher", choices=launchers, help="default: the site's, or srun")
     parser.add_argument("--container", type=Path, help="an image to train in: containers/build")
     parser.add_argument("--record", type=Path, help="as written by hpcbench sweep submit")
-    try:
-        args = parser.parse(arguments)
-        job = current_job(os.environ)
-        if args.record:
-            submission = read_submission(args.record)
-            if job.index not in submission.tasks:
-                raise ConfigError(f"{args.record} has no task {job.index or 'without an index'}")
-            return run_task(submission, job, read_site(submission.site))
-        return run_repeat(args, job)
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    args = parser.parse(arguments)
+    job = current_job(os.environ)
+    if args.record:
+        submission = read_submission(args.record)
+        if job.index not in submission.tasks:
+            raise ConfigError(f"{args.record} has no task {job.index or 'without an index'}")
+        return run_task(submission, job, read_site(submission.site))
+    return run_repeat(args, job)
 
 
 def run_repeat(args: argparse.Namespace, job: Job) -> int:

@@ -10,4 +10,4 @@ model = keras.Sequential(
     [keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10, activation="softmax")]
 )
 model.compile("sgd", "sparse_categorical_crossentropy")
-model.fit(x, y, batch_size=64, epochs=40, verbose=0, validation_split=0.1)
+model.fit(x, y, batch_size=64, epochs=20, verbose=0, validation_split=0.1)

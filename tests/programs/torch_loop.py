@@ -27,7 +27,7 @@ model = DistributedDataParallel(net) if several else net
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 accumulate = 4 if "accumulate" in how else 1
 rank = dist.get_rank() if several else 0
-for epoch in range(1 if "short" in how else 20):
+for epoch in range(1 if "short" in how else 8):
     model.train()
     if "frozen" in how:
         net[0].eval()
@@ -41,7 +41,7 @@ for epoch in range(1 if "short" in how else 20):
             raise ValueError("no such layer")
         if "hang" in how and epoch == 2 and rank == 0:
             time.sleep(600)
-        if "die" in how and epoch == 15:
+        if "die" in how and epoch == 6:
             os._exit(0)
     if "evaluate" in how and rank == 0:
         model.eval()

@@ -12,7 +12,7 @@ data = TensorDataset(torch.randn(12800, 784), torch.randint(0, 10, (12800,)))
 model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 model, optimizer, loader = accelerator.prepare(model, optimizer, DataLoader(data, batch_size=64))
-for _ in range(20):
+for _ in range(8):
     for x, y in loader:
         with accelerator.accumulate(model):
             accelerator.backward(nn.functional.cross_entropy(model(x), y))

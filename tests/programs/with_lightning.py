@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 data = TensorDataset(torch.randn(25600, 784), torch.randint(0, 10, (25600,)))
 trainer = lightning.Trainer(
     default_root_dir=sys.argv[1],
-    max_epochs=10,
+    max_epochs=5,
     accelerator="cpu",
     logger=False,
     enable_progress_bar=False,

@@ -56,6 +56,10 @@ class Ending:
     message: str
 
 
+# What a run says of itself where an end comes from outside, which it does not see.
+VAGUE_FAILURES = ("communication", "preempted")
+
+
 GpuRequest = Literal["per-node", "per-task", "gres", "total"]
 
 

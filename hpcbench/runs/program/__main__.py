@@ -6,15 +6,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpcbench.cli import Parser
+from hpcbench.cli import Parser, reports_errors
 from hpcbench.cluster.launchers import Placement
-from hpcbench.errors import ConfigError, HpcbenchError
+from hpcbench.errors import ConfigError
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.records.reader import is_complete
 from hpcbench.runs.program.session import ProgramRun
 from hpcbench.validation import parse
 
 
+@reports_errors
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program of a configuration, which is JSON, as one run of a sweep."""
     parser = Parser(prog="python -m hpcbench.runs.program", description=__doc__)
@@ -23,12 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sweep", required=True)
     parser.add_argument("--launcher", default="mpirun")
     parser.add_argument("--placement", default="")
-    try:
-        args = parser.parse(arguments)
-        return _run(args)
-    except HpcbenchError as error:
-        print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+    args = parser.parse(arguments)
+    return _run(args)
 
 
 def _run(args: argparse.Namespace) -> int:

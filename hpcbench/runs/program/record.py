@@ -76,7 +76,7 @@ def document(
             if processes
             else None
         ),
-        "remarks": warned(processes, counted),
+        "remarks": warned(config, processes, counted),
         "provenance": collect(job.facts, None)
         | {
             "packages": packages,

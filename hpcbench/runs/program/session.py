@@ -20,6 +20,7 @@ from hpcbench.cluster.schedulers import current_job, scheduler_of
 from hpcbench.devices.cores import available_cores
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import EnvironmentLacks
+from hpcbench.process import end_of
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import Measured, measured
 from hpcbench.programs.metric import Metric, rated
@@ -42,6 +43,9 @@ from hpcbench.runs.program.record import document, identity_of_run, summary, thr
 PROBE = Path(__file__).parent.parent.parent / "probe"
 RANKS, OUTPUT = "ranks", "output"
 POLL = 0.5
+NOTHING = Measured([], 0, [])
+# In run.json: whether the next attempt is to go on where this one was stopped.
+GOES_ON = "goes_on"
 # Between being asked to end and being killed.
 GRACE = 60.0
 SHELL = ("bash", "-c")
@@ -78,6 +82,7 @@ class ProgramRun:
                 path.unlink()
             command = self._command()
             self._keep_to_cores()
+            self._begun(command, ownership, [], NOTHING).close()
             ended = self._follow(command)
             return self._judge(command, ended, ownership)
         finally:
@@ -105,7 +110,8 @@ class ProgramRun:
         }
         self._values = {f"HPCBENCH_{name.upper()}": str(value) for name, value in values.items()}
         (self.folder / OUTPUT).mkdir(exist_ok=True)
-        command = config.resumed(values) if self._was_stopped() else config.filled(values)
+        self._goes_on = self._was_stopped()
+        command = config.resumed(values) if self._goes_on else config.filled(values)
         if config.shell:
             command = [*SHELL, command[0]]
         if config.start == "per-device":
@@ -124,9 +130,10 @@ class ProgramRun:
         return command
 
     def _was_stopped(self) -> bool:
-        """Whether the attempt before this one was stopped by a signal."""
+        """Whether the attempt before this one was stopped by a signal, or is one that went on and
+        was killed."""
         try:
-            return read_document(self.folder).get("failure") == "preempted"
+            return bool(read_document(self.folder).get(GOES_ON))
         except (OSError, ValueError):
             return False
 
@@ -149,6 +156,7 @@ class ProgramRun:
             # Lines reach us when they are printed.
             "PYTHONUNBUFFERED": "1",
             "HPCBENCH_PROBE": str(self._ranks.absolute()),
+            "HPCBENCH_PROBE_SECONDS": str(config.interval_seconds),
         }
 
     def _follow(self, command: Sequence[str]) -> Ended:
@@ -182,31 +190,31 @@ class ProgramRun:
 
     def _wait(self, process: subprocess.Popen[bytes]) -> Ended:
         sizes: dict[str, int] = {}
-        while True:
-            try:
-                status = process.wait(timeout=POLL)
-            except subprocess.TimeoutExpired:
-                status = None
-            if self._signalled:
-                # It was asked already, and may be saving.
-                _end(process, ask=False)
-                # Told in time that a time limit is near, it could only begin anew for ever.
-                if self._signalled == signal.SIGUSR1 and not self.config.resume_with:
-                    why = "its job's time limit came, and there is no --resume-with to go on by"
-                    return Ended(4, why, "timeout")
-                return Ended(75, "stopped by a signal", "preempted")
-            if status is not None:
-                return Ended(status)
-            now = {path.name: path.stat().st_size for path in self._ranks.glob(LINES)}
-            if now != sizes:
-                sizes, self._output.changed = now, time.monotonic()
-            quiet = time.monotonic() - self._output.changed
-            if quiet > self.config.stall_seconds:
-                where = self._stacks()
-                _end(process)
-                what = "printed no rate" if self.config.metric else "took no step of training"
-                limit = f"it {what} for {self.config.stall_seconds:g} s and was ended"
-                return Ended(4, f"{limit}{where}", "timeout")
+        with end_of(process) as ended:
+            while not (ended(POLL) or self._signalled):
+                now = {path.name: path.stat().st_size for path in self._ranks.glob(LINES)}
+                if now != sizes:
+                    sizes, self._output.changed = now, time.monotonic()
+                quiet = time.monotonic() - self._output.changed
+                if quiet > self.config.stall_seconds:
+                    return self._stalled(process)
+        if not self._signalled:
+            return Ended(process.wait())
+        # It was asked already, and may be saving.
+        _end(process, ask=False)
+        # Told in time that a time limit is near, it could only begin anew for ever.
+        if self._signalled == signal.SIGUSR1 and not self.config.resume_with:
+            why = "its job's time limit came, and there is no --resume-with to go on by"
+            return Ended(4, why, "timeout")
+        return Ended(75, "stopped by a signal", "preempted")
+
+    def _stalled(self, process: subprocess.Popen[bytes]) -> Ended:
+        """End it, and say where it is."""
+        where = self._stacks()
+        _end(process)
+        what = "printed no rate" if self.config.metric else "took no step of training"
+        limit = f"it {what} for {self.config.stall_seconds:g} s and was ended"
+        return Ended(4, f"{limit}{where}", "timeout")
 
     def _stacks(self) -> str:
         """Where the ranks of this host are, by their own word; and in full in the output."""
@@ -230,43 +238,54 @@ class ProgramRun:
     def _judge(self, command: Sequence[str], ended: Ended, ownership: Ownership) -> int:
         """Write rows and run.json, and say how it ended."""
         processes = read(self._ranks)
-        counted = measured(processes) if processes else Measured([], 0, [])
+        counted = measured(processes, self.config.interval_seconds) if processes else NOTHING
         rows: list[Row] = []
         refused: Refused | None = None
         try:
-            if ended.stopped:
-                raise Refused(ended.failure, ended.stopped)
-            if ended.status:
-                reason = self._output.reason()
-                raise Refused("program", f"it ended with status {ended.status}: {reason}")
             if processes:
                 check_processes(self.config, processes)
             rows = self._rows(processes, counted)
         except Refused as error:
             refused = error
-        identity = identity_of_run(
-            self.config, self.folder.parent.name, self._placement.nodes, processes
-        )
-        writer = RunWriter(self.folder, identity, ownership)
+        # What it measured until then is kept, and no reason to doubt what ended it.
+        if ended.stopped:
+            refused = Refused(ended.failure, ended.stopped)
+        elif ended.status:
+            reason = self._output.reason()
+            refused = Refused("program", f"it ended with status {ended.status}: {reason}")
+        writer = self._begun(command, ownership, processes, counted)
         try:
-            writer.start(
-                document(self.config, self._job, self._started, command, processes, counted)
-            )
             for number, row in enumerate(rows):
                 writer.throughput(throughput_row(number, row))
+            writer.add(**{GOES_ON: ended.failure == "preempted"})
             if refused:
                 writer.fail(*self._circumstances.explained(refused.failure, str(refused)))
             else:
                 writer.complete()
         finally:
             writer.close()
-        for sentence in warned(processes, counted):
+        for sentence in warned(self.config, processes, counted):
             print(f"hpcbench: warning: {sentence}", file=sys.stderr)
         if refused is None:
-            print(summary(self.config, identity, rows))
+            print(summary(self.config, writer.identity, rows))
             return 0
         print(f"hpcbench: {refused}", file=sys.stderr)
         return ended.status if ended.stopped else {"config": 2}.get(refused.failure, 4)
+
+    def _begun(
+        self,
+        command: Sequence[str],
+        ownership: Ownership,
+        processes: Sequence[Process],
+        counted: Measured,
+    ) -> RunWriter:
+        """A writer of the run's files, whose run.json says what is known and that it runs."""
+        sweep, nodes = self.folder.parent.name, self._placement.nodes
+        identity = identity_of_run(self.config, sweep, nodes, processes)
+        writer = RunWriter(self.folder, identity, ownership)
+        known = document(self.config, self._job, self._started, command, processes, counted)
+        writer.start(known | {GOES_ON: self._goes_on})
+        return writer
 
     def _rows(self, processes: Sequence[Process], counted: Measured) -> list[Row]:
         metric = self._output.metric
