@@ -70,7 +70,7 @@ def measure(model_name: str, rounds: int, pair: str) -> None:
     }
     turns = {f"{pair}, {exchange}": training_turn(of, batch) for exchange, of in backends.items()}
     default = kind.exchanges[0]
-    turns[f"{pair}, {ALONE}"] = training_turn(backends[default], batch, sync=False)
+    turns[f"{pair}, {ALONE}"] = training_turn(backends[default], batch, "NONE")
     if pair == "mpi4py":
         turns[BARE] = allreduce_turn(backends[default].trainable_parameters)
     gather = strategies[default].all_gather
@@ -103,16 +103,18 @@ def _cpu_seconds(threads: set[int]) -> float:
     return sum(t.user_time + t.system_time for t in times if t.id in threads)
 
 
-def training_turn(backend: Any, batch: int, sync: bool = True) -> Callable[[int], None]:
-    """A function that trains so many steps."""
+def training_turn(backend: Any, batch: int, exchange: str = "GRADIENTS") -> Callable[[int], None]:
+    """A function that trains so many steps with such an exchange."""
     import numpy as np
+
+    from hpcbench.frameworks.backend import Exchange
 
     generator = np.random.default_rng(0)
 
     def turn(steps: int) -> None:
         order = generator.integers(0, SAMPLES, (steps, 1, batch), np.int32)
         # A rate of nearly nothing: made-up labels must not make the weights overflow.
-        backend.steps(order, np.full(steps, 1e-9), sync=sync)
+        backend.steps(order, np.full(steps, 1e-9), exchange=Exchange[exchange])
 
     return turn
 

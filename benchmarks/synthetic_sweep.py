@@ -24,12 +24,18 @@ import numpy as np
 from hpcbench.records.identity import Identity
 from hpcbench.records.schema import (
     ACCURACY_FILE,
+    PHASE_ALONE,
+    PHASE_EXCHANGE,
+    PHASE_LATENCY,
     PHASE_NO_EXCHANGE,
+    PHASE_ONE_ELEMENT,
     PHASE_TRAIN,
+    RANKS_FILE,
     RUN_FILE,
     SCHEMA_VERSION,
     THROUGHPUT_FILE,
     AccuracyRow,
+    RankRow,
     ThroughputRow,
     columns,
 )
@@ -45,6 +51,11 @@ LAWS = {
 STRATEGIES = ("horovod", "mirrored", "single")
 NOISE = 0.02
 BATCH, STEPS = 128, 47
+# Of a step's compute alone: beside other devices, where ranks wait for each other, and what meeting
+# costs. How much longer an exchange takes by itself than what it adds to a step.
+TOGETHER, MET, LATENCY, BARE = 1.004, 1.01, 0.001, 1.2
+ROUNDS, RANK_NOISE = 5, 0.002
+DEVICES_PER_NODE = 8
 
 
 def rate(strategy: str, devices: int, alone: float) -> float:
@@ -71,10 +82,7 @@ def write_run(
     for interval in range(intervals):
         seconds = samples / of_run * np.exp(NOISE * abs(generator.standard_normal()))
         rows.append(_row(PHASE_TRAIN, interval, samples, seconds))
-    for interval in range(3 if identity.devices > 1 else 0):
-        seconds = samples / (RATES[identity.model] * identity.devices)
-        rows.append(_row(PHASE_NO_EXCHANGE, interval, samples, 1.02 * seconds))
-    trained = sum(row.seconds for row in rows if row.phase == PHASE_TRAIN)
+    trained = sum(row.seconds for row in rows)
     epochs = []
     for epoch in range(1, 6):
         metric = 0.98 - 0.1 * 0.4**epoch + 0.001 * generator.standard_normal()
@@ -94,6 +102,9 @@ def write_run(
         )
     _write(folder / THROUGHPUT_FILE, identity, ThroughputRow, rows)
     _write(folder / ACCURACY_FILE, identity, AccuracyRow, epochs)
+    if identity.devices > 1:
+        beside = list(_beside(identity, samples / of_run, generator))
+        _write(folder / RANKS_FILE, identity, RankRow, beside)
     provenance = {
         "packages": {"tensorflow-cpu": "2.18.1", "horovod": "0.28.1"},
         "git_commit": "0" * 40,
@@ -123,11 +134,34 @@ def _row(phase: str, interval: int, samples: int, seconds: float) -> ThroughputR
     )
 
 
+def _beside(
+    identity: Identity, step_seconds: float, generator: np.random.Generator
+) -> Iterator[RankRow]:
+    """Times of all ranks in what is timed between intervals of training."""
+    compute = STEPS * BATCH / RATES[identity.model]
+    of_phase = {
+        PHASE_ALONE: compute,
+        PHASE_NO_EXCHANGE: TOGETHER * compute,
+        PHASE_ONE_ELEMENT: MET * compute,
+        PHASE_LATENCY: LATENCY * compute,
+        PHASE_EXCHANGE: BARE * max(0.0, step_seconds - MET * compute) + LATENCY * compute,
+    }
+    # The one process of mirrored drives all devices, and is never alone.
+    ranks = 1 if identity.strategy == "mirrored" else identity.devices
+    for interval in range(ROUNDS):
+        for phase, seconds in list(of_phase.items())[ranks == 1 :]:
+            for rank in range(0, ranks, DEVICES_PER_NODE if phase == PHASE_ALONE else 1):
+                noise = np.exp(RANK_NOISE * generator.standard_normal())
+                yield RankRow(phase, interval, STEPS, rank, seconds * noise)
+
+
 def _write(path: Path, identity: Identity, kind: type, rows: Sequence[Any]) -> None:
+    names = columns(kind)
+    of_run = {name: value for name, value in asdict(identity).items() if name in names}
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns(kind), lineterminator="\n")
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(identity) | asdict(row) for row in rows)
+        writer.writerows(of_run | asdict(row) for row in rows)
 
 
 def identities(
@@ -151,7 +185,7 @@ def identities(
                         framework="tensorflow",
                         strategy=strategy,
                         devices=count,
-                        nodes=-(-count // 8),
+                        nodes=-(-count // DEVICES_PER_NODE),
                         device_kind="a made-up GPU",
                         cpu_math="none",
                         scaling="weak",

@@ -19,8 +19,9 @@ def load(results: "str | PathLike[str]") -> "Frames":
     ``runs`` has a row a run; ``points`` is the report's table, a row a point (the median over runs
     with its interval), without numbers where all runs of a point failed; ``intervals`` a row a
     timed interval, ``epochs`` a row an evaluation, ``energy`` a row an interval in which energy was
-    counted; ``failed`` a row a run that did not end well, and ``skipped`` a sentence for each file
-    that was left out.
+    counted; ``ranks`` a row a rank and timed interval, of training or beside it; ``why`` a row a
+    point beyond its base, with what its steps lose by cause; ``failed`` a row a run that did not
+    end well, and ``skipped`` a sentence for each file that was left out.
 
     >>> import hpcbench
     >>> frames = hpcbench.load("analysis/examples/default")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from hpcbench.cli import Parser, reports_errors
-from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.errors import ConfigError, EnvironmentLacks, HpcbenchError
 from hpcbench.terminal import console
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_arguments(parser)
     try:
         return compare(parser.parse(arguments))
+    except HpcbenchError:
+        raise
     except Exception:
         # Python's own status for this is 1, which here means a slowdown.
         traceback.print_exc()

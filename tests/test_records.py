@@ -1,6 +1,7 @@
 """Result files stay whole whatever happens to the writer or the disk."""
 
 import json
+import math
 import re
 import resource
 import shutil
@@ -22,6 +23,7 @@ from hpcbench.records.schema import (
     SCHEMA_VERSION,
     THROUGHPUT_FILE,
     AccuracyRow,
+    RankTimes,
     ThroughputRow,
     columns,
 )
@@ -135,6 +137,30 @@ def test_a_resumed_run_keeps_only_the_rows_of_its_checkpoint(tmp_path):
     results = read_results(tmp_path)
     assert results.throughput["interval"].tolist() == [0, 1, 2]
     assert len(results.accuracy) == 0
+
+
+def test_rows_of_ranks_go_with_those_of_throughput(tmp_path):
+    """A resumed run keeps those of its intervals; who did not take part has none."""
+    folder = tmp_path / "run"
+    identity = replace(IDENTITY, run_id="run")
+    for keep in ((0, 0), (2, 0)):
+        ownership = Ownership(folder, ALONE)
+        writer = RunWriter(folder, identity, ownership, keep, ranks=True)
+        writer.start({"run_id": "run", "sweep": identity.sweep})
+        for number in range(keep[0], 4):
+            writer.throughput(interval(number))
+            writer.ranks(RankTimes("train", number, 10, (0.5, 0.4)))
+            writer.ranks(RankTimes("alone", number, 3, (0.1, math.nan)))
+        writer.complete()
+        writer.close()
+        ownership.release()
+    results = read_results(tmp_path)
+    assert results.skipped == []
+    train, alone = (results.ranks[results.ranks["phase"] == name] for name in ("train", "alone"))
+    assert train["interval"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert train["seconds"].tolist() == [0.5, 0.4] * 4
+    assert alone["interval"].tolist() == [0, 1, 2, 3]
+    assert set(alone["rank"]) == {0}
 
 
 def test_bad_files_are_named_and_left_out(tmp_path):

@@ -18,6 +18,7 @@ from hpcbench.analysis.scaling import (
 )
 from hpcbench.analysis.tails import tail_table
 from hpcbench.analysis.validity import Caution, cautions
+from hpcbench.analysis.why import why_table
 from hpcbench.records.reader import Results
 
 
@@ -32,6 +33,7 @@ class Answers:
     runs: pd.DataFrame
     points: pd.DataFrame
     every_point: pd.DataFrame
+    why: pd.DataFrame
     largest: pd.DataFrame
     tails: pd.DataFrame
     normality: Normality
@@ -67,6 +69,7 @@ def answer(
         runs=runs,
         points=points,
         every_point=every_point,
+        why=why_table(points, observed.runs, results.ranks, results.runs),
         largest=largest_efficient(points),
         tails=tail_table(results.throughput, observed.runs),
         normality=check_normality(runs),

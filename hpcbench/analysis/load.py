@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hpcbench.analysis.phases import phase_seconds
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.identity import IDENTITY
@@ -46,6 +47,11 @@ PANEL = ["model", "dataset", "scaling", "device_kind"]
 SHARED = ["cpu_math", "batch", "precision", "xla", "input", "options", "software"]
 RUN = ["sweep", "run_id"]
 PHASES = (PHASE_TRAIN, PHASE_NO_EXCHANGE)
+# Seconds a step that runs of before schema 4 did not time.
+BESIDE = (
+    *("met_seconds", "latency_seconds", "bare_exchange_seconds"),
+    *("typical_compute_seconds", "contention_seconds"),
+)
 # Stands between values that were allowed to mix.
 MIXED = " + "
 # Packages whose version changes what is measured.
@@ -106,7 +112,7 @@ def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
     Raises ConfigError if one of those is not a setting.
     """
     check_settings("--allow-mixed", allow_mixed)
-    runs = run_table(results.throughput, results.energy)
+    runs = run_table(results.throughput, results.energy, results.ranks)
     runs = runs.merge(_facts(results.runs), on=RUN, how="left")
     runs = with_names(mixed(runs, allow_mixed))
     epochs = results.accuracy.drop(columns=[c for c in SERIES if c in results.accuracy]).merge(
@@ -115,7 +121,11 @@ def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
     return Observations(runs, epochs, list(kept_apart(runs)))
 
 
-def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> pd.DataFrame:
+def run_table(
+    throughput: pd.DataFrame,
+    energy: pd.DataFrame | None = None,
+    ranks: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """One row a run from its intervals.
 
     ``samples_per_second`` is all samples over all seconds: a mean of the intervals' rates would
@@ -124,14 +134,15 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
     slowest rank and on average over ranks; all three of whole steps, without intervals that hold
     the shorter one at an epoch's end, where there are others. What was not measured is missing:
     ``rank_compute_seconds``, the mean again, where one process timed several devices; steps
-    without the exchange; ``samples_per_joule``, where ``counted`` says of
-    what that is, empty where of nothing. ``sweeps`` is the run's sweep, or those put together.
+    without the exchange, and what else :func:`hpcbench.analysis.phases.phase_seconds` makes of
+    ``ranks``; ``samples_per_joule``, where ``counted`` says of what that is, empty where of
+    nothing. ``sweeps`` is the run's sweep, or those put together.
     """
     identity = throughput[list(IDENTITY)].drop_duplicates(RUN)
     train = _sums(throughput[throughput["phase"] == PHASE_TRAIN])
     whole, whole_alone = (_sums(_whole_steps(throughput[throughput["phase"] == p])) for p in PHASES)
     apart = throughput["mean_rank_seconds"] != throughput["seconds"]
-    ranks = apart.groupby([throughput[name] for name in RUN]).any() | (
+    processes = apart.groupby([throughput[name] for name in RUN]).any() | (
         throughput.groupby(RUN)["devices"].first() == 1
     )
     measured = pd.DataFrame(
@@ -145,8 +156,15 @@ def run_table(throughput: pd.DataFrame, energy: pd.DataFrame | None = None) -> p
         },
         index=train.index,
     )
-    of_ranks = measured["mean_compute_seconds"].where(ranks.reindex(measured.index))
+    of_ranks = measured["mean_compute_seconds"].where(processes.reindex(measured.index))
     measured["rank_compute_seconds"] = of_ranks
+    for name in BESIDE:
+        measured[name] = np.nan
+    if ranks is not None and len(ranks):
+        beside = phase_seconds(ranks)
+        several = ranks.groupby(RUN)["rank"].max() > 0
+        beside["rank_compute_seconds"] = beside["mean_compute_seconds"].where(several)
+        measured = measured.combine_first(beside.reindex(measured.index))
     measured["samples_per_joule"], measured["counted"] = np.nan, ""
     if energy is not None and len(energy):
         drawn = energy.groupby(RUN)[["samples", "joules", "seconds"]].sum()

@@ -49,14 +49,20 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     Where the time went, in POP's terms (POP Standard Metrics, EU centre of excellence), from steps
     timed without the exchange: ``load_balance``, mean over slowest rank's compute, missing where
     one process timed all devices together;
-    ``communication_efficiency``, slowest rank's compute over the step;
+    ``communication_efficiency``, slowest rank's compute over the step, the product of
+    ``serialization_efficiency`` (the same over a step in which ranks wait for each other and
+    exchange nothing) and ``transfer_efficiency`` (such a step over the step);
     ``computation_efficiency``, the base's step over the mean compute for the same work. Their
     product over the product at the base, which is one for a base of one device, is the efficiency,
     but for medians being taken of each. In seconds of a step:
-    ``base_compute_seconds``, the same work on the base; ``extra_compute_seconds``, what the mean
-    rank's compute takes beyond that; ``waiting_seconds``, the slowest rank's beyond the mean;
-    ``exchange_seconds``, the step beyond the slowest rank's compute. Their medians add up nearly to
-    the step.
+    ``base_compute_seconds``, the same work on the base; ``contention_seconds``, what compute takes
+    longer when all devices of a host compute than when one does; ``extra_compute_seconds``, what
+    else the compute of a typical rank takes, the median one or the faster of two;
+    ``waiting_seconds``, a step in which ranks wait for each other beyond that rank's;
+    ``exchange_seconds``, the step beyond that, and ``hidden_exchange_seconds``, what more the
+    exchange takes by itself. Medians of the first five add up nearly to the step. Runs before
+    schema 4 were timed less closely: the typical rank is the mean of all, contention is missing and
+    part of extra compute, and waiting within a step part of the exchange.
 
     ``device_hours_per_million_samples`` is the devices' time. ``samples_per_joule`` is missing
     where no energy was counted. All of these have ``_low`` and ``_high`` too.
@@ -128,21 +134,31 @@ def with_speedups(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[str, float]:
     """Where the time of one point's steps went, as factors and in seconds."""
-    step, slowest, mean = (
-        group[name] for name in ("step_seconds", "compute_seconds", "mean_compute_seconds")
+    step, slowest, mean, contention = (
+        group[f"{name}_seconds"] for name in ("step", "compute", "mean_compute", "contention")
     )
-    of_ranks = group["rank_compute_seconds"]
+    of_ranks, bare = group["rank_compute_seconds"], group["bare_exchange_seconds"]
+    typical = group["typical_compute_seconds"].fillna(mean)
+    # As steps would be if the exchange cost nothing: those in which ranks only meet, less what
+    # meeting costs. Runs before schema 4 have none such: their waiting within steps is exchange.
+    ideal = group["met_seconds"] - group["latency_seconds"]
+    exchange = step - ideal.fillna(slowest)
     compute = Estimate.of(mean.to_numpy(float), devices)
+    undisturbed = Estimate.of((typical - contention.fillna(0)).to_numpy(float), devices)
     of_runs = {
         "load_balance": of_ranks / slowest,
         "communication_efficiency": slowest / step,
-        "waiting_seconds": slowest - mean,
-        "exchange_seconds": step - slowest,
+        "serialization_efficiency": slowest / ideal,
+        "transfer_efficiency": ideal / step,
+        "contention_seconds": contention,
+        "waiting_seconds": ideal.fillna(slowest) - typical,
+        "exchange_seconds": exchange,
+        "hidden_exchange_seconds": (bare - exchange).clip(lower=0),
     }
     of_points = {
         "computation_efficiency": base_compute.over(compute),
         "base_compute_seconds": base_compute,
-        "extra_compute_seconds": compute.less(base_compute),
+        "extra_compute_seconds": undisturbed.less(base_compute),
     }
     estimates = {
         name: Estimate.of(values.to_numpy(float), devices) for name, values in of_runs.items()

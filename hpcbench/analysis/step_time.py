@@ -8,7 +8,8 @@ from hpcbench.analysis.scaling import PLAUSIBLE
 PARTS = {
     "base_compute": "compute, as on the base",
     "extra_compute": "extra compute time",
-    "waiting": "waiting for the slowest rank",
+    "contention": "slower beside other devices",
+    "waiting": "waiting for other ranks",
     "exchange": "gradient exchange",
 }
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from hpcbench.schedule import Schedule
 from hpcbench.strategies import Strategy
 
 Sums = NDArray[np.float64]
+
+
+class Exchange(Enum):
+    """What replicas give each other in a step: their gradients; a single element once these are
+    there, so that they wait for each other and no more; or nothing."""
+
+    GRADIENTS = "gradients"
+    ONE_ELEMENT = "one element"
+    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -74,13 +84,18 @@ class Backend(ABC):
         order: NDArray[np.int32],
         rates: NDArray[np.float64],
         first_step: int = 0,
-        sync: bool = True,
+        exchange: Exchange = Exchange.GRADIENTS,
     ) -> Sums:
         """Train on whole batches: ``order`` has the shape (steps, replicas, batch).
 
-        ``first_step`` is the number of steps behind. Without ``sync`` each replica updates with its
-        own gradients, so that their weights part ways. Returns shape (1 + metric_sums,).
+        ``first_step`` is the number of steps behind. With another ``exchange`` than that of
+        gradients each replica updates with its own, so that their weights part ways. Returns shape
+        (1 + metric_sums,).
         """
+
+    @abstractmethod
+    def exchanges(self, count: int, exchange: Exchange) -> None:
+        """``count`` times what a step exchanges, one after the other, without the step."""
 
     @abstractmethod
     def partial_step(

@@ -12,12 +12,14 @@ from hpcbench.records.schema import (
     ACCURACY_FILE,
     ENERGY_FILE,
     MAY_BE_EMPTY,
+    RANKS_FILE,
     RUN_FILE,
     STATUS_COMPLETE,
     STATUS_FAILED,
     THROUGHPUT_FILE,
     AccuracyRow,
     EnergyRow,
+    RankRow,
     ThroughputRow,
     columns,
     types,
@@ -54,6 +56,7 @@ class Results:
     throughput: "pd.DataFrame"
     accuracy: "pd.DataFrame"
     energy: "pd.DataFrame"
+    ranks: "pd.DataFrame"
     runs: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -77,6 +80,7 @@ class _Found:
     throughput: _File
     accuracy: _File
     energy: _File
+    ranks: _File
 
 
 def read_results(root: Path) -> Results:
@@ -139,6 +143,7 @@ def _complete_runs(
                 # A measurement of throughput alone has no accuracy, and few machines count energy.
                 _read(folder / ACCURACY_FILE, AccuracyRow, version, optional=True),
                 _read(folder / ENERGY_FILE, EnergyRow, version, optional=True),
+                _read(folder / RANKS_FILE, RankRow, version, optional=True),
             )
         except KeyError as error:
             skipped.append(f"{folder}: {RUN_FILE} says nothing of {error}")
@@ -175,13 +180,14 @@ def _read(path: Path, row: type, version: int, optional: bool = False) -> _File:
     return _File(body, tuple(names), tuple(defaults.items()))
 
 
-def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
+def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]":
     """All runs' rows; raises ValueError if any of them does not fit."""
     ids = {(str(run.document["sweep"]), str(run.document["run_id"])) for run in runs}
     return (
         _table([run.throughput for run in runs], ThroughputRow, THROUGHPUT_FILE, ids),
         _table([run.accuracy for run in runs], AccuracyRow, ACCURACY_FILE, ids),
         _table([run.energy for run in runs], EnergyRow, ENERGY_FILE, ids),
+        _table([run.ranks for run in runs], RankRow, RANKS_FILE, ids),
     )
 
 
@@ -203,8 +209,8 @@ def _table(files: list[_File], row: type, name: str, ids: set[tuple[str, str]]) 
     table = pd.concat(filled, ignore_index=True)[columns(row)]
     if table.drop(columns=MAY_BE_EMPTY, errors="ignore").isna().any(axis=None):
         raise ValueError(f"{name} has a line with missing values")
-    if row is ThroughputRow:
-        counts = table[["seconds", "samples", "steps"]]
+    if row in (ThroughputRow, RankRow):
+        counts = table[["seconds", "steps", *(["samples"] if row is ThroughputRow else [])]]
         if not ((counts > 0) & (counts < float("inf"))).all(axis=None):
             raise ValueError(f"{name} has an interval without time, samples or steps")
     strangers = set(zip(table["sweep"], table["run_id"], strict=True)) - ids

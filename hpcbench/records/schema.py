@@ -5,6 +5,7 @@ History of ``SCHEMA_VERSION``, which :mod:`hpcbench.records.upgrade` bridges:
 1. The first.
 2. Column ``cpu_math``; field ``identity`` of run.json; a run may have no ``accuracy.csv``.
 3. Column ``evaluation_seconds``.
+4. File ``ranks.csv``; before, steps without the exchange were rows of ``throughput.csv``.
 """
 
 import math
@@ -14,15 +15,19 @@ from typing import Any, get_type_hints
 
 from hpcbench.records.identity import Identity
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 THROUGHPUT_FILE = "throughput.csv"
 ACCURACY_FILE = "accuracy.csv"
 ENERGY_FILE = "energy.csv"
+RANKS_FILE = "ranks.csv"
 RUN_FILE = "run.json"
 
-# What an interval timed: training; or, after it, the same steps without the exchange of gradients.
-PHASE_TRAIN, PHASE_NO_EXCHANGE = "train", "no_exchange"
+# What an interval timed: training; or, between intervals of it, the same steps without the exchange
+# of gradients, with one of a single element in its place, or of one rank a host while the others
+# sleep; and exchanges without a step, of a single element and of all gradients.
+PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT = "train", "no_exchange", "one_element"
+PHASE_ALONE, PHASE_LATENCY, PHASE_EXCHANGE = "alone", "latency", "exchange"
 
 ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU = "accuracy", "mean_absolute_error", "mean_iou"
 LOWER_IS_BETTER = frozenset({MEAN_ABSOLUTE_ERROR})
@@ -113,7 +118,30 @@ class EnergyRow:
         )
 
 
-Row = ThroughputRow | AccuracyRow | EnergyRow
+@dataclass(frozen=True)
+class RankRow:
+    """One rank's ``seconds`` for the ``steps`` of an interval; ``interval`` is the number of the
+    training interval, or of the one after which another phase was timed."""
+
+    phase: str
+    interval: int
+    steps: int
+    rank: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RankTimes:
+    """The times of all ranks in one interval, to be a :class:`RankRow` each; NaN of a rank that did
+    not take part."""
+
+    phase: str
+    interval: int
+    steps: int
+    seconds: tuple[float, ...]
+
+
+Row = ThroughputRow | AccuracyRow | EnergyRow | RankTimes
 
 # Counters are read ten times a second, so what a shorter run drew is mostly interpolated.
 LEAST_COUNTED_SECONDS = 0.5
@@ -123,15 +151,21 @@ MAY_BE_EMPTY = frozenset({"utilization", "memory_bytes", "clock_mhz", "evaluatio
 
 def columns(row: type) -> list[str]:
     """The header of a file of ``row``s."""
-    return [field.name for field in (*fields(Identity), *fields(row))]
+    return [*_of_identity(row), *(field.name for field in fields(row))]
+
+
+def _of_identity(row: type) -> list[str]:
+    """Ranks are many, and their run is known."""
+    return ["run_id", "sweep"] if row is RankRow else [field.name for field in fields(Identity)]
 
 
 def types(row: type) -> dict[str, type]:
     """The type of each column of a file of ``row``s."""
-    return get_type_hints(Identity) | get_type_hints(row)
+    of_identity = get_type_hints(Identity)
+    return {name: of_identity[name] for name in _of_identity(row)} | get_type_hints(row)
 
 
-def values(identity: Identity, row: Row) -> dict[str, Any]:
+def values(identity: Identity, row: ThroughputRow | AccuracyRow | EnergyRow) -> dict[str, Any]:
     """The columns of ``row``; those that are not known are left out."""
     unknown = {name for name in MAY_BE_EMPTY if math.isnan(getattr(row, name, 0.0))}
     return asdict(identity) | {n: v for n, v in asdict(row).items() if n not in unknown}

@@ -7,6 +7,7 @@ name and renamed. One process writes a run: the one that owns its folder.
 import csv
 import io
 import json
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import (
     ACCURACY_FILE,
     ENERGY_FILE,
+    RANKS_FILE,
     RUN_FILE,
     SCHEMA_VERSION,
     STATUS_COMPLETE,
@@ -29,6 +31,8 @@ from hpcbench.records.schema import (
     THROUGHPUT_FILE,
     AccuracyRow,
     EnergyRow,
+    RankRow,
+    RankTimes,
     ThroughputRow,
     columns,
     values,
@@ -74,19 +78,19 @@ class RowFile:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         self.rows = len(kept)
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Add one line; if the disk takes only part of it, take that part back and raise."""
+    def append(self, *rows: dict[str, Any]) -> None:
+        """Add lines; if the disk takes only part of them, take that part back and raise."""
         text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerow(row)
-        line = text.getvalue().encode()
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        lines = text.getvalue().encode()
         size = os.fstat(self._descriptor).st_size
         try:
-            if os.write(self._descriptor, line) < len(line):
+            if os.write(self._descriptor, lines) < len(lines):
                 raise OSError("no space left on device")
         except OSError as error:
             os.truncate(self.path, size)
             raise EnvironmentLacks(f"{self.path} cannot be written: {error}") from error
-        self.rows += 1
+        self.rows += len(rows)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -96,8 +100,8 @@ class RunWriter:
     """The one writer of a run's folder, which ``ownership`` stands for.
 
     ``keep_rows`` is how many throughput and accuracy rows a resumed run keeps from before;
-    ``energy`` says whether something here counts it. Each write raises Superseded once a later
-    attempt has taken the folder over.
+    ``energy`` says whether something here counts it, ``ranks`` whether there are several.
+    Each write raises Superseded once a later attempt has taken the folder over.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class RunWriter:
         ownership: Ownership,
         keep_rows: tuple[int, int] = (0, 0),
         energy: bool = False,
+        ranks: bool = False,
     ) -> None:
         self.folder = folder
         self.identity = identity
@@ -119,11 +124,9 @@ class RunWriter:
         with ownership.guard():
             self._throughput = RowFile(folder / THROUGHPUT_FILE, ThroughputRow, keep_rows[0])
             self._accuracy = RowFile(folder / ACCURACY_FILE, AccuracyRow, keep_rows[1])
-            # Its rows go with those of throughput.
-            counted = energy or (folder / ENERGY_FILE).exists()
-            path = folder / ENERGY_FILE
-            keep = _rows_before(path, keep_rows[0])
-            self._energy = RowFile(path, EnergyRow, keep) if counted else None
+            # Their rows go with those of throughput.
+            self._energy = _beside(folder / ENERGY_FILE, EnergyRow, keep_rows[0], energy)
+            self._ranks = _beside(folder / RANKS_FILE, RankRow, keep_rows[0], ranks)
 
     @property
     def rows(self) -> tuple[int, int]:
@@ -142,6 +145,18 @@ class RunWriter:
         if self._energy:
             with self._ownership.guard():
                 self._energy.append(values(self.identity, row))
+
+    def ranks(self, times: RankTimes) -> None:
+        if self._ranks:
+            run = {"run_id": self.identity.run_id, "sweep": self.identity.sweep}
+            of_all = {"phase": times.phase, "interval": times.interval, "steps": times.steps}
+            lines = (
+                {**run, **of_all, "rank": rank, "seconds": seconds}
+                for rank, seconds in enumerate(times.seconds)
+                if not math.isnan(seconds)
+            )
+            with self._ownership.guard():
+                self._ranks.append(*lines)
 
     def start(self, document: dict[str, Any]) -> None:
         """Write run.json for a run that is under way."""
@@ -176,8 +191,17 @@ class RunWriter:
     def close(self) -> None:
         self._throughput.close()
         self._accuracy.close()
-        if self._energy:
-            self._energy.close()
+        for file in (self._energy, self._ranks):
+            if file:
+                file.close()
+
+
+def _beside(path: Path, kind: type, intervals: int, wanted: bool) -> RowFile | None:
+    """A file of rows that go with intervals of training, of which so many are kept; None where
+    there is none and none is ``wanted``."""
+    if not (wanted or path.exists()):
+        return None
+    return RowFile(path, kind, _rows_before(path, intervals))
 
 
 def _rows_before(path: Path, interval: int) -> int:

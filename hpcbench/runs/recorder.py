@@ -10,7 +10,7 @@ from hpcbench.frameworks.backend import Backend
 from hpcbench.records.identity import Identity
 from hpcbench.records.observer import Observer
 from hpcbench.records.ownership import OWNER_FILE, Owner, Ownership
-from hpcbench.records.schema import AccuracyRow, EnergyRow, Row, ThroughputRow
+from hpcbench.records.schema import AccuracyRow, EnergyRow, RankTimes, Row, ThroughputRow
 from hpcbench.records.writer import RunWriter
 from hpcbench.training.checkpoint import CHECKPOINT_FILE, Progress, save
 
@@ -26,7 +26,12 @@ class Recorder:
         return None
 
     def start(
-        self, identity: Identity, document: dict[str, Any], progress: Progress, energy: bool
+        self,
+        identity: Identity,
+        document: dict[str, Any],
+        progress: Progress,
+        energy: bool,
+        ranks: bool,
     ) -> None:
         """The run is under way: write run.json, keep the rows that ``progress`` counts."""
 
@@ -38,9 +43,6 @@ class Recorder:
 
     def row(self, row: Row) -> None:
         """Write a row and tell the observers."""
-
-    def beside(self, row: ThroughputRow) -> None:
-        """Write a row that was timed beside training."""
 
     def add(self, **facts: Any) -> None:
         """Add facts that became known on the way to run.json."""
@@ -91,10 +93,15 @@ class RunRecorder(Recorder):
         return path if path.exists() else None
 
     def start(
-        self, identity: Identity, document: dict[str, Any], progress: Progress, energy: bool
+        self,
+        identity: Identity,
+        document: dict[str, Any],
+        progress: Progress,
+        energy: bool,
+        ranks: bool,
     ) -> None:
         keep = (progress.throughput_rows, progress.accuracy_rows)
-        self._writer = RunWriter(self._folder, identity, self._ownership, keep, energy)
+        self._writer = RunWriter(self._folder, identity, self._ownership, keep, energy, ranks)
         self._writer.start(document)
 
     def training(self, intervals: int, steps: int) -> None:
@@ -106,6 +113,9 @@ class RunRecorder(Recorder):
             observer.stop(samples)
 
     def row(self, row: Row) -> None:
+        if isinstance(row, RankTimes):
+            self._started.ranks(row)
+            return
         self._rows.append(row)
         if isinstance(row, ThroughputRow):
             self._started.throughput(row)
@@ -117,9 +127,6 @@ class RunRecorder(Recorder):
             self._started.accuracy(row)
             for observer in self._observers:
                 observer.epoch(row)
-
-    def beside(self, row: ThroughputRow) -> None:
-        self._started.throughput(row)
 
     def add(self, **facts: Any) -> None:
         self._started.add(**facts)

@@ -30,6 +30,7 @@ from hpcbench.runs.recorder import Recorder, RunRecorder
 from hpcbench.runs.resolve import ResolvedRun
 from hpcbench.runs.stop import StopSignal, gone
 from hpcbench.strategies import Communicator, Strategy
+from hpcbench.training.beside import Beside
 from hpcbench.training.checkpoint import Progress, load, read_progress
 from hpcbench.training.loop import Training
 
@@ -102,11 +103,17 @@ class Session:
         gpu = gpu_of_rank(resolved.launch.local_rank) if strategy.needs_launcher else ""
         hosts, self._peers = exchange_hosts(strategy, gpu, resolved.launch.local_rank)
         workload = Workload(config, schedule, seed, resolved.source.spec, data, strategy)
-        training = Training(workload, lambda: self._stop.requested, meter)
+        # The clock of MLPerf's log does not stop for what is timed beside training.
+        rounds = 0 if resolved.output.mllog else config.no_exchange_intervals
+        first_of_host = resolved.launch.local_rank == 0
+        training = Training(
+            workload, lambda: self._stop.requested, meter, Beside(rounds, first_of_host)
+        )
         progress = self._resume(resolved, training)
         of_rows = identity(resolved, strategy, self._cores, len(set(hosts)))
         about = document(resolved, training.backend, hosts)
-        recorder.start(of_rows, about, progress, energy=meter.counts)
+        several = schedule.world_size > 1
+        recorder.start(of_rows, about, progress, energy=meter.counts, ranks=several)
         if resolved.output.tensorboard:
             backend = training.backend
             recorder.watch(lambda: resolved.framework.tensorboard(folder, backend, config))
@@ -127,9 +134,6 @@ class Session:
         recorder.keep_model(training.backend.save_model if config.checkpoint else None)
         if resolved.output.tensorboard:
             recorder.profile(training.unmeasured_steps)
-        if schedule.world_size > 1:
-            for row in training.without_exchange(config.no_exchange_intervals):
-                recorder.beside(row)
         recorder.complete(lambda of, rows: summary(of, rows, startup, folder))
 
     def _intervals(

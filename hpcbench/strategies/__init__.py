@@ -180,6 +180,9 @@ class TorchStrategy(Strategy):
         """``module`` so that its backward pass averages gradients over all devices."""
         return module
 
+    def average(self, tensor: "torch.Tensor") -> None:
+        """Replace ``tensor`` by its average over all devices."""
+
     def unsynchronized(self, module: "torch.nn.Module") -> AbstractContextManager[Any]:
         """In here the backward pass of what :meth:`parallel` made averages nothing."""
         return nullcontext()

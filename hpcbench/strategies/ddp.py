@@ -68,6 +68,12 @@ class Ddp(TorchStrategy):
 
         return DistributedDataParallel(module)
 
+    def average(self, tensor: "torch.Tensor") -> None:
+        from torch import distributed
+
+        distributed.all_reduce(tensor)
+        tensor /= self.processes
+
     def unsynchronized(self, module: Any) -> AbstractContextManager[Any]:
         return module.no_sync()
 

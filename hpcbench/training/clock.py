@@ -12,11 +12,21 @@ AllGather = Callable[[Sequence[float]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one interval over all ranks."""
+    """Seconds of one interval, those ``of_ranks`` in order."""
 
-    slowest: float
-    fastest: float
-    mean: float
+    of_ranks: tuple[float, ...]
+
+    @property
+    def slowest(self) -> float:
+        return max(self.of_ranks)
+
+    @property
+    def fastest(self) -> float:
+        return min(self.of_ranks)
+
+    @property
+    def mean(self) -> float:
+        return sum(self.of_ranks) / len(self.of_ranks)
 
 
 class Clock:
@@ -35,5 +45,4 @@ class Clock:
         results = work()
         seconds = time.perf_counter() - start
         rows = self._all_gather([seconds, *results])
-        times = rows[:, 0]
-        return Timing(times.max(), times.min(), times.mean()), rows[:, 1:]
+        return Timing(tuple(rows[:, 0].tolist())), rows[:, 1:]

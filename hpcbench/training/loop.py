@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
@@ -17,19 +17,21 @@ from hpcbench.errors import Diverged, Preempted
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.frameworks.backend import Workload
 from hpcbench.records.schema import (
-    PHASE_NO_EXCHANGE,
     PHASE_TRAIN,
     AccuracyRow,
     EnergyRow,
+    RankTimes,
     Row,
     ThroughputRow,
 )
+from hpcbench.training.beside import LENGTH, Beside, Rounds
 from hpcbench.training.checkpoint import Progress
 from hpcbench.training.clock import Clock, Timing
 from hpcbench.training.learning_rate import rates
 from hpcbench.training.warmup import WarmUp, until_steady
 
 PROFILED_STEPS = 20
+NOTHING_BESIDE = Beside()
 # An interval's own costs, its barrier and the drawing of an epoch's order, take some milliseconds:
 # less than one per cent of this.
 INTERVAL_SECONDS = 0.5
@@ -61,7 +63,8 @@ class EpochShares:
 class Training:
     """A workload, ready to train; ``stop_requested`` is asked after an interval.
 
-    ``meter`` counts this process's part of the energy.
+    ``meter`` counts this process's part of the energy; ``beside`` says what several devices time
+    between intervals.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Training:
         workload: Workload,
         stop_requested: Callable[[], bool] = lambda: False,
         meter: Meter | None = None,
+        beside: Beside = NOTHING_BESIDE,
     ) -> None:
         self._workload = workload
         self._config, self._schedule = workload.config, workload.schedule
@@ -83,6 +87,11 @@ class Training:
         self.interval_steps = self._schedule.full_steps
         self.backend = FRAMEWORKS[workload.config.framework].backend(workload)
         self._building_seconds = time.perf_counter() - start
+        self._beside = beside
+        self._rounds: Rounds | None = None
+        if beside.rounds and self._strategy.world_size > 1:
+            processes, first = self._strategy.processes, beside.first_of_host
+            self._rounds = Rounds(self.backend, self._clock, processes, first, workload.seed)
 
     @property
     def progress_numbers(self) -> int:
@@ -116,17 +125,17 @@ class Training:
         self.interval_steps = min(self._config.interval_steps or fitting, full_steps)
         if rest:
             self.backend.partial_step(rest, self._rates(0, 1), self._schedule.remainder)
+        if self._rounds:
+            self._rounds.warm_up(order[:1], self._rates(0, 1))
         self.backend.average_batch_norm_state()
         self._evaluate()
         self.backend.restore(before)
         self._strategy.all_gather([0.0])
         return self._building_seconds + time.perf_counter() - start
 
-    def _untold(
-        self, rows: NDArray[np.int32], rates_of_rows: NDArray[np.float64], sync: bool = True
-    ) -> list[float]:
+    def _untold(self, rows: NDArray[np.int32], rates_of_rows: NDArray[np.float64]) -> list[float]:
         """Steps of which only their time matters."""
-        self.backend.steps(rows, rates_of_rows, sync=sync)
+        self.backend.steps(rows, rates_of_rows)
         return []
 
     def _steps_of_epoch(self, progress: Progress) -> int:
@@ -139,11 +148,14 @@ class Training:
         Raises Diverged if a loss is not finite, on all ranks alike, and Preempted after the
         interval in which any rank was asked to stop.
         """
+        rounds = self._beside.after(self.intervals_after(Progress()))
         while progress.epochs < self._schedule.epochs:
             for rows, behind, stop in self._intervals(progress):
                 progress = behind
                 for row in rows:
                     yield row, progress
+                for times in self._beside_training(rounds, progress) if not stop else ():
+                    yield times, progress
                 if stop:
                     # What rank 0 saves must hold for all.
                     self.backend.average_batch_norm_state()
@@ -189,20 +201,18 @@ class Training:
         order, _ = self._epoch_shares(0)
         self.backend.steps(order[:PROFILED_STEPS], self._rates(0, len(order[:PROFILED_STEPS])))
 
-    def without_exchange(self, count: int) -> Iterator[ThroughputRow]:
-        """Time ``count`` intervals of steps in which no gradients are exchanged.
-
-        The replicas' weights differ from each other afterwards, so it comes last.
-        """
-        steps = self.interval_steps
-        order, _ = self._epoch_shares(0)
-        rows, rates_of_rows = np.resize(order, (steps, *order.shape[1:])), self._rates(0, steps)
-        work = partial(self._untold, rows, rates_of_rows, sync=False)
-        work()
-        for interval in range(count):
-            timing, _ = self._clock.time(work)
-            samples = steps * self._schedule.global_batch
-            yield _row(PHASE_NO_EXCHANGE, interval, steps, samples, timing)
+    def _beside_training(
+        self, rounds: Mapping[int, int], progress: Progress
+    ) -> Iterator[RankTimes]:
+        """The rounds after the interval behind."""
+        interval = progress.throughput_rows - 1
+        if not self._rounds or not rounds.get(interval):
+            return
+        order, _ = self._epoch_shares(progress.epochs)
+        rates_of_rows = self._rates(progress.steps, math.ceil(self.interval_steps * LENGTH))
+        seconds = self.warmed_up.step_seconds
+        for number in range(rounds[interval]):
+            yield from self._rounds.round(number, interval, order, rates_of_rows, seconds)
 
     def _intervals(self, progress: Progress) -> Iterator[tuple[list[Row], Progress, bool]]:
         """What is left of the epoch under way: the rows of an interval, and whether a rank was
@@ -226,7 +236,9 @@ class Training:
                     f"the training loss is {sums[0]} after {progress.steps + steps} steps; "
                     f"lower --learning-rate or lengthen --warmup-epochs"
                 )
-            row = _row(PHASE_TRAIN, progress.throughput_rows, steps, samples, timing)
+            number = progress.throughput_rows
+            row = _row(PHASE_TRAIN, number, steps, samples, timing)
+            of_ranks = RankTimes(PHASE_TRAIN, number, steps, timing.of_ranks)
             progress = replace(
                 progress,
                 epoch_seconds=progress.epoch_seconds + row.seconds,
@@ -237,7 +249,7 @@ class Training:
             )
             counted = self._meter.source
             energy = EnergyRow.of(row, counted, readings, of_gpus=counted == GPUS)
-            yield [row, energy] if energy else [row], progress, bool(stop)
+            yield [row, *([energy] if energy else []), of_ranks], progress, bool(stop)
 
     def _work(
         self, epoch_shares: EpochShares, first: int, steps: int, with_rest: bool, step: int

@@ -4,7 +4,7 @@ import numpy as np
 
 from hpcbench.errors import HpcbenchError
 from hpcbench.frameworks import FRAMEWORKS, CpuMath, Framework, Probe
-from hpcbench.frameworks.backend import Backend
+from hpcbench.frameworks.backend import Backend, Exchange
 from hpcbench.models import MODELS, ModelSpec
 
 
@@ -36,9 +36,12 @@ class ToyBackend(Backend):
         self._weights -= rate * inputs.T @ chances / len(labels)
         return sums
 
-    def steps(self, order, rates, first_step=0, sync=True):
+    def steps(self, order, rates, first_step=0, exchange=Exchange.GRADIENTS):
         steps = zip(order[:, 0], rates, strict=True)
         return sum((self._step(*step) for step in steps), np.zeros(2))
+
+    def exchanges(self, count, exchange):
+        pass
 
     def partial_step(self, shares, rates, total, step=0):
         return self._step(shares[0], rates[0])

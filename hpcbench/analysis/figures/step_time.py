@@ -34,6 +34,7 @@ def step_parts(table: pd.DataFrame) -> pd.DataFrame:
     return known.assign(
         base_compute_ms=base,
         extra_compute_ms=compute - base,
+        contention_ms=1e3 * known["contention_seconds"].fillna(0).clip(lower=0),
         waiting_ms=1e3 * known["waiting_seconds"].clip(lower=0),
         exchange_ms=1e3 * known["exchange_seconds"].clip(lower=0),
     )

@@ -15,6 +15,7 @@ from hpcbench.analysis.report.provenance import Provenance, provenance_of
 from hpcbench.analysis.report.step_time import step_table
 from hpcbench.analysis.report.summary import summary
 from hpcbench.analysis.report.tails import tails_table
+from hpcbench.analysis.report.why import sentences, why_report
 from hpcbench.analysis.validity import Caution
 
 
@@ -42,6 +43,9 @@ def build(answers: Answers, price: float | None) -> Report:
     step = step_table(answers.points)
     if step:
         tables.append(step)
+    why = why_report(answers.why)
+    if why:
+        tables.append(why)
     tables.append(tails_table(answers.tails))
     if len(answers.accuracy):
         tables.append(accuracy_report(answers.accuracy))
@@ -53,7 +57,7 @@ def build(answers: Answers, price: float | None) -> Report:
     tables.append(checklist(answers))
     return Report(
         title=f"How training scales: {', '.join(sorted(runs['sweep'].unique()))}",
-        summary=summary(answers.points),
+        summary=[*summary(answers.points), *sentences(answers.why)],
         warnings=[f"left out {reason}" for reason in results.skipped],
         cautions=answers.cautions,
         apart=answers.observed.apart,

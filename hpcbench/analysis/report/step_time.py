@@ -20,14 +20,17 @@ def step_table(points: pd.DataFrame) -> Table | None:
     if known.empty:
         return None
     extra = varying_settings(known)
-    columns = ("step_seconds", *(f"{part}_seconds" for part in PARTS))
+    parts = {**PARTS, "hidden_exchange": "exchange hidden behind compute"}
+    columns = ("step_seconds", *(f"{part}_seconds" for part in parts))
     return Table(
         "step",
         "Where a step's time goes",
-        "Milliseconds of a step, medians over runs with 95 % bootstrap intervals. Compute is timed "
-        "in steps without the exchange, so the exchange is what it adds to a step, less what hides "
-        "behind compute.",
-        [*SERIES_HEADER, *extra, "devices", "runs", "step", *PARTS.values()],
+        "Milliseconds of a step, medians over runs with 95 % bootstrap intervals, from steps timed "
+        "between intervals of training: without the exchange; with one of a single element, so "
+        "that ranks only wait for each other; and on one rank a host while the others sleep. The "
+        "exchange is what it adds to a step, so it is without what hides behind compute, which is "
+        "in a column of its own.",
+        [*SERIES_HEADER, *extra, "devices", "runs", "step", *parts.values()],
         [
             [
                 *of_series(row, extra),

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hpcbench.errors import ConfigError, first_line
-from hpcbench.frameworks.backend import Backend, Sums, Workload, check_tf32
+from hpcbench.frameworks.backend import Backend, Exchange, Sums, Workload, check_tf32
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.augmentation import augmentation
 from hpcbench.frameworks.tensorflow.flops import step_flops
@@ -105,10 +105,13 @@ class TensorFlowBackend(Backend):
         order: NDArray[np.int32],
         rates: NDArray[np.float64],
         first_step: int = 0,
-        sync: bool = True,
+        exchange: Exchange = Exchange.GRADIENTS,
     ) -> Sums:
         scalars = self._optimizer.scalars(first_step, rates)
-        return self._loop.steps(order, scalars, first_step, sync)
+        return self._loop.steps(order, scalars, first_step, exchange)
+
+    def exchanges(self, count: int, exchange: Exchange) -> None:
+        self._loop.exchanges(count, exchange)
 
     def partial_step(
         self,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets import Arrays
 from hpcbench.errors import DataError
-from hpcbench.frameworks.backend import DEVICE_STRIDE, Sums
+from hpcbench.frameworks.backend import DEVICE_STRIDE, Exchange, Sums
 from hpcbench.frameworks.tensorflow.augmentation import Augmentation
 from hpcbench.frameworks.tensorflow.objectives import Objective
 from hpcbench.frameworks.tensorflow.optimizers import Optimizer
@@ -82,7 +82,8 @@ class TrainingLoop:
         # One trace each, whatever the number of steps or samples.
         self._trace = self._trace_streamed if streamed else self._trace_resident
         self._run = self._trace(strategy.all_reduce_mean)
-        self._run_unsynchronized: Any = None
+        self._runs_beside: dict[Exchange, Any] = {}
+        self._exchanges: dict[Exchange, Any] = {}
         self._partial_step = tf.function(self._run_partial_step)
         self._average = tf.function(self._run_average)
         test = (data.test_inputs, data.test_targets)
@@ -100,18 +101,27 @@ class TrainingLoop:
         order: NDArray[np.int32],
         scalars: NDArray[np.float32],
         first_step: int = 0,
-        sync: bool = True,
+        exchange: Exchange = Exchange.GRADIENTS,
     ) -> Sums:
         """Train on whole batches.
 
         ``order`` holds sample indices, shape (steps, replicas, batch); ``scalars`` the
-        optimizer's rows; ``first_step`` is the number of steps behind. Without ``sync`` each
-        replica updates with its own gradients.
+        optimizer's rows; ``first_step`` is the number of steps behind. With another ``exchange``
+        than that of gradients each replica updates with its own.
         """
-        if not sync and not self._run_unsynchronized:
-            self._run_unsynchronized = self._trace(list)
-        run = self._run if sync else self._run_unsynchronized
+        run = self._run
+        if exchange is not Exchange.GRADIENTS:
+            if exchange not in self._runs_beside:
+                mean = list if exchange is Exchange.NONE else self._met
+                self._runs_beside[exchange] = self._trace(mean)
+            run = self._runs_beside[exchange]
         return self._call(run, order, scalars, first_step)
+
+    def exchanges(self, count: int, exchange: Exchange) -> None:
+        """``count`` times what a step exchanges, one after the other."""
+        if exchange not in self._exchanges:
+            self._exchanges[exchange] = self._trace_exchanges(exchange)
+        self._exchanges[exchange](tf.constant(count))[0].numpy()
 
     def _call(
         self, run: Any, order: NDArray[np.int32], scalars: NDArray[np.float32], first_step: int
@@ -214,6 +224,28 @@ class TrainingLoop:
         return self._augment(
             self._prepared(inputs), tf.stack([self._seed + DEVICE_STRIDE * device, step])
         )
+
+    def _met(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """``gradients``, once all devices have theirs: an element of each, in one, is averaged."""
+        mean = self._strategy.all_reduce_mean([_element_of(gradients)])
+        with tf.control_dependencies(mean):
+            return [tf.identity(gradient) for gradient in gradients]
+
+    def _trace_exchanges(self, exchange: Exchange) -> Any:
+        def step(_: Any, before: tf.Tensor) -> Any:
+            # One after the other: each waits for what came out of the one before.
+            with tf.control_dependencies([before]):
+                like = [tf.identity(weight) for weight in self._optimizer.variables]
+                given = [_element_of(like)] if exchange is Exchange.ONE_ELEMENT else like
+            return (tf.cast(_element_of(self._strategy.all_reduce_mean(given)), tf.float32)[0],)
+
+        def run(count: tf.Tensor) -> Any:
+            last = tf.zeros(())
+            for _ in tf.range(count):
+                last = self._strategy.run(step, last)[0]
+            return [last]
+
+        return tf.function(run).get_concrete_function(tf.TensorSpec((), tf.int32))
 
     def _no_sums(self) -> tf.Tensor:
         return tf.zeros(1 + self._objective.sums)
@@ -327,6 +359,11 @@ class TrainingLoop:
     def _run_evaluation(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         outputs = self._model(self._prepared(inputs), training=False)
         return self._sums(self._objective.losses(targets, outputs), targets, outputs)
+
+
+def _element_of(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """A number that all of ``tensors`` are needed for, shape (1,)."""
+    return tf.add_n([tf.reshape(tensor, [-1])[:1] for tensor in tensors])
 
 
 def _numbers(sums: Sequence[tf.Tensor]) -> Sums:

@@ -19,6 +19,7 @@ from hpcbench.frameworks.backend import (
     DEVICE_STRIDE,
     RANK_STRIDE,
     Backend,
+    Exchange,
     Sums,
     Workload,
     check_tf32,
@@ -101,17 +102,25 @@ class TorchBackend(Backend):
         order: NDArray[np.int32],
         rates: NDArray[np.float64],
         first_step: int = 0,
-        sync: bool = True,
+        exchange: Exchange = Exchange.GRADIENTS,
     ) -> Sums:
         self._seed_dropout(first_step)
         self._parallel.train()
         batches = torch.from_numpy(order[:, 0].astype(np.int64)).to(self._device)
         total = torch.zeros(2, dtype=torch.float64, device=self._device)
         alone = self._strategy.unsynchronized(self._parallel)
-        with nullcontext() if sync else alone:
+        meet = exchange is Exchange.ONE_ELEMENT
+        with nullcontext() if exchange is Exchange.GRADIENTS else alone:
             for chosen, rate in zip(batches, rates.tolist(), strict=True):
-                total += self._step(chosen, rate, 1 / len(chosen))
+                total += self._step(chosen, rate, 1 / len(chosen), meet)
         return _numbers(total)
+
+    def exchanges(self, count: int, exchange: Exchange) -> None:
+        elements = 1 if exchange is Exchange.ONE_ELEMENT else self.trainable_parameters
+        given = torch.zeros(elements, dtype=self._dtype, device=self._device)
+        for _ in range(count):
+            self._strategy.average(given)
+        _numbers(given[:1])
 
     def partial_step(
         self,
@@ -129,14 +138,19 @@ class TorchBackend(Backend):
         sums = self._step(chosen.to(self._device), float(rates[0]), weight)
         return _numbers(sums * counted)
 
-    def _step(self, chosen: torch.Tensor, rate: float, per_sample: float) -> torch.Tensor:
-        """One update with the gradients of sum(losses * per_sample); the sums."""
+    def _step(
+        self, chosen: torch.Tensor, rate: float, per_sample: float, meet: bool = False
+    ) -> torch.Tensor:
+        """One update with the gradients of sum(losses * per_sample), before which all devices
+        ``meet`` if asked to; the sums."""
         targets = self._targets[chosen]
         with self._autocast():
             outputs = self._parallel(self._scaled(self._images(chosen))).to(self._dtype)
         loss = cross_entropy(outputs, targets, reduction="sum")
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss * per_sample)
+        if meet:
+            self._strategy.average(loss.detach().new_zeros(1))
         self._set_rate(rate)
         self._optimizer.step()
         return _sums(loss.detach(), outputs.detach(), targets)

@@ -1,0 +1,74 @@
+"""Why points lose: the table of causes, and its sentences."""
+
+import pandas as pd
+
+from hpcbench.analysis.load import SERIES, Row
+from hpcbench.analysis.report.cells import (
+    SERIES_HEADER,
+    Cell,
+    Table,
+    number,
+    of_series,
+    percent,
+    varying_settings,
+)
+from hpcbench.analysis.why import CAUSES, sentence, slow_rank_in_words
+
+SENTENCES = 6
+
+
+def sentences(why: pd.DataFrame) -> list[str]:
+    """Of ``why_table``: a sentence a series, of its largest count."""
+    if why.empty:
+        return []
+    ends = why.loc[why.groupby(SERIES)["devices"].idxmax()]
+    ends = ends.sort_values("loss_seconds", ascending=False)
+    said = [sentence(row) for row in ends.to_dict("records")]
+    more = len(said) - SENTENCES
+    return [*said[:SENTENCES], *([f"And {more} more, in the table."] if more > 0 else [])]
+
+
+def why_report(why: pd.DataFrame) -> Table | None:
+    """Of ``why_table``'s rows; None where there are none."""
+    if why.empty:
+        return None
+    extra = varying_settings(why)
+    return Table(
+        "why",
+        "Why a step takes longer than on the base",
+        "What a step takes beyond the base's step for the same work, and the causes whose 95 % "
+        "interval lies above zero and that take 1 % of the step or more. The rest is what medians "
+        "of each cause leave of the median loss.",
+        [
+            *(*SERIES_HEADER, *extra, "devices", "runs", "loss", "of a step"),
+            *("causes", "rest", "not measured", "slow rank"),
+        ],
+        [
+            [
+                *of_series(row, extra),
+                *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
+                _milliseconds(row["loss_seconds"]),
+                Cell(percent(row["loss_seconds"] / row["step_seconds"]), row["loss_seconds"]),
+                _causes(row),
+                _milliseconds(row["rest_seconds"]),
+                _words(", ".join(CAUSES[name] for name in row["unmeasured"]) or "–"),
+                _words(slow_rank_in_words(row) or "–"),
+            ]
+            for row in why.to_dict("records")
+        ],
+    )
+
+
+def _milliseconds(seconds: float) -> Cell:
+    return Cell(f"{number(1e3 * seconds)} ms", seconds)
+
+
+def _words(said: str) -> Cell:
+    return Cell(said, said)
+
+
+def _causes(row: Row) -> Cell:
+    if row["runs"] < 2:
+        return _words("one run does not tell")
+    named = [f"{CAUSES[name]} {number(1e3 * row[f'{name}_seconds'])} ms" for name in row["blamed"]]
+    return _words("; ".join(named) or "none stands out")

@@ -1,0 +1,118 @@
+"""Why a point loses: a step's time beyond the base's, by cause, and the rank to look at."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from hpcbench.analysis.load import RUN, SERIES, Row
+from hpcbench.analysis.phases import slow_rank
+from hpcbench.analysis.step_time import PARTS, timed_apart
+
+CAUSES = {name: words for name, words in PARTS.items() if name != "base_compute"}
+# Of a step; what costs less is not worth a sentence.
+LEAST_SHARE = 0.01
+FACTS = ("subject", "line", "devices", "runs", "step_seconds")
+
+
+def why_table(
+    points: pd.DataFrame,
+    runs: pd.DataFrame,
+    ranks: pd.DataFrame,
+    documents: Iterable[dict[str, Any]],
+) -> pd.DataFrame:
+    """A row a point beyond its base whose steps were timed without the exchange too.
+
+    SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``step_seconds`` and ``loss_seconds``, the
+    step beyond the base's for the same work, all in seconds; of each of :data:`CAUSES` its
+    ``_seconds`` with ``_low`` and ``_high``, missing where not measured; ``rest_seconds``, what
+    they leave of the loss, medians being taken of each; ``blamed``, a list of the causes whose
+    interval lies above zero and that take 1 % of a step or more, the largest first, and
+    ``unmeasured``, a list of causes. ``rank``, ``host``, ``excess``, ``slowest`` and ``intervals``
+    as :func:`slow_rank` tells.
+    """
+    known = timed_apart(points)
+    known = known[known["devices"] > known["base_devices"]]
+    hosts = {
+        (str(document["sweep"]), str(document["run_id"])): list(document.get("hosts") or [])
+        for document in documents
+    }
+    rows = []
+    for point in known.to_dict("records"):
+        causes = {name: float(point[f"{name}_seconds"]) for name in CAUSES}
+        measured = {name: value for name, value in causes.items() if not math.isnan(value)}
+        loss = point["step_seconds"] - point["base_compute_seconds"]
+        key = [*SERIES, "devices"]
+        same = (runs[key] == pd.Series({str(name): point[name] for name in key})).all(axis=1)
+        of_point = ranks.merge(runs.loc[same, RUN], on=RUN) if len(ranks) else ranks
+        blamed = [
+            name
+            for name, value in sorted(measured.items(), key=lambda item: -item[1])
+            if point[f"{name}_seconds_low"] > 0 and value >= LEAST_SHARE * point["step_seconds"]
+        ]
+        rows.append(
+            {name: point[name] for name in (*SERIES, *FACTS)}
+            | {
+                f"{name}_seconds{end}": point[f"{name}_seconds{end}"]
+                for name in CAUSES
+                for end in ("", "_low", "_high")
+            }
+            | {
+                "loss_seconds": loss,
+                "rest_seconds": loss - sum(measured.values()),
+                "blamed": blamed,
+                "unmeasured": [name for name in CAUSES if name not in measured],
+            }
+            | slow_rank(of_point, hosts)
+        )
+    return pd.DataFrame(rows)
+
+
+def sentence(row: Row) -> str:
+    """A row of :func:`why_table` for a reader."""
+    milliseconds = 1e3 * row["loss_seconds"]
+    share = 100 * row["loss_seconds"] / row["step_seconds"]
+    where = f"{row['line']} on {row['devices']} devices"
+    if row["runs"] < 2:
+        return f"{where}: why it loses is not told by one run; repeat it."
+    lost = (
+        f"of a step's {1e3 * row['step_seconds']:.3g} ms, {milliseconds:.3g} ms ({share:.0f} %) "
+        f"are beyond the base's"
+        if row["loss_seconds"] > 0
+        else f"a step's {1e3 * row['step_seconds']:.3g} ms are no more than the base's"
+    )
+    parts = [
+        f"{CAUSES[name]} {1e3 * row[f'{name}_seconds']:.3g} ms "
+        f"[{1e3 * row[f'{name}_seconds_low']:.3g}, {1e3 * row[f'{name}_seconds_high']:.3g}]"
+        for name in row["blamed"]
+    ]
+    reasons = ", ".join(parts) if parts else "no cause stands out of the noise"
+    unmeasured = ", ".join(CAUSES[name] for name in row["unmeasured"])
+    return (
+        f"{where}: {lost}: {reasons}"
+        f"{f'; not measured: {unmeasured}' if unmeasured else ''}.{_of_rank(row)}"
+    )
+
+
+def _of_rank(row: Row) -> str:
+    said = slow_rank_in_words(row)
+    if said:
+        return f" {said}."
+    if "waiting" in row["blamed"] and row["intervals"]:
+        return (
+            f" No rank is the slow one: the one that is slowest most often is so in "
+            f"{row['slowest']} of {row['intervals']} intervals without exchange."
+        )
+    return ""
+
+
+def slow_rank_in_words(row: Row) -> str:
+    """Which rank is slower than the others, and by how much; empty where none is."""
+    if row["rank"] is None or math.isnan(row["rank"]):
+        return ""
+    host = f" ({row['host']})" if row["host"] else ""
+    return (
+        f"Rank {row['rank']:.0f}{host} is the slowest in {row['slowest']} of {row['intervals']} "
+        f"intervals without exchange, {100 * row['excess']:.3g} % above the others' median"
+    )

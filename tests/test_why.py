@@ -1,0 +1,219 @@
+"""Why a point loses: causes that are put in are found, by name, in milliseconds, with the rank."""
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpcbench.analysis.load import RUN, run_table, with_names
+from hpcbench.analysis.scaling import scaling_table
+from hpcbench.analysis.why import CAUSES, why_table
+from hpcbench.frameworks.backend import Exchange
+from hpcbench.records.schema import PHASE_TRAIN, RankTimes
+from hpcbench.training import beside, clock
+from hpcbench.training.beside import Beside, Rounds
+from hpcbench.training.clock import Clock
+from support.runs import rows
+
+STEPS, BESIDE_STEPS, INTERVALS, RUNS = 6, 20, 30, 6
+COMPUTE, LATENCY = 10e-3, 0.05e-3
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is put into a step, in seconds: the exchange, of which so much is hidden; of each rank
+    what it takes longer always; the jitter of each rank and step, a standard deviation; and what
+    all take longer beside others."""
+
+    exchange: float = 0.0
+    hidden: float = 0.0
+    slower: tuple[float, ...] = (0.0,)
+    jitter: float = 0.02e-3
+    contention: float = 0.0
+
+
+class Ranks:
+    """Ranks as threads whose time is made up: each step adds to its rank's, a barrier takes the
+    latest of all."""
+
+    def __init__(self, count: int, truth: Truth, seed: int) -> None:
+        self.count, self.truth = count, truth
+        self._local = threading.local()
+        self._barrier = threading.Barrier(count)
+        self._now, self._rows = [0.0] * count, [np.zeros(0)] * count
+        self._chances = [np.random.default_rng([seed, rank]) for rank in range(count)]
+
+    def now(self) -> float:
+        return self._now[self._local.rank]
+
+    def take(self, seconds: float) -> None:
+        self._now[self._local.rank] += seconds
+
+    def meet(self) -> None:
+        self._barrier.wait()
+        latest = max(self._now)
+        self._barrier.wait()
+        self._now[self._local.rank] = latest
+
+    def all_gather(self, values) -> np.ndarray:
+        self._rows[self._local.rank] = np.array(values, float)
+        self.meet()
+        rows = np.array(self._rows)
+        self._barrier.wait()
+        return rows
+
+    def compute(self, alone: bool) -> None:
+        rank, truth = self._local.rank, self.truth
+        slower = truth.slower[rank % len(truth.slower)]
+        jitter = abs(self._chances[rank].normal(0, truth.jitter))
+        self.take(COMPUTE + slower + jitter + (0 if alone else truth.contention))
+
+    def run(self, work) -> list:
+        results: list = [None] * self.count
+
+        def of(rank: int) -> None:
+            self._local.rank = rank
+            results[rank] = work(rank)
+
+        threads = [threading.Thread(target=of, args=(rank,)) for rank in range(self.count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+
+@dataclass
+class Backend:
+    """As ``hpcbench.frameworks.backend.Backend``, as far as it is asked."""
+
+    ranks: Ranks
+    alone: bool = False
+    kept: list = field(default_factory=list)
+
+    def steps(self, order, rates, first_step=0, exchange=Exchange.GRADIENTS):
+        for _ in rates:
+            self.ranks.compute(self.alone)
+            if exchange is not Exchange.NONE:
+                self.ranks.meet()
+                self.ranks.take(LATENCY)
+            if exchange is Exchange.GRADIENTS:
+                self.ranks.take(self.ranks.truth.exchange)
+
+    def exchanges(self, count, exchange):
+        truth = self.ranks.truth
+        for _ in range(count):
+            self.ranks.meet()
+            whole = truth.exchange + truth.hidden if exchange is Exchange.GRADIENTS else 0
+            self.ranks.take(LATENCY + whole)
+
+    def state(self):
+        return ["as it was"]
+
+    def restore(self, state):
+        self.kept.append(state)
+
+
+def measured(monkeypatch, devices: int, truth: Truth, run: int) -> list[RankTimes]:
+    """What a run times, of training and beside, by the project's own rounds and clock."""
+    ranks = Ranks(devices, truth, seed=run)
+    monkeypatch.setattr(clock.time, "perf_counter", ranks.now)
+    monkeypatch.setattr(beside.time, "sleep", ranks.take)
+
+    def of(rank: int) -> list[RankTimes]:
+        backend, times = Backend(ranks), []
+        own = Clock(ranks.all_gather)
+        rounds = Rounds(backend, own, devices, rank == 0, seed=0)
+        after = Beside(5).after(INTERVALS)
+        order, rates = np.zeros((STEPS, 1, 1), np.int32), np.zeros(STEPS)
+        rates_beside = np.zeros(BESIDE_STEPS)
+        for interval in range(INTERVALS):
+            timing, _ = own.time(lambda: backend.steps(order, rates) or [])
+            times.append(RankTimes(PHASE_TRAIN, interval, STEPS, timing.of_ranks))
+            for number in range(after[interval] if devices > 1 else 0):
+                alone = rounds.round(number, interval, order, rates_beside, COMPUTE)
+                while True:
+                    # While it is timed alone nobody is beside it.
+                    backend.alone = False
+                    found = next(alone, None)
+                    if found is None:
+                        break
+                    times.append(found)
+        return times
+
+    original = Rounds._alone
+
+    def alone(self, *args):
+        self._backend.alone = True
+        try:
+            return original(self, *args)
+        finally:
+            self._backend.alone = False
+
+    monkeypatch.setattr(Rounds, "_alone", alone)
+    found = ranks.run(of)[0]
+    monkeypatch.undo()
+    return found
+
+
+def reasons(monkeypatch, truth: Truth, devices: int = 4, first: int = 0) -> dict:
+    """The row of ``devices`` in the table of reasons, from six runs of one and of so many."""
+    throughput, ranks, documents = [], [], []
+    for count in (1, devices):
+        for run in range(RUNS):
+            found = measured(monkeypatch, count, truth if count > 1 else Truth(), first + run)
+            (like,) = rows(count, [1.0])
+            like = like | {"run_id": f"{count}-{run}", "repeat": run}
+            for times in found:
+                if times.phase == PHASE_TRAIN:
+                    whole = max(times.seconds)
+                    throughput.append(
+                        like
+                        | {"interval": times.interval, "steps": times.steps}
+                        | {"samples": times.steps * like["global_batch"], "seconds": whole}
+                        | {"mean_rank_seconds": sum(times.seconds) / len(times.seconds)}
+                        | {"fastest_rank_seconds": min(times.seconds)}
+                    )
+                ranks += [
+                    {"run_id": like["run_id"], "sweep": like["sweep"], "phase": times.phase}
+                    | {"interval": times.interval, "steps": times.steps}
+                    | {"rank": rank, "seconds": seconds}
+                    for rank, seconds in enumerate(times.seconds)
+                    if not np.isnan(seconds) and count > 1
+                ]
+            hosts = [f"node{1 + rank // 2}" for rank in range(count)]
+            documents.append({name: like[name] for name in RUN} | {"hosts": hosts})
+    table = pd.DataFrame(ranks)
+    runs = run_table(pd.DataFrame(throughput), None, table)
+    runs = with_names(runs.assign(options="", software=""))
+    (row,) = why_table(scaling_table(runs), runs, table, documents).to_dict("records")
+    return row
+
+
+INJECTED = {
+    "nothing": (Truth(), {}),
+    "exchange": (Truth(exchange=2e-3, hidden=1e-3), {"exchange": 2e-3 + LATENCY}),
+    "one rank slower always": (Truth(slower=(0, 0, 2e-3, 0)), {"waiting": 2e-3}),
+    "jitter of all, at random": (Truth(jitter=1e-3), {"waiting": 0.66e-3, "extra_compute": 0.8e-3}),
+    "contention": (Truth(contention=1e-3), {"contention": 1e-3}),
+    "all of it": (
+        Truth(exchange=2e-3, slower=(0, 1e-3, 0, 0), contention=1e-3),
+        {"exchange": 2e-3 + LATENCY, "contention": 1e-3, "waiting": 1e-3},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", INJECTED)
+def test_what_is_put_in_is_blamed_and_nothing_else(what, monkeypatch):
+    truth, expected = INJECTED[what]
+    right = 0
+    for trial in range(20):
+        row = reasons(monkeypatch, truth, first=100 * trial)
+        found = {name: row[f"{name}_seconds"] for name in row["blamed"]}
+        near = all(found.get(n, 0) == pytest.approx(v, rel=0.2) for n, v in expected.items())
+        right += set(found) == set(expected) and near
+        total = sum(row[f"{name}_seconds"] for name in CAUSES) + row["rest_seconds"]
+        assert total == pytest.approx(row["loss_seconds"])
+    assert right >= 19, (right, found)
