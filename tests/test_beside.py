@@ -42,6 +42,8 @@ MODELS.add("slow", ModelSpec(name="slow", builders={"torch": build}, epochs=1, *
         # Dropout and Adam: random numbers and slots are part of the state.
         ("mpi", ["--model=cnn-2", "--train-samples=1000"]),
         ("mirrored", ["--model=fc-512"]),
+        # Each device has moving statistics of its own, to be averaged at an epoch's end.
+        ("mirrored", ["--model=cnn-strided-bn", "--batchnorm=local", "--train-samples=1000"]),
         ("ddp", ["--framework=torch", "--model=cnn-pytorch", "--train-samples=1000"]),
     ],
 )

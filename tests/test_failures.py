@@ -272,7 +272,9 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75, errors
     folder, document = only_run(tmp_path / "parts")
-    assert (document["status"], document["failure"]) == ("failed", "preempted")
+    assert document["status"] == "failed"
+    # The second where the machine is so busy.
+    assert document["failure"] in ("preempted", "starved")
     measured = (folder / "throughput.csv").read_text().count("\n") - 1
     again = run([*command, "--resume"])
     assert again.status == 0, again.errors

@@ -1,7 +1,8 @@
 """What training asks of a framework: the class Backend, and the workload that it is made for."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -125,6 +126,13 @@ class Backend(ABC):
     @abstractmethod
     def restore(self, state: Sequence[NDArray[Any]]) -> None:
         """Undo :meth:`state`; ValueError where it is of another model."""
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        """Whatever trains in here, each device has its own state again afterwards."""
+        before = self.state()
+        yield
+        self.restore(before)
 
     @abstractmethod
     def broadcast_state(self) -> None:

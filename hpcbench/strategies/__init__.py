@@ -157,6 +157,10 @@ class TensorFlowStrategy(Strategy):
         """Variables of the model and the optimizer are made in here."""
         return nullcontext()
 
+    def copies(self, variable: "tf.Variable") -> "Sequence[tf.Variable]":
+        """That of each replica of this process."""
+        return (variable,)
+
     def place(self, make: "Callable[[int], tf.Tensor]") -> Any:
         """``make(replica)`` on each replica's device, to be given to :meth:`run`."""
         return make(0)

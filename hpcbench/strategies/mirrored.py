@@ -33,6 +33,9 @@ class Mirrored(TensorFlowStrategy):
     def scope(self) -> AbstractContextManager[Any]:
         return self._strategy.scope()
 
+    def copies(self, variable: "tf.Variable") -> "Sequence[tf.Variable]":
+        return tuple(self._strategy.experimental_local_results(variable))
+
     def place(self, make: "Callable[[int], tf.Tensor]") -> Any:
         def value(context: Any) -> "tf.Tensor":
             return make(context.replica_id_in_sync_group)

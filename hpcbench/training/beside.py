@@ -78,17 +78,16 @@ class Rounds:
         steps = len(rates)
         # The same on all ranks.
         chance = np.random.default_rng([self._seed, interval, number])
-        before = self._backend.state()
-        for phase in chance.permutation(PHASES).tolist():
-            # Other data each time, as training has.
-            first = int(chance.integers(len(order)))
-            rows = np.take(order, range(first, first + steps), axis=0, mode="wrap")
-            if phase != PHASE_ALONE:
-                timing, _ = self._clock.time(self._work(phase, rows, rates))
-                yield RankTimes(phase, interval, steps, timing.of_ranks)
-            elif self._processes > 1:
-                yield self._alone(interval, rows, rates, steps * step_seconds)
-        self._backend.restore(before)
+        with self._backend.put_back():
+            for phase in chance.permutation(PHASES).tolist():
+                # Other data each time, as training has.
+                first = int(chance.integers(len(order)))
+                rows = np.take(order, range(first, first + steps), axis=0, mode="wrap")
+                if phase != PHASE_ALONE:
+                    timing, _ = self._clock.time(self._work(phase, rows, rates))
+                    yield RankTimes(phase, interval, steps, timing.of_ranks)
+                elif self._processes > 1:
+                    yield self._alone(interval, rows, rates, steps * step_seconds)
 
     def _work(
         self, phase: str, rows: NDArray[np.int32], rates: NDArray[np.float64]

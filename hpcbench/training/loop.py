@@ -112,7 +112,12 @@ class Training:
         Returns the seconds that building, tracing and this took.
         """
         start = time.perf_counter()
-        before = self.backend.state()
+        with self.backend.put_back():
+            self._settle()
+        self._strategy.all_gather([0.0])
+        return self._building_seconds + time.perf_counter() - start
+
+    def _settle(self) -> None:
         order, rest = self._epoch_shares(0)
 
         def seconds_of(steps: int) -> float:
@@ -129,9 +134,6 @@ class Training:
             self._rounds.warm_up(order[:1], self._rates(0, 1))
         self.backend.average_batch_norm_state()
         self._evaluate()
-        self.backend.restore(before)
-        self._strategy.all_gather([0.0])
-        return self._building_seconds + time.perf_counter() - start
 
     def _untold(self, rows: NDArray[np.int32], rates_of_rows: NDArray[np.float64]) -> list[float]:
         """Steps of which only their time matters."""

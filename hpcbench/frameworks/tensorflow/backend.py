@@ -1,6 +1,7 @@
 """TensorFlow's side of training: a Keras model in a compiled loop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,16 @@ class TensorFlowBackend(Backend):
     def restore(self, state: Sequence[NDArray[Any]]) -> None:
         for variable, value in zip(self._shared + self._generators, state, strict=True):
             variable.assign(value)
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        # Weights are the same on all devices of a process, local batch normalization's are not.
+        variables = self._shared + self._generators
+        copies = [copy for each in variables for copy in self._strategy.copies(each)]
+        before = [copy.numpy() for copy in copies]
+        yield
+        for copy, value in zip(copies, before, strict=True):
+            copy.assign(value)
 
     def broadcast_state(self) -> None:
         self._strategy.broadcast(self._shared)
