@@ -1,6 +1,7 @@
 """The workshop's models, exactly; their optimizers as Keras has them; its worked examples."""
 
 import math
+import sys
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from hpcbench.datasets.sources import locate_for
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.layers.batch_normalization import batch_normalization
 from hpcbench.models import MODELS, BuildContext
+from support import run
 
 SPEC = DATASETS["mnist"]
 
@@ -97,3 +99,15 @@ def test_the_workshops_softmax_and_cross_entropy():
     np.testing.assert_allclose(tf.nn.softmax(logits)[0], [0.87, 0, 0.13], atol=0.005)
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits([0], logits)
     np.testing.assert_allclose(loss, [0.14], atol=0.005)
+
+
+@pytest.mark.slow
+def test_keras_loads_without_what_training_does_not_need():
+    """And who needs it loads it afterwards."""
+    code = (
+        "import sys; from hpcbench.frameworks.tensorflow import UNNEEDED_BY_KERAS, load; load()\n"
+        "assert not set(UNNEEDED_BY_KERAS) & set(sys.modules)\n"
+        "import matplotlib, pandas; load(); print(pandas.Series([2]).sum())"
+    )
+    done = run([sys.executable, "-c", code])
+    assert (done.status, done.output) == (0, "2\n"), done.errors

@@ -49,6 +49,8 @@ class Workload:
 # Seeds of two ranks, and of two devices, lie so far apart that those of runs do not meet them.
 RANK_STRIDE = 1_000_003
 DEVICE_STRIDE = 7919
+# Test samples at a time, at most.
+EVALUATION_BATCH = 1000
 # NVIDIA's compute capability from which GPUs have TF32 (Ampere).
 TF32_SINCE = (8, 0)
 

@@ -15,7 +15,7 @@ from hpcbench.devices.counters import GPUS
 from hpcbench.devices.meter import READINGS, Meter
 from hpcbench.errors import Diverged, Preempted
 from hpcbench.frameworks import FRAMEWORKS
-from hpcbench.frameworks.backend import Workload
+from hpcbench.frameworks.backend import EVALUATION_BATCH, Workload
 from hpcbench.records.schema import (
     PHASE_TRAIN,
     AccuracyRow,
@@ -133,7 +133,7 @@ class Training:
         if self._rounds:
             self._rounds.warm_up(order[:1], self._rates(0, 1))
         self.backend.average_batch_norm_state()
-        self._evaluate()
+        self._evaluate(EVALUATION_BATCH)
 
     def _untold(self, rows: NDArray[np.int32], rates_of_rows: NDArray[np.float64]) -> list[float]:
         """Steps of which only their time matters."""
@@ -295,11 +295,14 @@ class Training:
         self.backend.average_batch_norm_state()
         return list(self._evaluate())
 
-    def _evaluate(self) -> NDArray[np.float64]:
-        """The sums over all test samples, each once over all processes."""
+    def _evaluate(self, most: int | None = None) -> NDArray[np.float64]:
+        """The sums over all test samples, or over so many a process, each once over all."""
         strategy = self._strategy
-        share = contiguous_share(self._tested, strategy.processes, strategy.rank)
-        return np.asarray(strategy.all_gather(self.backend.evaluate(*share).tolist()).sum(axis=0))
+        start, stop = contiguous_share(self._tested, strategy.processes, strategy.rank)
+        if most is not None:
+            stop = min(stop, start + most)
+        sums = self.backend.evaluate(start, stop)
+        return np.asarray(strategy.all_gather(sums.tolist()).sum(axis=0))
 
 
 def _row(phase: str, interval: int, steps: int, samples: int, timing: Timing) -> ThroughputRow:

@@ -1,6 +1,7 @@
 """TensorFlow with Keras 3: its devices, its errors, its backend."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -25,11 +26,24 @@ if TYPE_CHECKING:
 LOST_RANKS = ("HorovodInternalError", "Horovod", "MPI_ERR", "NCCL", "Connection closed by peer")
 
 
-def set_environment() -> None:
-    """What TensorFlow reads as it loads; by itself it takes oneDNN on some processors only."""
+# Keras loads these, where there are, for helpers that no training calls: for a second and more.
+UNNEEDED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
+
+
+def load() -> None:
+    """Import TensorFlow and Keras with the environment that they read; by itself TensorFlow takes
+    oneDNN on some processors only."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    left_out = [name for name in UNNEEDED_BY_KERAS if name not in sys.modules]
+    # To import what is None in here fails as if it were not installed.
+    sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]
+    try:
+        import keras  # noqa: F401
+    finally:
+        for name in left_out:
+            del sys.modules[name]
 
 
 class TensorFlow(Framework):
@@ -56,7 +70,7 @@ class TensorFlow(Framework):
 
         GPU memory is taken as it is needed.
         """
-        set_environment()
+        load()
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(cores)
@@ -94,7 +108,7 @@ class TensorFlow(Framework):
         return CpuMath(one_dnn_is_on(), instruction_set(), threads)
 
     def probe(self) -> Probe:
-        set_environment()
+        load()
         import tensorflow as tf
 
         details = tf.config.experimental.get_device_details
@@ -121,7 +135,7 @@ class TensorFlow(Framework):
     def saved_model(
         self, folder: Path, config: RunConfig, spec: "DatasetSpec"
     ) -> SavedModel | None:
-        set_environment()
+        load()
         from hpcbench.frameworks.tensorflow.backend import MODEL_FILE
         from hpcbench.frameworks.tensorflow.saved_model import SavedKerasModel
 

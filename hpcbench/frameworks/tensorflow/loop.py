@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets import Arrays
 from hpcbench.errors import DataError
-from hpcbench.frameworks.backend import DEVICE_STRIDE, Exchange, Sums
+from hpcbench.frameworks.backend import DEVICE_STRIDE, EVALUATION_BATCH, Exchange, Sums
 from hpcbench.frameworks.tensorflow.augmentation import Augmentation
 from hpcbench.frameworks.tensorflow.objectives import Objective
 from hpcbench.frameworks.tensorflow.optimizers import Optimizer
 from hpcbench.strategies import TensorFlowStrategy
 
-EVALUATION_BATCH, EVALUATION_BYTES = 1000, 64 << 20
+EVALUATION_BYTES = 64 << 20
 
 # A replica of this process, and the number of the step.
 Place = tuple[Any, tf.Tensor]
@@ -64,7 +64,7 @@ class TrainingLoop:
         self._evaluation_batch = min(EVALUATION_BATCH, max(1, EVALUATION_BYTES // sample_bytes))
         self._dtype = model.compute_dtype
         self._gradients = (
-            tf.function(self._forward_backward, jit_compile=True) if xla else self._forward_backward
+            _function(self._forward_backward, jit_compile=True) if xla else self._forward_backward
         )
         self.batch_norm_state = [
             variable.value
@@ -84,10 +84,10 @@ class TrainingLoop:
         self._run = self._trace(strategy.all_reduce_mean)
         self._runs_beside: dict[Exchange, Any] = {}
         self._exchanges: dict[Exchange, Any] = {}
-        self._partial_step = tf.function(self._run_partial_step)
-        self._average = tf.function(self._run_average)
+        self._partial_step = _function(self._run_partial_step)
+        self._average = _function(self._run_average)
         test = (data.test_inputs, data.test_targets)
-        self._evaluate = tf.function(self._run_evaluation).get_concrete_function(
+        self._evaluate = _function(self._run_evaluation).get_concrete_function(
             *(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in test),
         )
 
@@ -239,13 +239,13 @@ class TrainingLoop:
                 given = [_element_of(like)] if exchange is Exchange.ONE_ELEMENT else like
             return (tf.cast(_element_of(self._strategy.all_reduce_mean(given)), tf.float32)[0],)
 
-        def run(count: tf.Tensor) -> Any:
-            last = tf.zeros(())
-            for _ in tf.range(count):
-                last = self._strategy.run(step, last)[0]
-            return [last]
+        def again(_: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+            return self._strategy.run(step, before)[0]
 
-        return tf.function(run).get_concrete_function(tf.TensorSpec((), tf.int32))
+        def run(count: tf.Tensor) -> Any:
+            return [_over(count, again, tf.zeros(()))]
+
+        return _function(run).get_concrete_function(tf.TensorSpec((), tf.int32))
 
     def _no_sums(self) -> tf.Tensor:
         return tf.zeros(1 + self._objective.sums)
@@ -266,13 +266,13 @@ class TrainingLoop:
         def run(
             order: tf.Tensor, scalars: tf.Tensor, first: tf.Tensor, inputs: Any, targets: Any
         ) -> Any:
-            total = self._no_sums()
-            for i in tf.range(tf.shape(order)[0]):
+            def add(i: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
                 of_step = (first + i, order[i], scalars[i], inputs, targets)
-                total += self._strategy.run(step, *of_step)[0]
-            return [total]
+                return total + self._strategy.run(step, *of_step)[0]
 
-        return tf.function(run).get_concrete_function(
+            return [_over(tf.shape(order)[0], add, self._no_sums())]
+
+        return _function(run).get_concrete_function(
             tf.TensorSpec((None, *self._shares_shape), tf.int32),
             tf.TensorSpec((None, self._optimizer.scalar_count), tf.float32),
             tf.TensorSpec((), tf.int32),
@@ -310,13 +310,14 @@ class TrainingLoop:
             return self._train((replica, number), inputs[replica], targets[replica], row, mean)
 
         def run(batches: Any, scalars: tf.Tensor, first: tf.Tensor) -> Any:
-            total = self._no_sums()
-            for i in tf.range(tf.shape(scalars)[0]):
-                inputs, targets = next(batches)
-                total += self._strategy.run(step, first + i, inputs, targets, scalars[i])[0]
-            return [total]
+            def add(i: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+                inputs, targets = batches.get_next()
+                of_step = (first + i, inputs, targets, scalars[i])
+                return total + self._strategy.run(step, *of_step)[0]
 
-        return tf.function(run).get_concrete_function(
+            return [_over(tf.shape(scalars)[0], add, self._no_sums())]
+
+        return _function(run).get_concrete_function(
             iter(self._stream(np.zeros((1, *self._shares_shape), np.int32))),
             tf.TensorSpec((None, self._optimizer.scalar_count), tf.float32),
             tf.TensorSpec((), tf.int32),
@@ -359,6 +360,22 @@ class TrainingLoop:
     def _run_evaluation(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         outputs = self._model(self._prepared(inputs), training=False)
         return self._sums(self._objective.losses(targets, outputs), targets, outputs)
+
+
+def _function(python: Callable[..., Any], jit_compile: bool | None = None) -> Any:
+    """``python``, compiled as Keras' ``fit`` does: AutoGraph, which takes a second or more to
+    rewrite what a step calls, has nothing to do there."""
+    return tf.function(python, autograph=False, jit_compile=jit_compile)
+
+
+def _over(
+    count: tf.Tensor, work: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], first: tf.Tensor
+) -> tf.Tensor:
+    """``work(i, what came out before)`` for each of ``count``, in order."""
+    _, last = tf.while_loop(
+        lambda i, _: i < count, lambda i, before: (i + 1, work(i, before)), [tf.constant(0), first]
+    )
+    return last
 
 
 def _element_of(tensors: Sequence[tf.Tensor]) -> tf.Tensor:

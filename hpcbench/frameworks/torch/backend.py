@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from hpcbench.errors import ConfigError
 from hpcbench.frameworks.backend import (
     DEVICE_STRIDE,
+    EVALUATION_BATCH,
     RANK_STRIDE,
     Backend,
     Exchange,
@@ -30,7 +31,6 @@ from hpcbench.records.schema import ACCURACY
 from hpcbench.schedule import Schedule
 from hpcbench.strategies import TorchStrategy
 
-EVALUATION_BATCH = 1000
 # Keras' constants where the two frameworks' differ, so that both do the same computation.
 EPSILON, RHO = 1e-7, 0.95
 
