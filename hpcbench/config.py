@@ -17,7 +17,7 @@ SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
 
 # Settings that came later than schema 1 of the results.
-LATER_SETTINGS = ("model_digest",)
+LATER_SETTINGS = ("model_digest", "test_samples")
 # What every framework gets right, since it is worked out before a framework sees it. Any other
 # setting has to be claimed by a framework, or is refused under it.
 SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
@@ -34,6 +34,7 @@ SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
         "epochs",
         "epochs_rule",
         "train_samples",
+        "test_samples",
         "learning_rate",
         "lr_scaling",
         "lr_decay",
@@ -86,6 +87,9 @@ class RunConfig(BaseModel):
     )
     train_samples: int | None = Field(
         None, ge=1, description="train on the first so many samples only; default: all"
+    )
+    test_samples: int | None = Field(
+        None, ge=1, description="evaluate on the first so many test samples only; default: all"
     )
     optimizer: Literal["adam", "sgd", "larc", "adadelta"] | None = Field(
         None, description="default: the model's"

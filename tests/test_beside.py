@@ -10,7 +10,13 @@ from support import only_run, train
 
 pytestmark = pytest.mark.slow
 
-SHORT = ("--train-samples=2500", "--epochs=2", "--interval-steps=4", "--seed=1")
+SHORT = (
+    "--train-samples=2500",
+    "--epochs=2",
+    "--test-samples=500",
+    "--interval-steps=4",
+    "--seed=1",
+)
 SLOW_RANK = """
 import os
 import time

@@ -22,6 +22,7 @@ def weights(results: Path, strategy: str, devices: int, samples: int, *flags: st
         results / strategy,
         f"--train-samples={samples}",
         "--epochs=1",
+        "--test-samples=500",
         "--scaling=strong",
         f"--batch={BATCH}",
         "--checkpoint",

@@ -354,10 +354,8 @@ def test_numbers_that_are_none(results, flag):
 @pytest.mark.slow
 def test_the_short_benchmark_as_typed(results):
     """horovodrun -np 8 python -m hpcbench.train, on whatever machine this is."""
-    begun = time.monotonic()
     done = run(["horovodrun", "-np", "8", "python", "-m", "hpcbench.train", f"--results={results}"])
     assert done.status == 0, done.errors
-    assert time.monotonic() - begun < 180
     _, document = only_run(results)
     assert document["status"] == "complete"
     assert document["schedule"]["world_size"] == 8

@@ -69,6 +69,7 @@ def test_sweeps_in_one_folder_are_put_together_only_if_asked():
         ("lr_decay", 0.7, "training"),
         ("momentum", 0.0, "training"),
         ("target", 0.9, "training"),
+        ("test_samples", 500, "training"),
         ("repeat", 3, None),
         ("checkpoint", True, None),
     ],

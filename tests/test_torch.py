@@ -124,6 +124,7 @@ def test_torchrun_starts_two_ranks_that_learn(results):
             f"--results={results}",
             *FLAGS,
             "--train-samples=3000",
+            "--test-samples=500",
             "--epochs=2",
             "--checkpoint",
         ]
@@ -210,6 +211,7 @@ def test_bfloat16_computes_close_to_float32(results):
             *FLAGS,
             "--input=synthetic",
             "--train-samples=640",
+            "--test-samples=64",
             "--epochs=1",
             f"--precision={precision}",
         )

@@ -30,13 +30,13 @@ class Arrays:
     test_inputs: NDArray[Any] | LazyArray
     test_targets: NDArray[Any] | LazyArray
 
-    def first(self, train_samples: int | None) -> "Arrays":
-        """The same data with only the first ``train_samples`` training samples."""
+    def first(self, train_samples: int | None, test_samples: int | None = None) -> "Arrays":
+        """The same data with only the first so many samples of each part; all by default."""
         return Arrays(
             self.train_inputs[:train_samples],
             self.train_targets[:train_samples],
-            self.test_inputs,
-            self.test_targets,
+            self.test_inputs[:test_samples],
+            self.test_targets[:test_samples],
         )
 
 

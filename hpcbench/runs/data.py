@@ -4,15 +4,15 @@ import psutil
 
 from hpcbench.datasets import Arrays, synthetic
 from hpcbench.datasets.lazy_array import LazyArray
-from hpcbench.errors import DataError, EnvironmentLacks
+from hpcbench.errors import ConfigError, DataError, EnvironmentLacks
 from hpcbench.runs.resolve import ResolvedRun
 
 
 def load_data(resolved: ResolvedRun, seed: int) -> Arrays:
     """The run's arrays: read from the source's files, or made up in their shape.
 
-    Raises DataError for fewer samples than were announced, EnvironmentLacks where they do not fit
-    into memory.
+    Raises DataError for fewer samples than were announced, ConfigError for more test samples than
+    there are, EnvironmentLacks where they do not fit into memory.
     """
     source, samples = resolved.source, resolved.schedule.samples
     made_up = resolved.config.input == "synthetic"
@@ -22,7 +22,10 @@ def load_data(resolved: ResolvedRun, seed: int) -> Arrays:
             f"{source.files[0]} holds {len(data.train_targets)} training samples where "
             f"{samples} are expected"
         )
-    data = data.first(samples)
+    tested = resolved.config.test_samples
+    if tested and tested > len(data.test_targets):
+        raise ConfigError(f"--test-samples {tested}: there are only {len(data.test_targets)}")
+    data = data.first(samples, tested)
     if isinstance(data.train_inputs, LazyArray) and resolved.config.input == "resident":
         needed, free = data.train_inputs.nbytes, psutil.virtual_memory().available
         if needed > free:

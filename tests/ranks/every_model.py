@@ -64,6 +64,7 @@ def losses_of(model: ModelSpec) -> dict[str, Any]:
         batch=batch,
         # Steps without exchange are a graph of their own, whose making takes long.
         no_exchange_intervals=0,
+        warmup_steps=1,
     )
     training = training_of(config, spec, learnable(spec), strategy, seed=1)
     rows = [row for row in train(training) if isinstance(row, AccuracyRow)]

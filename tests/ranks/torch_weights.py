@@ -26,7 +26,7 @@ config = RunConfig(
     train_samples=SAMPLES,
 )
 spec = DATASETS["mnist"]
-training = training_of(config, spec, synthetic.arrays(spec, seed=0), strategy)
+training = training_of(config, spec, synthetic.arrays(spec, seed=0).first(SAMPLES, 100), strategy)
 for module in training.backend.model.modules():
     if isinstance(module, torch.nn.Dropout):
         module.p = 0.0
