@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from hpcbench.records.schema import (
     PHASE_ALONE,
@@ -17,6 +18,8 @@ _RUN = ["sweep", "run_id"]
 # A rank is called slow where chance would make one of them as often the slowest in fewer than so
 # many of all cases.
 CHANCE = 0.05
+# Of fewer nothing is said about their course.
+FEWEST_TIMINGS = 6
 
 
 def by_timing(ranks: pd.DataFrame) -> pd.DataFrame:
@@ -73,36 +76,77 @@ def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> d
     slower than chance makes one.
 
     ``rank`` and ``host`` (both missing where none is; ``hosts`` are the runs' by rank), ``excess``
-    over the median rank as a share, ``slowest`` in so many of ``intervals``.
+    over the median of the others as a share, ``slowest`` in so many of ``intervals``. Where the
+    excess grows in the course of a run, as where a device gets hot, ``excess_at_start`` and
+    ``excess_at_end`` of the first and the last third of it; else they are missing.
+    """
+    free = by_timing(ranks[ranks["phase"] == PHASE_NO_EXCHANGE])
+    found: dict[str, object] = {"rank": None, "host": ""}
+    found |= dict.fromkeys(("excess", "excess_at_start", "excess_at_end"), math.nan)
+    if free.empty or free["rank"].nunique() < 2:
+        return found | {"slowest": 0, "intervals": 0}
+    wide = free.pivot_table(
+        index=[*_RUN, "interval", "timing"], columns="rank", values="seconds"
+    ).dropna()
+    slowest = wide.idxmax(axis=1).value_counts()
+    rank = _growing(wide)
+    grows = rank is not None
+    if rank is None:
+        rank = _most_often_slowest(slowest, wide.shape[1])
+    often = slowest.index[0] if rank is None else rank
+    found |= {"slowest": int(slowest.get(often, 0)), "intervals": len(wide)}
+    if rank is None:
+        return found
+    excess = _excess(wide, rank)
+    of_runs = [hosts.get((str(sweep), str(run)), []) for sweep, run, *_ in wide.index]
+    names = {names[rank] for names in of_runs if rank < len(names)}
+    found |= {"rank": rank, "host": ", ".join(sorted(names)), "excess": float(excess.median())}
+    if grows:
+        course = _course(wide)
+        found["excess_at_start"] = float(excess[course <= 1 / 3].median())
+        found["excess_at_end"] = float(excess[course >= 2 / 3].median())
+    return found
+
+
+def _excess(wide: pd.DataFrame, rank: int) -> pd.Series:
+    """Of each timing, what ``rank`` takes beyond the median of the others, as a share."""
+    return wide[rank] / wide.drop(columns=rank).median(axis=1) - 1
+
+
+def _course(wide: pd.DataFrame) -> pd.Series:
+    """When each timing was taken, from 0 for the first of a run to 1 for its last."""
+    place = wide.groupby(_RUN).cumcount()
+    return place / place.groupby(_RUN).transform("max").clip(lower=1)
+
+
+def _most_often_slowest(slowest: pd.Series, ranks: int) -> int | None:
+    """The rank that is so more often than chance makes one, by the number of times that each is.
 
     Each rank is the slowest as often as the others where they do not differ; how often the one that
     is it most often would be by chance is a binomial tail, times the number of ranks (Bonferroni).
     """
-    free = by_timing(ranks[ranks["phase"] == PHASE_NO_EXCHANGE])
-    nothing: dict[str, object] = {"rank": None, "host": "", "excess": math.nan}
-    if free.empty or free["rank"].nunique() < 2:
-        return nothing | {"slowest": 0, "intervals": 0}
-    wide = free.pivot_table(
-        index=[*_RUN, "interval", "timing"], columns="rank", values="seconds"
-    ).dropna()
-    slowest = wide.idxmax(axis=1)
-    rank, times = slowest.value_counts().index[0], int(slowest.value_counts().iloc[0])
-    counted = {"slowest": times, "intervals": len(wide)}
-    if wide.shape[1] * _tail(times, len(wide), 1 / wide.shape[1]) >= CHANCE:
-        return nothing | counted
-    others = wide.drop(columns=rank).median(axis=1)
-    of_runs = [hosts.get((str(sweep), str(run)), []) for sweep, run, *_ in wide.index]
-    names = {names[int(rank)] for names in of_runs if rank < len(names)}
-    return {
-        "rank": int(rank),
-        "host": ", ".join(sorted(names)),
-        "excess": float(np.median(wide[rank] / others) - 1),
-    } | counted
+    by_chance = stats.binom.sf(slowest.iloc[0] - 1, slowest.sum(), 1 / ranks)
+    return int(slowest.index[0]) if ranks * by_chance < CHANCE else None
 
 
-def _tail(at_least: int, of: int, chance: float) -> float:
-    """How likely so many hits or more are."""
-    return sum(
-        math.comb(of, hits) * chance**hits * (1 - chance) ** (of - hits)
-        for hits in range(at_least, of + 1)
-    )
+def _growing(wide: pd.DataFrame) -> int | None:
+    """The rank whose excess grows most surely in the course of runs, and whose time does; by
+    Spearman's rank correlation within runs, times the number of ranks (Bonferroni)."""
+    course = _course(wide)
+    surest, rank = CHANCE / wide.shape[1], None
+    for each in map(int, wide.columns):
+        excess = _excess(wide, each)
+        within = excess - excess.groupby(_RUN).transform("mean")
+        longer = wide[each] - wide[each].groupby(_RUN).transform("mean")
+        if len(wide) < FEWEST_TIMINGS or course.nunique() < 2 or longer.corr(course) <= 0:
+            continue
+        chance = stats.spearmanr(course, within, alternative="greater").pvalue
+        if chance < surest and _ends_slowest(wide, course, each):
+            surest, rank = chance, each
+    return rank
+
+
+def _ends_slowest(wide: pd.DataFrame, course: pd.Series, rank: int) -> bool:
+    """Whether it is the slowest at the end, in the median; where there are two, one rank's getting
+    slower is the other's getting faster."""
+    return bool(wide[course >= 2 / 3].median().idxmax() == rank)

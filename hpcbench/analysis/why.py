@@ -29,8 +29,7 @@ def why_table(
     ``_seconds`` with ``_low`` and ``_high``, missing where not measured; ``rest_seconds``, what
     they leave of the loss, medians being taken of each; ``blamed``, a list of the causes whose
     interval lies above zero and that take 1 % of a step or more, the largest first, and
-    ``unmeasured``, a list of causes. ``rank``, ``host``, ``excess``, ``slowest`` and ``intervals``
-    as :func:`slow_rank` tells.
+    ``unmeasured``, a list of causes; and what :func:`slow_rank` tells of ranks.
     """
     known = timed_apart(points)
     known = known[known["devices"] > known["base_devices"]]
@@ -112,6 +111,12 @@ def slow_rank_in_words(row: Row) -> str:
     if row["rank"] is None or math.isnan(row["rank"]):
         return ""
     host = f" ({row['host']})" if row["host"] else ""
+    if not math.isnan(row["excess_at_end"]):
+        start, end = (f"{100 * row[f'excess_at_{when}']:.3g} %" for when in ("start", "end"))
+        return (
+            f"Rank {row['rank']:.0f}{host} becomes slower in the course of a run: without exchange "
+            f"{start} above the others' median at its beginning, {end} at its end"
+        )
     return (
         f"Rank {row['rank']:.0f}{host} is the slowest in {row['slowest']} of {row['intervals']} "
         f"intervals without exchange, {100 * row['excess']:.3g} % above the others' median"
