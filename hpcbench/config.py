@@ -17,7 +17,7 @@ SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
 
 # Settings that came later than schema 1 of the results.
-LATER_SETTINGS = ("model_digest", "test_samples")
+LATER_SETTINGS = ("model_digest", "test_samples", "seconds")
 # What every framework gets right, since it is worked out before a framework sees it. Any other
 # setting has to be claimed by a framework, or is refused under it.
 SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
@@ -33,6 +33,7 @@ SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
         "target",
         "epochs",
         "epochs_rule",
+        "seconds",
         "train_samples",
         "test_samples",
         "learning_rate",
@@ -81,7 +82,15 @@ class RunConfig(BaseModel):
     target: float | None = Field(
         None, description="end training when the test metric is at least as good as this"
     )
-    epochs: int | None = Field(None, ge=1, description="epochs; default: the model's")
+    epochs: int | None = Field(
+        None, ge=1, description="epochs; default: the model's, and with --seconds none"
+    )
+    seconds: float | None = Field(
+        None,
+        gt=0,
+        description="train on until so many seconds, and ten intervals, are measured; without "
+        "--epochs nothing is evaluated",
+    )
     epochs_rule: Literal["as-given", "horovod"] = Field(
         "as-given", description="horovod: epochs divided by the world size, rounded up"
     )

@@ -13,7 +13,8 @@ class Schedule(BaseModel):
     """What a run comes to, once model, data and world size are known.
 
     ``batch_per_device`` times ``world_size`` is ``global_batch``; ``full_steps`` whole global
-    batches an epoch, then one step with the ``remainder`` samples if there are any.
+    batches an epoch, then one step with the ``remainder`` samples if there are any. After each of
+    ``epochs`` it is evaluated; a run that is measured for some seconds has none unless asked for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,7 +68,9 @@ def make_schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
         raise ConfigError(
             f"a global batch of {global_batch} is larger than the {samples} training samples"
         )
-    epochs = config.epochs or spec.epochs
+    if config.target is not None and config.seconds and not config.epochs:
+        raise ConfigError("--target with --seconds needs --epochs: else nothing is evaluated")
+    epochs = config.epochs or (0 if config.seconds else spec.epochs)
     if config.epochs_rule == "horovod":
         epochs = math.ceil(epochs / world_size)
     rate = config.learning_rate or spec.learning_rate

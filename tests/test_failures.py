@@ -365,6 +365,13 @@ def test_the_short_benchmark_as_typed(results):
 
 
 @pytest.mark.slow
+def test_more_test_samples_than_there_are(results):
+    done = train(results, "--test-samples=1000000")
+    assert done.status == 2
+    one_sentence(done, "--test-samples 1000000: there are only")
+
+
+@pytest.mark.slow
 def test_no_argument_at_all_prints_a_summary(tmp_path):
     done = run(
         [sys.executable, "-m", "hpcbench.train"],

@@ -65,7 +65,7 @@ ELSEWHERE = {
 # What changes how well a network learns and how long it trains, and not how fast.
 LEARNING = {
     *("learning_rate", "lr_scaling", "lr_decay", "warmup_epochs", "momentum"),
-    *("epochs", "epochs_rule", "target", "test_samples"),
+    *("epochs", "epochs_rule", "seconds", "target", "test_samples"),
 }
 DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items()}
 

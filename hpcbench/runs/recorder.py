@@ -10,7 +10,7 @@ from hpcbench.frameworks.backend import Backend
 from hpcbench.records.identity import Identity
 from hpcbench.records.observer import Observer
 from hpcbench.records.ownership import OWNER_FILE, Owner, Ownership
-from hpcbench.records.schema import AccuracyRow, EnergyRow, RankTimes, Row, ThroughputRow
+from hpcbench.records.schema import EnergyRow, RankTimes, Row, ThroughputRow
 from hpcbench.records.writer import RunWriter
 from hpcbench.training.checkpoint import CHECKPOINT_FILE, Progress, save
 
@@ -150,7 +150,7 @@ class RunRecorder(Recorder):
         self._started.complete()
         for observer in self._observers:
             observer.close()
-        if {AccuracyRow, ThroughputRow} <= {type(row) for row in self._rows}:
+        if any(isinstance(row, ThroughputRow) for row in self._rows):
             report(self._started.identity, self._rows)
         else:
             print(f"complete, by what was measured before: {self._folder}")

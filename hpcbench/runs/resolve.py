@@ -43,6 +43,8 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
         raise ConfigError(
             "--mllog times training to a --target in one piece: give one, and no --resume"
         )
+    if output.mllog and config.seconds:
+        raise ConfigError("--mllog times training to a --target, not for --seconds")
     framework = FRAMEWORKS[config.framework]
     framework.check(config, output)
     launch, gpus = detect(environment), visible_gpus(environment)

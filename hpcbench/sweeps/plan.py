@@ -263,4 +263,4 @@ def estimated_seconds(run: PlannedRun) -> float:
     replicas = run.devices // STRATEGIES[run.config.strategy].devices_per_replica
     schedule = make_schedule(run.config, replicas, run.train_samples)
     work = schedule.epochs * schedule.samples * (workshop.microseconds if workshop else 0)
-    return STARTUP_SECONDS + work * 1e-6 / run.devices
+    return STARTUP_SECONDS + max(work * 1e-6 / run.devices, run.config.seconds or 0)

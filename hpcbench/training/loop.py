@@ -35,6 +35,8 @@ NOTHING_BESIDE = Beside()
 # An interval's own costs, its barrier and the drawing of an epoch's order, take some milliseconds:
 # less than one per cent of this.
 INTERVAL_SECONDS = 0.5
+# Of a run that is measured for some seconds.
+FEWEST_INTERVALS = 10
 
 # Sample indices of whole steps, (steps, replicas, batch), and of each replica in the shorter one.
 Shares = tuple[NDArray[np.int32], list[NDArray[np.int32]]]
@@ -103,7 +105,19 @@ class Training:
         full_steps = self._schedule.full_steps
         behind = len(range(0, self._steps_of_epoch(progress), self.interval_steps))
         per_epoch = len(range(0, full_steps, self.interval_steps))
-        return (self._schedule.epochs - progress.epochs) * per_epoch - behind
+        of_epochs = (self._schedule.epochs - progress.epochs) * per_epoch - behind
+        if self._config.seconds is None:
+            return of_epochs
+        missing = self._config.seconds - progress.elapsed_seconds
+        of_seconds = math.ceil(missing / (self.interval_steps * self.warmed_up.step_seconds))
+        return max(of_epochs, of_seconds, FEWEST_INTERVALS - progress.throughput_rows)
+
+    def _measured_enough(self, progress: Progress) -> bool:
+        """Whether the seconds that were asked for, if any, are behind; the same on all ranks."""
+        return self._config.seconds is None or (
+            progress.elapsed_seconds >= self._config.seconds
+            and progress.throughput_rows >= FEWEST_INTERVALS
+        )
 
     def warm_up(self) -> float:
         """Compile and exchange with every function and take steps until they are steady, then undo
@@ -151,7 +165,8 @@ class Training:
         interval in which any rank was asked to stop.
         """
         rounds = self._beside.after(self.intervals_after(Progress()))
-        while progress.epochs < self._schedule.epochs:
+        epochs = self._schedule.epochs
+        while progress.epochs < epochs or not self._measured_enough(progress):
             for rows, behind, stop in self._intervals(progress):
                 progress = behind
                 for row in rows:
@@ -162,17 +177,22 @@ class Training:
                     # What rank 0 saves must hold for all.
                     self.backend.average_batch_norm_state()
                     raise Preempted(f"stopped by a signal after {progress.steps} steps")
-            evaluation = self._end_of_epoch(progress)
+                if progress.epochs >= epochs and self._measured_enough(progress):
+                    self.backend.average_batch_norm_state()
+                    return
+            evaluated = progress.epochs < epochs
+            evaluation = self._end_of_epoch(progress) if evaluated else None
             progress = Progress(
                 epochs=progress.epochs + 1,
                 steps=progress.steps,
                 elapsed_seconds=progress.elapsed_seconds,
                 throughput_rows=progress.throughput_rows,
-                accuracy_rows=progress.accuracy_rows + 1,
+                accuracy_rows=progress.accuracy_rows + evaluated,
             )
-            yield evaluation, progress
-            if evaluation.reaches(self._config.target):
-                return
+            if evaluation:
+                yield evaluation, progress
+            if evaluation and evaluation.reaches(self._config.target):
+                epochs = progress.epochs
 
     def _end_of_epoch(self, progress: Progress) -> AccuracyRow:
         """Evaluate after an epoch's last interval; raises Diverged."""

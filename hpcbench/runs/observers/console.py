@@ -107,7 +107,7 @@ def summary(
 ) -> None:
     """Print the table that ends a run, from its rows of all kinds."""
     rows = [row for row in every_row if isinstance(row, ThroughputRow)]
-    accuracy = [row for row in every_row if isinstance(row, AccuracyRow)][-1]
+    accuracy = [row for row in every_row if isinstance(row, AccuracyRow)]
     rate, low, high = rate_interval(rows)
     step = sum(row.seconds for row in rows) / sum(row.steps for row in rows)
     within = (
@@ -126,10 +126,13 @@ def summary(
             f"{rate:,.0f} samples/s  {within}",
         ),
         ("step time", f"{step * 1e3:,.3f} ms"),
-        (
-            f"test {accuracy.metric.replace('_', ' ')}",
-            f"{accuracy.test_metric:.4f} after {accuracy.epoch} epochs and "
-            f"{accuracy.elapsed_seconds:,.1f} s of training",
+        *(
+            (
+                f"test {last.metric.replace('_', ' ')}",
+                f"{last.test_metric:.4f} after {last.epoch} epochs and "
+                f"{last.elapsed_seconds:,.1f} s of training",
+            )
+            for last in accuracy[-1:]
         ),
         *_energy([row for row in every_row if isinstance(row, EnergyRow)]),
         ("start-up", f"{startup_seconds:,.1f} s to the first measured step"),
