@@ -46,11 +46,11 @@ MODELS.add("slow", ModelSpec(name="slow", builders={"torch": build}, epochs=1, *
     ("strategy", "flags"),
     [
         # Dropout and Adam: random numbers and slots are part of the state.
-        ("mpi", ["--model=cnn-2", "--train-samples=1000"]),
+        ("mpi", ["--model=cnn-2", "--train-samples=512"]),
         ("mirrored", ["--model=fc-512"]),
         # Each device has moving statistics of its own, to be averaged at an epoch's end.
         ("mirrored", ["--model=cnn-strided-bn", "--batchnorm=local", "--train-samples=1000"]),
-        ("ddp", ["--framework=torch", "--model=cnn-pytorch", "--train-samples=1000"]),
+        ("ddp", ["--framework=torch", "--model=cnn-pytorch", "--train-samples=512"]),
     ],
 )
 def test_training_is_bit_for_bit_the_same_without_it(tmp_path, strategy, flags):
