@@ -29,7 +29,7 @@ from hpcbench.models import MODELS, ModelSpec
 class Slow(nn.Module):
     def forward(self, inputs):
         if os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("HOROVOD_RANK")) == "1":
-            time.sleep(0.02)
+            time.sleep(0.05)
         return inputs
 
 
@@ -79,7 +79,7 @@ def test_training_is_bit_for_bit_the_same_without_it(tmp_path, strategy, flags):
 
 
 def test_a_rank_that_is_slow_is_named_with_what_it_costs(tmp_path):
-    """It sleeps for 20 ms a step: so much do the others wait."""
+    """It sleeps for 50 ms a step: so much do the others wait."""
     pytest.importorskip("torch")
     (tmp_path / "slow.py").write_text(SLOW_RANK)
     results = tmp_path / "results"
@@ -96,7 +96,7 @@ def test_a_rank_that_is_slow_is_named_with_what_it_costs(tmp_path):
     assert (row["rank"], row["devices"], row["runs"]) == (1, 2, 2)
     assert row["host"]
     assert row["blamed"][0] == "waiting"
-    assert 0.015 < row["waiting_seconds"] < row["step_seconds"]
+    assert 0.0375 < row["waiting_seconds"] < row["step_seconds"]
 
 
 @pytest.mark.parametrize("intervals", [1, 7, 100, 10_000])

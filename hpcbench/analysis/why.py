@@ -8,12 +8,12 @@ import pandas as pd
 
 from hpcbench.analysis.load import RUN, SERIES, Row
 from hpcbench.analysis.phases import slow_rank
-from hpcbench.analysis.step_time import PARTS, timed_apart
+from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 
 CAUSES = {name: words for name, words in PARTS.items() if name != "base_compute"}
 # Of a step; what costs less is not worth a sentence.
 LEAST_SHARE = 0.01
-FACTS = ("subject", "line", "devices", "runs", "step_seconds")
+FACTS = ("subject", "line", "devices", "runs", "step_seconds", "serialization_efficiency")
 
 
 def why_table(
@@ -24,12 +24,13 @@ def why_table(
 ) -> pd.DataFrame:
     """A row a point beyond its base whose steps were timed without the exchange too.
 
-    SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``step_seconds`` and ``loss_seconds``, the
-    step beyond the base's for the same work, all in seconds; of each of :data:`CAUSES` its
-    ``_seconds`` with ``_low`` and ``_high``, missing where not measured; ``rest_seconds``, what
-    they leave of the loss, medians being taken of each; ``blamed``, a list of the causes whose
-    interval lies above zero and that take 1 % of a step or more, the largest first, and
-    ``unmeasured``, a list of causes; and what :func:`slow_rank` tells of ranks.
+    SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``serialization_efficiency``,
+    ``step_seconds`` and ``loss_seconds``, the step beyond the base's for the same work, all in
+    seconds; of each of :data:`CAUSES` its ``_seconds`` with ``_low`` and ``_high``, missing where
+    not measured; ``rest_seconds``, what they leave of the loss, medians being taken of each;
+    ``blamed``, a list of the causes whose interval lies above zero and that take 1 % of a step or
+    more, the largest first, and ``unmeasured``, a list of causes; and what :func:`slow_rank` tells
+    of ranks.
     """
     known = timed_apart(points)
     known = known[known["devices"] > known["base_devices"]]
@@ -74,7 +75,7 @@ def sentence(row: Row) -> str:
     share = 100 * row["loss_seconds"] / row["step_seconds"]
     where = f"{row['line']} on {row['devices']} devices"
     if row["runs"] < 2:
-        return f"{where}: why it loses is not told by one run; repeat it."
+        return f"{where}: one run does not tell what a step's time goes to; repeat it."
     lost = (
         f"of a step's {1e3 * row['step_seconds']:.3g} ms, {milliseconds:.3g} ms ({share:.0f} %) "
         f"are beyond the base's"
@@ -82,7 +83,7 @@ def sentence(row: Row) -> str:
         else f"a step's {1e3 * row['step_seconds']:.3g} ms are no more than the base's"
     )
     parts = [
-        f"{CAUSES[name]} {1e3 * row[f'{name}_seconds']:.3g} ms "
+        f"{parts_of(row)[name]} {1e3 * row[f'{name}_seconds']:.3g} ms "
         f"[{1e3 * row[f'{name}_seconds_low']:.3g}, {1e3 * row[f'{name}_seconds_high']:.3g}]"
         for name in row["blamed"]
     ]

@@ -29,7 +29,7 @@ def step_table(points: pd.DataFrame) -> Table | None:
         "between intervals of training: without the exchange; with one of a single element, so "
         "that ranks only wait for each other; and on one rank a host while the others sleep. The "
         "exchange is what it adds to a step, so it is without what hides behind compute, which is "
-        "in a column of its own.",
+        "in a column of its own." + _of_coarse(known),
         [*SERIES_HEADER, *extra, "devices", "runs", "step", *parts.values()],
         [
             [
@@ -40,3 +40,16 @@ def step_table(points: pd.DataFrame) -> Table | None:
             for row in known.to_dict("records")
         ],
     )
+
+
+def _of_coarse(known: pd.DataFrame) -> str:
+    """What to know of points that were timed less closely; empty where there are none."""
+    told = ""
+    if known["contention_seconds"].isna().any():
+        told += " Where contention is not known, it is part of the extra compute."
+    if known["serialization_efficiency"].isna().any():
+        told += (
+            " Runs of before schema 4 were timed without the exchange alone, once after training: "
+            "their exchange holds what ranks wait in steps."
+        )
+    return told
