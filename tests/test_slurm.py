@@ -146,7 +146,8 @@ NCCL_DEBUG = "WARN"
     file = sweep_file(tmp_path, devices="[2]", epochs=EPOCHS_OF_A_MINUTE)
     script = ("--array=1", ROOT / "jobs" / "scale_sweep.sh", "--sweep", file)
     home = {"HPCBENCH_HOME": str(tmp_path), "HPCBENCH_PYTHON": sys.executable}
-    options = ("--time=20", "--signal=B:USR1@1", "--no-requeue")
+    # Slurm's signal that the limit is near is one that nobody heeds.
+    options = ("--time=20", "--signal=B:URG@1", "--no-requeue")
     job = cluster.sbatch(*options, *script, "--results", cluster.results, **home)
     until(lambda: cluster.csv() and cluster.rows() > 3, "rows", cluster.said)
     assert "as site local-cluster says, with the devices of this job" in cluster.said()
