@@ -124,6 +124,25 @@ def test_a_full_disk_leaves_whole_lines(tmp_path_factory, limit):
     writer.close()
 
 
+def test_a_vague_word_does_not_replace_a_better_one(tmp_path):
+    """Whether the thread that waits for signals or the training ends last."""
+    writer = RunWriter(tmp_path, IDENTITY, Ownership(tmp_path, ALONE))
+    writer.start({})
+    for failure, known in (
+        ("preempted", "preempted"),
+        ("communication", "communication"),
+        ("timeout", "timeout"),
+        ("preempted", "timeout"),
+        ("starved", "starved"),
+        ("communication", "starved"),
+    ):
+        writer.fail(failure, failure)
+        assert json.loads((tmp_path / "run.json").read_text())["message"] == known
+    writer.complete()
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "complete"
+    writer.close()
+
+
 def test_a_resumed_run_keeps_only_the_rows_of_its_checkpoint(tmp_path):
     folder = tmp_path / "run"
     write_run(folder, rows=5)

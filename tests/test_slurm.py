@@ -115,7 +115,7 @@ setup = ['echo "read $NOT_SET" >> {tmp_path}/setup', "export HPCBENCH_RENDEZVOUS
     assert "--nodes=1 --ntasks-per-node=1" in first
     assert "--nodes=2 --ntasks-per-node=1" in first
     assert "sbatch" not in cluster.sweep("submit", file, "--site", str(mine))
-    assert re.fullmatch(r"(\d running, )?\d queued", cluster.status(file))
+    assert re.fullmatch(r"(\d done, )?(\d running, )?\d queued", cluster.status(file))
     assert "--exclusive" in first
     cluster.wait_for_empty_queue()
     assert cluster.status(file) == "5 done", cluster.said()
@@ -157,7 +157,7 @@ NCCL_DEBUG = "WARN"
     document = json.loads(path.read_text())
     assert document["provenance"]["site"]["srun_options"] == ["--distribution=cyclic"]
     assert document["provenance"]["settings"]["NCCL_DEBUG"] == "WARN"
-    assert document["failure"] == "timeout", document
+    assert document["failure"] == "timeout", document["message"]
     assert "its job's time limit came" in document["message"]
 
 

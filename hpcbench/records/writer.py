@@ -10,11 +10,12 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hpcbench.cluster.schedulers import VAGUE_FAILURES
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.records.identity import Identity
 from hpcbench.records.ownership import Ownership
@@ -65,11 +66,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 class RowFile:
-    """An append-only CSV file of one kind of row."""
+    """An append-only CSV file with a ``header``, of which the first ``keep_rows`` rows stay."""
 
-    def __init__(self, path: Path, kind: type, keep_rows: int) -> None:
+    def __init__(self, path: Path, header: Sequence[str], keep_rows: int = 0) -> None:
         self.path = path
-        self._columns = columns(kind)
+        self._columns = header
         kept: list[bytes] = []
         if keep_rows and path.is_file():
             kept = path.read_bytes().splitlines(keepends=True)[1 : keep_rows + 1]
@@ -120,10 +121,13 @@ class RunWriter:
         # The thread that waits for signals writes a status too.
         self._status_lock = threading.Lock()
         self._done = False
+        self._failure: str | None = None
         # New files, renamed into place: an earlier attempt's open ones are no longer these.
         with ownership.guard():
-            self._throughput = RowFile(folder / THROUGHPUT_FILE, ThroughputRow, keep_rows[0])
-            self._accuracy = RowFile(folder / ACCURACY_FILE, AccuracyRow, keep_rows[1])
+            self._throughput = RowFile(
+                folder / THROUGHPUT_FILE, columns(ThroughputRow), keep_rows[0]
+            )
+            self._accuracy = RowFile(folder / ACCURACY_FILE, columns(AccuracyRow), keep_rows[1])
             # Their rows go with those of throughput.
             self._energy = _beside(folder / ENERGY_FILE, EnergyRow, keep_rows[0], energy)
             self._ranks = _beside(folder / RANKS_FILE, RankRow, keep_rows[0], ranks)
@@ -177,13 +181,19 @@ class RunWriter:
         self._write(status=STATUS_COMPLETE)
 
     def fail(self, failure: str, message: str) -> None:
-        """Say how the run ended badly; a run that is complete stays complete."""
+        """Say how the run ended badly; a run that is complete stays complete.
+
+        What says little does not replace what was known better: two threads find out, and either
+        may be the last.
+        """
         self._write(status=STATUS_FAILED, failure=failure, message=message)
 
     def _write(self, **status: Any) -> None:
         with self._status_lock, self._ownership.guard():
-            if self._done:
+            said, says = self._failure, status.get("failure")
+            if self._done or (said and said not in VAGUE_FAILURES and says in VAGUE_FAILURES):
                 return
+            self._failure = says
             text = json.dumps(self._document | status, indent=2, allow_nan=False)
             write_atomically(self.folder / RUN_FILE, text.encode() + b"\n")
             self._done = status["status"] == STATUS_COMPLETE
@@ -201,7 +211,7 @@ def _beside(path: Path, kind: type, intervals: int, wanted: bool) -> RowFile | N
     there is none and none is ``wanted``."""
     if not (wanted or path.exists()):
         return None
-    return RowFile(path, kind, _rows_before(path, intervals))
+    return RowFile(path, columns(kind), _rows_before(path, intervals))
 
 
 def _rows_before(path: Path, interval: int) -> int:
