@@ -18,6 +18,10 @@ COMMANDS = {
     "sweep": ("hpcbench.sweep", "plan a sweep of runs, run it here or queue it, follow it"),
     "scale": ("hpcbench.scale", "say how a training program of your own scales"),
     "site": ("hpcbench.site", "write the file that describes this cluster"),
+    "collectives": (
+        "hpcbench.collectives",
+        "say how fast ranks exchange bytes while nothing trains",
+    ),
     "doctor": ("hpcbench.doctor", "say what this machine can do, and what to mend"),
     "plot": ("hpcbench.plot", "draw plots and a report from runs"),
     "compare": ("hpcbench.compare", "say what became faster or slower between two sweeps"),

@@ -1,8 +1,8 @@
 """hpcbench import LOG... [--results results/imported]: old printouts as runs.
 
 Reads what Horovod's synthetic benchmarks, tf_cnn_benchmarks, DLPerf, torchtitan and Megatron-LM
-print, and writes the files of a run for each, marked as imported. What a log does not say is marked
-as unknown.
+print, and writes the files of a run for each, marked as imported; and what nccl-tests and the OSU
+micro-benchmarks print of collective operations. What a log does not say is marked as unknown.
 """
 
 import argparse
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hpcbench.cli import Parser, reports_errors
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.logs.runs import gather, summary, write
+from hpcbench.logs import Printed
+from hpcbench.logs.runs import gather, summary, write, write_collective
 from hpcbench.records.identity import UNKNOWN
 
 
@@ -45,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="--num-batches-per-iter of Horovod's benchmark; default: 10",
     )
+    add(
+        "--ranks",
+        type=int,
+        metavar="N",
+        help="on how many ranks OSU's benchmarks ran, which they do not print",
+    )
 
 
 @reports_errors
@@ -62,10 +69,15 @@ def import_all(args: argparse.Namespace) -> int:
     """
     if args.batches_per_iter < 1:
         raise ConfigError(f"--batches-per-iter {args.batches_per_iter}: at least 1")
-    gathered = gather(args.logs, args.batches_per_iter)
-    for run, log in gathered.runs.values():
+    if args.ranks is not None and args.ranks < 2:
+        raise ConfigError(f"--ranks {args.ranks}: at least 2, for one exchanges nothing")
+    gathered = gather(args.logs, args.batches_per_iter, args.ranks)
+    for one, log in gathered.runs.values():
         try:
-            print(write(run, log, args.device_kind, args.scaling, args.results))
+            if isinstance(one, Printed):
+                print(write(one, log, args.device_kind, args.scaling, args.results))
+            else:
+                print(write_collective(one, log, args.device_kind, args.results))
         except OSError as error:
             raise EnvironmentLacks(f"{args.results} cannot be written: {error}") from error
     for remark in gathered.remarks:

@@ -6,7 +6,7 @@ SVG, and scaling.csv with the numbers behind them.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,12 @@ from hpcbench.cli import Parser, reports_errors
 from hpcbench.errors import ConfigError, EnvironmentLacks
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hpcbench.analysis.answers import Answers
+    from hpcbench.analysis.collectives import Collectives
+    from hpcbench.analysis.figures.every import Drawing
+    from hpcbench.analysis.report.contents import Report
 
 FORMATS = ("html", "md", "json")
 
@@ -76,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def plot(args: argparse.Namespace) -> int:
     """Read, answer, draw; raises HpcbenchError."""
     from hpcbench.analysis.answers import answer
+    from hpcbench.analysis.collectives import Collectives
     from hpcbench.analysis.extrapolation import FARTHEST
     from hpcbench.analysis.load import read_folder
     from hpcbench.analysis.loss import MARGIN
@@ -92,8 +98,18 @@ def plot(args: argparse.Namespace) -> int:
             f"--margin {args.margin:g}: above 0 and below 100 percent, since no number of runs "
             f"shows that nothing at all is lost"
         )
-    results = read_folder(args.results)
-    answers = answer(results, args.allow_mixed, args.target, farthest, margin)
+    collectives = Collectives.below(args.results)
+    for reason in collectives.skipped:
+        print(f"warning: left out {reason}", file=sys.stderr)
+    try:
+        results = read_folder(args.results)
+    except EnvironmentLacks:
+        if collectives.points.empty:
+            raise
+        for path in write_collectives(collectives, args):
+            print(path)
+        return EnvironmentLacks.exit_status if args.strict and collectives.skipped else 0
+    answers = answer(results, args.allow_mixed, args.target, farthest, margin, collectives)
     for sentence in [*answers.cautions, *answers.observed.apart]:
         print(f"warning: {sentence}", file=sys.stderr)
     for path in write(answers, args):
@@ -106,20 +122,55 @@ def plot(args: argparse.Namespace) -> int:
 
 def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
     """Print the summary and write all files; their paths, the report first."""
-    from hpcbench.analysis.figures import style
     from hpcbench.analysis.figures.every import all_figures
-    from hpcbench.analysis.figures.files import save_all
     from hpcbench.analysis.report.contents import build
-    from hpcbench.analysis.report.formats import AS, inline
     from hpcbench.analysis.report.laws import sentences
 
-    style.use()
     report = build(answers, args.price)
-    drawings = all_figures(answers.points, answers.runs, answers.curves, answers.extrapolations)
-    written = [args.output / f"report.{args.format}", args.output / "scaling.csv"]
+    drawings = all_figures(
+        answers.points,
+        answers.runs,
+        answers.curves,
+        answers.extrapolations,
+        answers.collectives.points,
+    )
+    written = _save(report, drawings, {"scaling.csv": answers.every_point}, args)
+    print(f"{len(answers.results.runs)} runs, {len(answers.points)} points")
+    for sentence in [*report.summary, *sentences(answers.laws)]:
+        print(sentence)
+    return written
+
+
+def write_collectives(measured: "Collectives", args: argparse.Namespace) -> list[Path]:
+    """As :func:`write`, of a folder without runs of training."""
+    from hpcbench.analysis.figures.every import collective_figures
+    from hpcbench.analysis.report.contents import build_of_collectives
+
+    report = build_of_collectives(measured, args.results.name or str(args.results))
+    drawings = collective_figures(measured.points)
+    written = _save(report, drawings, {"collectives.csv": measured.points}, args)
+    for sentence in report.summary:
+        print(sentence)
+    return written
+
+
+def _save(
+    report: "Report",
+    drawings: "Mapping[str, Drawing]",
+    tables: "Mapping[str, pd.DataFrame]",
+    args: argparse.Namespace,
+) -> list[Path]:
+    """Write the report, ``tables`` by file name, and the figures; their paths."""
+    from hpcbench.analysis.figures import style
+    from hpcbench.analysis.figures.files import save_all
+    from hpcbench.analysis.report.formats import AS, inline
+
+    style.use()
+    written = [args.output / f"report.{args.format}", *(args.output / name for name in tables)]
     try:
         args.output.mkdir(parents=True, exist_ok=True)
-        answers.every_point.to_csv(written[1], index=False)
+        for name, table in tables.items():
+            table.to_csv(args.output / name, index=False)
         draws = {name: drawing.draw for name, drawing in drawings.items()}
         for (name, drawing), path in zip(
             drawings.items(), save_all(draws, args.output), strict=True
@@ -127,12 +178,9 @@ def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
             svg = inline(path.read_text(), name, drawing.title, drawing.description)
             report.figures.append(svg)
             written += [path.with_suffix(".png"), path]
-        written[0].write_text(AS[args.format](report, answers))
+        written[0].write_text(AS[args.format](report))
     except OSError as error:
         raise EnvironmentLacks(f"{args.output} cannot be written: {error}") from error
-    print(f"{len(answers.results.runs)} runs, {len(answers.points)} points")
-    for sentence in [*report.summary, *sentences(answers.laws)]:
-        print(sentence)
     return written
 
 

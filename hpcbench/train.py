@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import platform
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from collections.abc import Sequence
 from hpcbench.checkup import CheckContext
 from hpcbench.checkup.preflight import before_training
 from hpcbench.cli import Parser, add_flags, values_of
-from hpcbench.cluster.launchers import Launch, detect
 from hpcbench.config import SHORT_BENCHMARK_EPOCHS, OutputConfig, RunConfig
 from hpcbench.datasets import DATASETS
 from hpcbench.devices.cores import bind_cores
@@ -19,6 +17,7 @@ from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS
 from hpcbench.packages import named
 from hpcbench.records.writer import ensure_writable
+from hpcbench.runs.ending import end, refuse
 from hpcbench.runs.resolve import ResolvedRun, resolve
 from hpcbench.strategies import STRATEGIES
 from hpcbench.validation import parse
@@ -49,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with named():
             resolved = _checked(parser.parse(arguments))
     except HpcbenchError as error:
-        if _speaks():
-            print(f"hpcbench: {error}", file=sys.stderr)
-        return error.exit_status
+        return refuse(error)
     launch, config = resolved.launch, resolved.config
     try:
         # The framework's threads inherit the binding.
@@ -62,23 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run(resolved, cores)
     except HpcbenchError as error:
-        return _end(launch, error.exit_status, str(error), everywhere=error.on_all_ranks)
+        return end(launch, error.exit_status, str(error), everywhere=error.on_all_ranks)
     except KeyboardInterrupt:
-        return _end(launch, 130, "interrupted; the rows measured so far are kept", True)
+        return end(launch, 130, "interrupted; the rows measured so far are kept", True)
     except Exception as error:
         # A fault of the harness itself: the other ranks must not wait for this one for ever.
         traceback.print_exc()
-        return _end(launch, 4, f"unexpected {type(error).__name__}: {error}", everywhere=False)
+        return end(launch, 4, f"unexpected {type(error).__name__}: {error}", everywhere=False)
     return 0
-
-
-def _speaks() -> bool:
-    """Whether this process is the one of its host that says what all of them find."""
-    try:
-        return detect(os.environ).local_rank == 0
-    except HpcbenchError:
-        # What cannot be read of the launch may be the very fault.
-        return True
 
 
 def _checked(args: argparse.Namespace) -> ResolvedRun:
@@ -93,19 +81,6 @@ def _checked(args: argparse.Namespace) -> ResolvedRun:
         horovod, alone = resolved.strategy.name == "horovod", resolved.launch.size == 1
         before_training(CheckContext(config.model, results=output.results), horovod, alone)
     return resolved
-
-
-def _end(launch: Launch, status: int, message: str, everywhere: bool) -> int:
-    """Say why a run failed and leave, without waiting for ranks that may never answer."""
-    if launch.rank == 0 or not everywhere:
-        rank = f"rank {launch.rank} on {platform.node()}: " if launch.rank else ""
-        print(f"hpcbench: {rank}{message}", file=sys.stderr)
-    sys.stderr.flush()
-    sys.stdout.flush()
-    if launch.size > 1:
-        # Python's and MPI's own farewells would meet the other ranks, which may be stuck.
-        os._exit(status)
-    return status
 
 
 if __name__ == "__main__":

@@ -20,12 +20,13 @@ ROOMS = [
     "own_loop",
     *("layers", "models", "config", "programs", "probe", "datasets", "schedule"),
     *("cluster", "devices", "records", "strategies", "frameworks", "training", "runs"),
-    *("sweeps", "checkup", "analysis", "logs"),
+    *("collective", "sweeps", "checkup", "analysis", "logs"),
 ]
 COMMANDS = [
     "train",
     "sweep",
     "scale",
+    "collectives",
     "site",
     "doctor",
     "plot",
@@ -35,7 +36,7 @@ COMMANDS = [
 ]
 FRAMEWORKS = {"tensorflow", "keras", "torch", "horovod", "jax", "mpi4py"}
 # Where a framework or what is compiled for one may be imported, and only when it is used.
-MAY_IMPORT = {"layers", "models", "strategies", "frameworks"}
+MAY_IMPORT = {"layers", "models", "strategies", "frameworks", "collective"}
 
 
 def modules() -> dict[str, ast.Module]:

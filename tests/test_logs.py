@@ -160,10 +160,10 @@ def test_what_a_header_says_is_the_point():
             MEGATRON.replace("global batch size:    64 | lm loss: 9", "global batch size: 96 | 9"),
             "grows",
         ),
-        ("# nThread 1 nGpus 8 minBytes 8\n# Out of bounds values : 0 OK\n", "trains nothing"),
+        ("# nThread 1 nGpus 8 minBytes 8\n# Out of bounds values : 0 OK\n", "no table"),
         (
-            "# OSU MPI Allreduce Latency Test v5.8\n# Size  Avg Latency(us)\n8  1.2\n",
-            "trains nothing",
+            "# OSU MPI Bandwidth Test v5.8\n# Size  Bandwidth (MB/s)\n8  1.2\n",
+            "it is its Bandwidth Test",
         ),
     ],
 )

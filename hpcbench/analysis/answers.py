@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hpcbench.analysis.accuracy import accuracy_curves, accuracy_table
+from hpcbench.analysis.collectives import Collectives
 from hpcbench.analysis.extrapolation import FARTHEST, Extrapolation, extrapolations, law_table
 from hpcbench.analysis.load import Observations, observe
 from hpcbench.analysis.loss import MARGIN
@@ -42,6 +43,7 @@ class Answers:
     extrapolations: dict[tuple[object, ...], Extrapolation]
     laws: pd.DataFrame
     cautions: list[Caution]
+    collectives: Collectives
 
 
 def points_of(results: Results, observed: Observations) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -56,9 +58,11 @@ def answer(
     target: float | None,
     farthest: float = FARTHEST,
     margin: float = MARGIN,
+    collectives: Collectives | None = None,
 ) -> Answers:
     """Laws go to at most ``farthest`` times the largest count; ``margin`` is the share of the final
-    metric whose loss would not matter. Raises ConfigError for a column that cannot be mixed."""
+    metric whose loss would not matter; ``collectives`` lie beside the runs. Raises ConfigError for
+    a column that cannot be mixed."""
     observed = observe(results, allow_mixed)
     points, every_point = points_of(results, observed)
     runs = with_speedups(observed.runs)
@@ -78,4 +82,5 @@ def answer(
         extrapolations=extrapolated,
         laws=law_table(observed.runs, extrapolated),
         cautions=cautions(points, observed.runs),
+        collectives=collectives or Collectives(),
     )

@@ -153,6 +153,11 @@ class Framework(ABC):
     def backend(self, workload: "Workload") -> "Backend":
         """The model of ``workload``, ready to train on its data under its strategy."""
 
+    def gradient_sizes(self, model: str) -> list[int]:
+        """How many elements each gradient of ``model`` has, on its first data set; the framework is
+        prepared. Raises ConfigError where it does not tell."""
+        raise ConfigError(f"framework {self.name} does not tell the gradients of {model}")
+
     def saved_model(
         self, folder: Path, config: RunConfig, spec: "DatasetSpec"
     ) -> SavedModel | None:

@@ -57,7 +57,33 @@ class LeftOut:
     why: str
 
 
-Found = Printed | LeftOut
+@dataclass(frozen=True)
+class PrintedCollective:
+    """A printed measurement of one collective operation; ``nodes`` is 0 and ``device`` empty where
+    the print does not tell.
+
+    ``times`` holds bytes of the buffer, as :class:`hpcbench.collective.Operation` counts them, and
+    seconds of an operation: of the slowest rank, on average over ranks and of the fastest, all the
+    average where only that is printed. ``text`` is all that it was read from.
+    """
+
+    tool: str
+    library: str
+    operation: str
+    ranks: int
+    times: list[tuple[int, float, float, float]]
+    text: str
+    complete: bool = True
+    nodes: int = 0
+    device: str = ""
+
+    @property
+    def doubt(self) -> str:
+        """What is missing of it, in words; empty where nothing is."""
+        return "" if self.complete else "it ends before its end"
+
+
+Found = Printed | PrintedCollective | LeftOut
 
 
 def per_line(rows: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -7,15 +7,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from hpcbench.collective.rows import (
+    ABOUT_FILE,
+    COLLECTIVES_FILE,
+    COLUMNS,
+    SINGLE,
+    CollectiveRow,
+)
 from hpcbench.logs import (
     Found,
     LeftOut,
     Printed,
+    PrintedCollective,
     Reader,
     dlperf,
     horovod,
     megatron,
-    others,
+    nccl_tests,
+    osu,
     tf_cnn_benchmarks,
     torchtitan,
 )
@@ -36,7 +45,9 @@ from hpcbench.records.schema import (
 )
 from hpcbench.words import count
 
-TOOLS = (horovod.TOOL, *(m.TOOL for m in (tf_cnn_benchmarks, dlperf, torchtitan, megatron)))
+OF_TRAINING = (tf_cnn_benchmarks, dlperf, torchtitan, megatron)
+TOOLS = (horovod.TOOL, *(module.TOOL for module in (*OF_TRAINING, nccl_tests, osu)))
+Kept = Printed | PrintedCollective
 
 
 @dataclass
@@ -44,17 +55,18 @@ class Gathered:
     """``runs``: each print-out once, with the log it was first found in; ``left_out`` and
     ``remarks``: a sentence each."""
 
-    runs: dict[str, tuple[Printed, Path]] = field(default_factory=dict)
+    runs: dict[str, tuple[Kept, Path]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
-def gather(logs: Iterable[Path], batches: int) -> Gathered:
-    """The print-outs of all ``logs``; ``batches`` as horovod.reader takes them."""
+def gather(logs: Iterable[Path], batches: int, ranks: int | None = None) -> Gathered:
+    """The print-outs of all ``logs``; ``batches`` as horovod.reader takes them, ``ranks`` as
+    osu.reader does."""
     gathered = Gathered()
     for log in logs:
         try:
-            found = printed(lines_of(log.read_bytes()), batches)
+            found = printed(lines_of(log.read_bytes()), batches, ranks)
         except OSError as error:
             gathered.left_out.append(f"{log}: {error.strerror}")
             continue
@@ -75,29 +87,34 @@ def gather(logs: Iterable[Path], batches: int) -> Gathered:
                 continue
             gathered.runs[run_id] = one, log
             if one.doubt:
-                gathered.remarks.append(f"{log}: {one.tool} of {one.model}: {one.doubt}")
+                what = one.model if isinstance(one, Printed) else one.operation
+                gathered.remarks.append(f"{log}: {one.tool} of {what}: {one.doubt}")
     gathered.remarks += _of_one_launch(gathered.runs)
     return gathered
 
 
-def printed(lines: Sequence[str], batches: int) -> list[Found]:
+def printed(lines: Sequence[str], batches: int, ranks: int | None = None) -> list[Found]:
     """All print-outs in the lines of a log."""
     readers: tuple[Reader, ...] = (
         horovod.reader(batches),
-        *(module.read for module in (tf_cnn_benchmarks, dlperf, torchtitan, megatron, others)),
+        *(module.read for module in OF_TRAINING),
+        nccl_tests.read,
+        osu.reader(ranks),
     )
     return [one for read in readers for one in read(lines)]
 
 
-def identify(run: Printed) -> str:
+def identify(run: Kept) -> str:
     """The run's id, by all that was read of its print-out: where it lies says nothing."""
     return hashlib.sha256(f"{run.tool}\n{run.text}".encode()).hexdigest()[:12]
 
 
-def _of_one_launch(runs: dict[str, tuple[Printed, Path]]) -> Iterable[str]:
+def _of_one_launch(runs: dict[str, tuple[Kept, Path]]) -> Iterable[str]:
     """Prints of several ranks that may be one run: a file for each rank of tf_cnn_benchmarks."""
     alike: dict[tuple[object, ...], set[Path]] = {}
     for run, log in runs.values():
+        if not isinstance(run, Printed):
+            continue
         if run.tool == tf_cnn_benchmarks.TOOL and run.devices > 1:
             point = run.model, run.strategy, run.devices, run.batch_per_device, run.dataset
             alike.setdefault(point, set()).add(log)
@@ -107,6 +124,38 @@ def _of_one_launch(runs: dict[str, tuple[Printed, Path]]) -> Iterable[str]:
                 f"{len(logs)} logs hold a print of {model} on {devices} devices each: if these are "
                 f"the ranks of one launch, import rank 0's alone, for they count as so many runs"
             )
+
+
+def write_collective(one: PrintedCollective, log: Path, device_kind: str, results: Path) -> Path:
+    """The file of one print of a collective operation; returns its folder. Raises OSError."""
+    launch = identify(one)
+    folder = results / launch
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / COLLECTIVES_FILE, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for size, slowest, mean, fastest in one.times:
+            row = CollectiveRow(
+                launch=launch,
+                library=f"{one.library} ({one.tool})",
+                operation=one.operation,
+                form=SINGLE,
+                model="",
+                bytes=size,
+                tensors=1,
+                ranks=one.ranks,
+                nodes=one.nodes,
+                device_kind=one.device if device_kind == UNKNOWN else device_kind,
+                round=0,
+                iterations=1,
+                seconds=slowest,
+                mean_seconds=mean,
+                fastest_seconds=fastest,
+            )
+            writer.writerow(asdict(row))
+    about = {"provenance": {"imported_from": f"{log}, printed by {one.tool}"}}
+    (folder / ABOUT_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return folder
 
 
 def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) -> Path:
@@ -175,7 +224,9 @@ def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) 
 
 def summary(gathered: Gathered) -> str:
     """How many came of it, in a line."""
-    complete = sum(run.complete for run, _ in gathered.runs.values())
-    ended = len(gathered.runs) - complete
+    runs = [run for run, _ in gathered.runs.values() if isinstance(run, Printed)]
+    complete = sum(run.complete for run in runs)
+    ended, others = len(runs) - complete, len(gathered.runs) - len(runs)
     more = f", {count(ended, 'run')} that ended early" if ended else ""
+    more += f", {count(others, 'measurement')} of collective operations" if others else ""
     return f"{count(complete, 'run')}{more}, {len(gathered.left_out)} left out"

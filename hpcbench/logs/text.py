@@ -11,6 +11,8 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+CUT = "\N{HORIZONTAL ELLIPSIS}"
+LAST_NUMBER = re.compile(r"\d[\d.,eE+-]*\Z")
 # Colours and other control sequences of terminals (ECMA-48, 5.4).
 CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
@@ -18,14 +20,15 @@ CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 def lines_of(content: bytes) -> list[str]:
     """The lines of a log file's ``content``, without colours; ValueError for a broken archive.
 
-    A carriage return ends a line too: progress bars print over themselves.
+    A carriage return ends a line too: progress bars print over themselves. A number with which the
+    log breaks off may be half of one: CUT stands in its place.
     """
     if content.startswith(GZIP):
         content = _unpacked(content)
     text = _decoded(content)
     if "\x1b" in text:
         text = CONTROL.sub("", text)
-    return text.splitlines()
+    return LAST_NUMBER.sub(CUT, text).splitlines()
 
 
 def _unpacked(content: bytes) -> bytes:

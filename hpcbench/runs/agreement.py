@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from hpcbench.cluster.launchers import Launch
 from hpcbench.cluster.patience import time_limit
 from hpcbench.config import RunConfig
 from hpcbench.devices.gpus import MIG, NVIDIA, gpus_of_process, visible_gpus
@@ -14,21 +15,20 @@ from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.ownership import Owner, writer_of
 from hpcbench.records.writer import claim_folder
 from hpcbench.runs.resolve import ResolvedRun
-from hpcbench.strategies import Communicator
+from hpcbench.strategies import Communicator, Strategy
 from hpcbench.terminal import warn
 
 
 def rendezvous(
-    resolved: ResolvedRun, environment: Mapping[str, str] = os.environ
+    launch: Launch, strategy: type[Strategy], environment: Mapping[str, str] = os.environ
 ) -> AbstractContextManager[None]:
-    """Within it the ranks connect: one that waits longer than ``patience`` is ended, and says for
-    whom it waited. Raises ConfigError where the ranks' hosts cannot be known."""
-    launch = resolved.launch
+    """Within it the ranks connect by ``strategy``: one that waits longer than ``patience`` is ended
+    and says for whom it waited. Raises ConfigError where the ranks' hosts cannot be known."""
     if launch.size == 1:
         return nullcontext()
     meeting = {
         f"rank {rank}": address
-        for rank, address in resolved.strategy.meeting(launch, environment).items()
+        for rank, address in strategy.meeting(launch, environment).items()
         if rank != launch.rank
     }
     return time_limit(launch.name, meeting, environment)

@@ -75,7 +75,7 @@ class Session:
         refuse_lost_gpus(framework)
         with Meter(*counters_of(launch.local_rank, devices, on_gpus)) as meter:
             world_size, exchange = resolved.schedule.world_size, resolved.config.exchange
-            with rendezvous(resolved):
+            with rendezvous(launch, resolved.strategy):
                 strategy = resolved.strategy(launch, world_size, exchange or NONE)
             self._communicator = strategy
             config, folder = settle_repeat(resolved, strategy)

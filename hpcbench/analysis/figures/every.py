@@ -8,12 +8,15 @@ from matplotlib.figure import Figure
 
 from hpcbench.analysis.extrapolation import Extrapolation
 from hpcbench.analysis.figures.accuracy import accuracy_figure
+from hpcbench.analysis.figures.collectives import collectives_figure
 from hpcbench.analysis.figures.laws import laws_figure
 from hpcbench.analysis.figures.overview import overview_figure
 from hpcbench.analysis.figures.panels import Key
 from hpcbench.analysis.figures.scaling import scaling_figure
 from hpcbench.analysis.figures.step_time import step_figure
 from hpcbench.analysis.step_time import timed_apart
+from hpcbench.collective.rows import SINGLE
+from hpcbench.words import MICROSECONDS
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,10 @@ def all_figures(
     runs: pd.DataFrame,
     curves: pd.DataFrame,
     extrapolations: Mapping[Key, Extrapolation],
+    collectives: pd.DataFrame,
 ) -> dict[str, Drawing]:
-    """Every figure that there are points for, by file name; ``runs`` as ``with_speedups`` gives."""
+    """Every figure that there are points for, by file name; ``runs`` as ``with_speedups`` gives,
+    ``collectives`` as ``collective_points`` does."""
     drawings = {
         "overview": Drawing(
             "Overview",
@@ -84,4 +89,27 @@ def all_figures(
             "Test accuracy (or error) against seconds of training, a line a strategy and count",
             lambda: accuracy_figure(curves, "elapsed_seconds", "training seconds"),
         )
-    return drawings
+    return drawings | collective_figures(collectives)
+
+
+def collective_figures(points: pd.DataFrame) -> dict[str, Drawing]:
+    """Of ``collective_points``; none where no single buffers were exchanged."""
+    if points.empty or not (points["form"] == SINGLE).any():
+        return {}
+    over = "median of the rounds of a launch, or of launches; bar: 95 % interval over these"
+    return {
+        "collectives_bandwidth": Drawing(
+            "Bus bandwidth of collective operations",
+            "Bytes a second that each link carries at least, against the size of the buffer, a "
+            "line a library",
+            lambda: collectives_figure(
+                points, "bus_bandwidth", "bus bandwidth, bytes/s", 1.0, over
+            ),
+        ),
+        "collectives_time": Drawing(
+            "Time of collective operations",
+            "Microseconds of an operation by the slowest rank, against the size of the buffer, a "
+            "line a library",
+            lambda: collectives_figure(points, "seconds", f"time, {MICROSECONDS}", 1e6, over),
+        ),
+    }

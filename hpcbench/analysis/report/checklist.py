@@ -14,6 +14,8 @@ from hpcbench.analysis.report.cells import Table, text
 from hpcbench.records.identity import PROGRAM
 from hpcbench.words import count
 
+# The name of the table.
+NAME = "rules"
 KEPT, IN_PART, NOT = "kept", "in part", "not kept"
 
 
@@ -203,7 +205,7 @@ def checklist(answers: Answers) -> Table:
         answer = of(answers)
         rows.append([text(f"{place}. {rule}"), text(answer.kept), text(answer.why)])
     return Table(
-        "rules",
+        NAME,
         "Checklist of twelve rules",
         "The rules of T. Hoefler and R. Belli, Scientific Benchmarking of Parallel Computing "
         "Systems (SC'15), in short, and what this sweep makes of them.",

@@ -4,14 +4,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hpcbench.analysis.answers import Answers
+from hpcbench.analysis.report.checklist import NAME as RULES
 from hpcbench.analysis.report.contents import Report
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -46,23 +46,20 @@ def plain(value: Any) -> Any:
     return value
 
 
-def as_json(report: Report, answers: Answers) -> str:
+def as_json(report: Report) -> str:
     """The report for programs: its words, and each table's numbers at full precision."""
-    words = {
-        name: part for name, part in asdict(report).items() if name not in ("tables", "figures")
+    without = {"tables", "figures", "numbers"}
+    words = asdict(replace(report, tables=[], figures=[], numbers={}))
+    said = {name: part for name, part in words.items() if name not in without}
+    numbers = {name: frame.to_dict("records") for name, frame in report.numbers.items()}
+    rules = {
+        table.name: [
+            dict(zip(table.header, (cell.text for cell in row), strict=True)) for row in table.rows
+        ]
+        for table in report.tables
+        if table.name == RULES
     }
-    numbers = {
-        "points": answers.every_point,
-        "accuracy": answers.accuracy,
-        "tails": answers.tails,
-        "largest_efficient": answers.largest,
-        "laws": answers.laws,
-    }
-    frames = {name: frame.to_dict("records") for name, frame in numbers.items()}
-    (rules,) = (table for table in report.tables if table.name == "rules")
-    kept = [dict(zip(rules.header, (cell.text for cell in row), strict=True)) for row in rules.rows]
-    whole = plain(words | frames | {"rules": kept, "failed": answers.results.failed})
-    return json.dumps(whole, indent=2, allow_nan=False) + "\n"
+    return json.dumps(plain(said | numbers | rules), indent=2, allow_nan=False) + "\n"
 
 
 def _template(name: str) -> Any:
@@ -76,18 +73,18 @@ def _template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def as_html(report: Report, _: Answers) -> str:
+def as_html(report: Report) -> str:
     """One file that needs nothing else, neither network nor folder."""
     return str(_template("report.html").render(report=report))
 
 
-def as_markdown(report: Report, _: Answers) -> str:
+def as_markdown(report: Report) -> str:
     """For a pull request: words and tables, no figures."""
     escape = str.maketrans({"|": "\\|", "\n": " ", "<": "&lt;", "`": "'"})
     return str(_template("report.md").render(report=report, escape=lambda t: t.translate(escape)))
 
 
-AS: dict[str, Callable[[Report, Answers], str]] = {
+AS: dict[str, Callable[[Report], str]] = {
     "html": as_html,
     "md": as_markdown,
     "json": as_json,

@@ -56,14 +56,21 @@ def _site(says: dict[str, Any]) -> str:
 
 
 def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
+    settings = [name for name in SETTINGS[1:-1] if row[name] != ""]
+    return [
+        ("device", str(row["device_kind"])),
+        ("settings", ", ".join(f"{name} {row[name]}" for name in settings)),
+        ("software", str(row["software"])),
+        *facts_of(documents),
+    ]
+
+
+def facts_of(documents: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What is known of where they ran, by name, with what differs between them listed."""
     known = [document.get("provenance", {}) for document in documents]
     # Whatever the scheduler: its variables that hold the number of a job.
     jobs = [v for p in known for k, v in p.get("scheduler", {}).items() if k.endswith("JOB_ID")]
-    settings = [name for name in SETTINGS[1:-1] if row[name] != ""]
     facts = [
-        ("device", [row["device_kind"]]),
-        ("settings", [", ".join(f"{name} {row[name]}" for name in settings)]),
-        ("software", [row["software"]]),
         ("MPI", [p.get("mpi") for p in known]),
         ("GPU driver", [p.get("gpu_driver") for p in known]),
         ("hosts", [host for document in documents for host in document.get("hosts", [])]),
@@ -73,7 +80,7 @@ def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
         ("imported from", [p.get("imported_from") for p in known]),
         ("environment", [f"{k}={v}" for p in known for k, v in p.get("settings", {}).items()]),
         ("waiting for data", [_share(d.get("waiting_for_data_share")) for d in documents]),
-        ("runs", [document["run_id"] for document in documents]),
+        ("runs", [document.get("run_id") for document in documents]),
         ("command of the first", [" ".join(known[0].get("command", []))]),
     ]
     said = ((name, sorted({str(value) for value in values if value})) for name, values in facts)

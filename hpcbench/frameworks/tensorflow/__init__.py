@@ -127,6 +127,11 @@ class TensorFlow(Framework):
             return CommunicationFailed(f"the exchange between ranks failed: {text}")
         return None
 
+    def gradient_sizes(self, model: str) -> list[int]:
+        from hpcbench.frameworks.tensorflow.backend import gradient_sizes
+
+        return gradient_sizes(model)
+
     def backend(self, workload: "Workload") -> "Backend":
         from hpcbench.frameworks.tensorflow.backend import TensorFlowBackend
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from hpcbench.datasets import DATASETS
 from hpcbench.errors import ConfigError, first_line
 from hpcbench.frameworks.backend import Backend, Exchange, Sums, Workload, check_tf32
 from hpcbench.frameworks.tensorflow import optimizers
@@ -162,6 +163,21 @@ class TensorFlowBackend(Backend):
 
     def save_model(self, folder: Path) -> None:
         self.model.save(folder / MODEL_FILE)
+
+
+def gradient_sizes(name: str) -> list[int]:
+    """How many elements each gradient of the model ``name`` has, on its first data set."""
+    spec = DATASETS[MODELS[name].datasets[0]]
+    context = BuildContext(
+        input_shape=spec.input_shape,
+        outputs=spec.outputs,
+        words=spec.words,
+        seed=0,
+        logits_dtype="float32",
+        batch_normalization=batch_normalization("local", list),
+    )
+    model = build_model(name, context)
+    return [int(weight.value.shape.num_elements()) for weight in model.trainable_variables]
 
 
 def build_model(name: str, context: BuildContext) -> keras.Model:

@@ -1,0 +1,143 @@
+"""nccl-tests and rccl-tests (all_reduce_perf and its siblings): rank 0 prints a table."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hpcbench.collective import OPERATIONS
+from hpcbench.logs import Found, LeftOut, PrintedCollective
+from hpcbench.logs.text import number
+
+TOOL = "nccl-tests"
+PROGRAM = re.compile(r"\b([a-z_]+)_perf\b")
+# Before a table; of some versions one of these is not there.
+BEGINNINGS = (
+    "# nccl-tests version",
+    "# Collective test starting:",
+    "# nThread ",
+    "# Using devices",
+)
+DEVICE = re.compile(r"# +Rank +(\d+) .*? on +(\S+) +device +\d+ +\[[^\]]*\] *(.*?)\s*$")
+HEADER = re.compile(r"# +size +count +type( +redop)?( +root)? +time +algbw +busbw")
+ROW = (
+    r"(?:^|[\s>:|])(?P<size>\d+) +\d+ +[a-z]\w*{redop}{root} +"
+    r"(?P<time>\S+) +(?P<algorithm>\S+) +(?P<bus>\S+) +(?P<wrong>\S+)"
+)
+END = "# Out of bounds values"
+# What rounding of printed bandwidths, to 0.01 GB/s, may hide.
+ROUNDING = 0.0051
+
+
+@dataclass
+class _Open:
+    """``rows``: bytes, seconds, algorithm and bus bandwidth in GB/s."""
+
+    begun: bool = False
+    program: str = ""
+    hosts: dict[int, str] = field(default_factory=dict)
+    devices: set[str] = field(default_factory=set)
+    row: re.Pattern[str] | None = None
+    rows: list[tuple[int, float, float, float]] = field(default_factory=list)
+    operator: str = ""
+    root: str = ""
+    wrong: int = 0
+    text: list[str] = field(default_factory=list)
+
+
+def read(lines: Sequence[str]) -> Iterator[Found]:
+    """A table each."""
+    program, now = "", _Open()
+    for line in lines:
+        if any(word in line for word in BEGINNINGS):
+            if now.row:
+                yield _closed(now, complete=False)
+                now = _Open()
+            now.begun = True
+        if found := PROGRAM.search(line):
+            program = found[1]
+        if found := DEVICE.search(line):
+            now.hosts[int(found[1])] = found[2]
+            now.devices |= {found[3]} - {""}
+        elif found := HEADER.search(line):
+            groups = {
+                "redop": r" +(?P<redop>\w+)" if found[1] else "",
+                "root": r" +(?P<root>-?\d+)" if found[2] else "",
+            }
+            now.begun, now.program, now.row = True, program, re.compile(ROW.format(**groups))
+        elif END in line and now.begun:
+            yield _closed(now, complete=True)
+            now, program = _Open(), ""
+        elif now.row and (row := now.row.search(line)):
+            _add(now, row)
+    if now.begun:
+        yield _closed(now, complete=False)
+
+
+def _add(now: _Open, row: re.Match[str]) -> None:
+    said = row.groupdict(default="")
+    now.text.append(row[0])
+    now.operator, now.root = said.get("redop", ""), said.get("root", "")
+    now.wrong += said["wrong"].isdigit() and int(said["wrong"]) > 0
+    seconds = 1e-6 * number(said["time"])
+    if seconds and int(said["size"]):
+        now.rows.append(
+            (int(said["size"]), seconds, number(said["algorithm"]), number(said["bus"]))
+        )
+
+
+def _closed(now: _Open, complete: bool) -> Found:
+    if not now.rows:
+        return LeftOut(TOOL, "there is no table in it with a row that could be read")
+    if now.wrong:
+        return LeftOut(TOOL, f"{now.wrong} of its rows say that results were wrong")
+    operation = _operation(now)
+    if operation not in OPERATIONS:
+        known = ", ".join(OPERATIONS)
+        said = f"it measures {operation}" if operation else "it does not say what it measures"
+        return LeftOut(TOOL, f"{said}; only {known} are read")
+    ranks = _ranks(now, operation)
+    if ranks is None:
+        return LeftOut(TOOL, "how many ranks there were is not printed, or in two ways")
+    if ranks == 1:
+        return LeftOut(TOOL, "it is of one device, which exchanges nothing")
+    whole = len(now.hosts) == ranks
+    return PrintedCollective(
+        TOOL,
+        "NCCL",
+        operation,
+        ranks,
+        [(size, seconds, seconds, seconds) for size, seconds, _, _ in now.rows],
+        "\n".join([operation, str(ranks), *now.text]),
+        complete,
+        nodes=len(set(now.hosts.values())) if whole else 0,
+        device=", ".join(sorted(now.devices)),
+    )
+
+
+def _operation(now: _Open) -> str:
+    """By the program's name; without that by the operator and root of its rows, and by whether the
+    bus carries more or less than the buffer. Empty where that is not enough."""
+    if now.program:
+        return now.program
+    _, _, algorithm, bus = max(now.rows, key=lambda row: row[2])
+    if now.operator == "sum" and now.root == "-1":
+        return "all_reduce" if bus > algorithm - ROUNDING else "reduce_scatter"
+    return "broadcast" if now.operator == "none" and now.root not in ("", "-1") else ""
+
+
+def _ranks(now: _Open, operation: str) -> int | None:
+    """As many as are listed, if both bandwidths agree with that; where the list is not there or not
+    whole, as many as the bandwidths tell, if that is one number."""
+    _, _, algorithm, bus = max(now.rows, key=lambda row: row[2])
+    factor = OPERATIONS[operation].bus_factor
+
+    def agrees(ranks: int) -> bool:
+        share = factor(ranks)
+        return abs(bus - share * algorithm) <= ROUNDING * (1 + share)
+
+    if now.hosts and agrees(len(now.hosts)):
+        return len(now.hosts)
+    if operation == "broadcast":
+        return None
+    possible = [ranks for ranks in range(2, 4097) if agrees(ranks)]
+    return possible[0] if len(possible) == 1 else None

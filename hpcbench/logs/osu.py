@@ -1,0 +1,87 @@
+"""The OSU micro-benchmarks of collective operations (osu_allreduce and its siblings)."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hpcbench.logs import GPU, Found, LeftOut, PrintedCollective, Reader
+from hpcbench.logs.text import CUT, number
+
+TOOL = "OSU micro-benchmarks"
+TITLE = re.compile(r"# OSU (\w+)(-\w+)? +(\S.*?) Test\b")
+# By the title; whether its sizes are of one rank's part.
+OPERATIONS = {
+    "Allreduce Latency": ("all_reduce", False),
+    "Reduce_scatter Latency": ("reduce_scatter", False),
+    "Allgather Latency": ("all_gather", True),
+    "Broadcast Latency": ("broadcast", False),
+}
+HEADER = re.compile(r"# Size +(.*?)\s*$")
+ROW = re.compile(r"(?:^|[\s>:|])(\d+)((?: +\d+(?:\.\d+)?)+)\s*$")
+COLUMN = re.compile(r"(Avg|Min|Max) Latency\(us\)|Iterations|\S+")
+
+
+@dataclass
+class _Open:
+    """``rows``: bytes as printed, and microseconds by column."""
+
+    library: str
+    kind: str
+    title: str
+    columns: list[str] = field(default_factory=list)
+    rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    complete: bool = True
+
+
+def reader(ranks: int | None) -> Reader:
+    """Reads prints of a measurement on so many ranks, which no print of OSU's tells."""
+
+    def read(lines: Sequence[str]) -> Iterator[Found]:
+        now: _Open | None = None
+        for line in lines:
+            if found := TITLE.search(line):
+                if now:
+                    yield _closed(now, ranks)
+                now = _Open(found[1], found[2] or "", found[3])
+            elif now and (found := HEADER.search(line)):
+                now.columns = [match[0].partition(" ")[0] for match in COLUMN.finditer(found[1])]
+            elif now and now.columns and (found := ROW.search(line)):
+                values = [number(value) for value in found[2].split()]
+                now.complete = len(values) == len(now.columns)
+                if now.complete:
+                    now.rows.append((int(found[1]), dict(zip(now.columns, values, strict=True))))
+                    now.text.append(found[0].strip())
+            elif now and now.columns and line.endswith(CUT):
+                now.complete = False
+        if now:
+            yield _closed(now, ranks)
+
+    return read
+
+
+def _closed(now: _Open, ranks: int | None) -> Found:
+    if now.title not in OPERATIONS:
+        known = ", ".join(OPERATIONS)
+        return LeftOut(TOOL, f"it is its {now.title} Test; only {known} are read")
+    if ranks is None:
+        return LeftOut(TOOL, "it does not print on how many ranks it ran; say so with --ranks")
+    operation, of_part = OPERATIONS[now.title]
+    times = []
+    for size, row in now.rows:
+        mean = 1e-6 * row.get("Avg", 0.0)
+        if mean and size:
+            slowest, fastest = (1e-6 * row.get(name, 0.0) or mean for name in ("Max", "Min"))
+            times.append((size * (ranks if of_part else 1), slowest, mean, fastest))
+    if not times:
+        return LeftOut(TOOL, f"of its {now.title} Test no line could be read")
+    return PrintedCollective(
+        TOOL,
+        now.library,
+        operation,
+        ranks,
+        times,
+        "\n".join([now.title, str(ranks), *now.text]),
+        now.complete,
+        device=GPU if now.kind in ("-CUDA", "-ROCM") or now.library == "NCCL" else "",
+    )
