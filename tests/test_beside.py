@@ -88,6 +88,7 @@ def test_a_rank_that_is_slow_is_named_with_what_it_costs(tmp_path):
         for repeat in (0, 1):
             done = train(
                 *(results, *flags, f"--repeat={repeat}", "--cores-per-device=1"),
+                "--no-exchange-intervals=8",
                 strategy="ddp",
                 devices=devices,
             )

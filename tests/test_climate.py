@@ -231,7 +231,6 @@ def test_training_on_deepcam_files(results, tmp_path):
         "--epochs=1",
         "--input=stream",
         "--warmup-steps=1",
-        "--no-exchange-intervals=1",
         "--seed=0",
         strategy="horovod",
         devices=2,

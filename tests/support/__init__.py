@@ -78,6 +78,8 @@ def launcher(strategy: str, devices: int) -> list[str]:
 def train_command(
     results: Path, *flags: str, strategy: str = "single", devices: int = 1
 ) -> list[str]:
+    """Nothing is timed beside training unless ``flags`` say so: each phase is one more graph to
+    compile."""
     return [
         *launcher(strategy, devices),
         sys.executable,
@@ -86,6 +88,7 @@ def train_command(
         f"--results={results}",
         f"--strategy={strategy}",
         f"--devices={devices}",
+        "--no-exchange-intervals=0",
         *flags,
     ]
 
