@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpcbench.analysis.load import RUN, run_table, with_names
+from hpcbench.analysis.load import run_table, with_names
 from hpcbench.analysis.scaling import scaling_table
 from hpcbench.analysis.why import CAUSES, why_table
 from hpcbench.frameworks.backend import Exchange
+from hpcbench.records.identity import RUN
 from hpcbench.records.schema import PHASE_TRAIN, RankTimes
 from hpcbench.training import beside, clock
 from hpcbench.training.beside import Beside, Rounds
@@ -37,8 +38,8 @@ class Truth:
 
 
 class Ranks:
-    """Ranks as threads whose time is made up: each step adds to its rank's, a barrier takes the
-    latest of all."""
+    """Ranks as threads whose time is made up: each step adds to its rank's, to meet takes the
+    latest of all. Threads wait for each other once for many steps, which are then worked out."""
 
     def __init__(self, count: int, truth: Truth, seed: int) -> None:
         self.count, self.truth = count, truth
@@ -55,25 +56,33 @@ class Ranks:
     def take(self, seconds: float) -> None:
         self._now[self._local.rank] += seconds
 
-    def meet(self) -> None:
+    def _shared(self, values) -> tuple[np.ndarray, np.ndarray]:
+        """What time it is on each rank, and all ranks' ``values``."""
+        self._rows[self._local.rank] = np.array([self.now(), *values], float)
         self._barrier.wait()
-        latest = max(self._now)
-        self._barrier.wait()
-        self._now[self._local.rank] = latest
-
-    def all_gather(self, values) -> np.ndarray:
-        self._rows[self._local.rank] = np.array(values, float)
-        self.meet()
         rows = np.array(self._rows)
         self._barrier.wait()
+        return rows[:, 0], rows[:, 1:]
+
+    def meet(self, busy, then: float) -> None:
+        """Time after time: this rank is ``busy`` for so long, meets the others, and all need so
+        long ``then``."""
+        times, of_all = self._shared(busy)
+        for of_ranks in of_all.T:
+            times = np.full(self.count, (times + of_ranks).max() + then)
+        self._now[self._local.rank] = times[0]
+
+    def all_gather(self, values) -> np.ndarray:
+        times, rows = self._shared(values)
+        self._now[self._local.rank] = times.max()
         return rows
 
-    def compute(self, alone: bool) -> None:
+    def compute(self, steps: int, alone: bool) -> np.ndarray:
         rank, truth = self._local.rank, self.truth
         slower = truth.slower[rank % len(truth.slower)]
         slower += self.course * truth.growing[rank % len(truth.growing)]
-        jitter = abs(self._chances[rank].normal(0, truth.jitter))
-        self.take(COMPUTE + slower + jitter + (0 if alone else truth.contention))
+        jitter = np.abs(self._chances[rank].normal(0, truth.jitter, steps))
+        return COMPUTE + slower + jitter + (0 if alone else truth.contention)
 
     def run(self, work) -> list:
         results: list = [None] * self.count
@@ -98,20 +107,17 @@ class Backend:
     alone: bool = False
 
     def steps(self, order, rates, first_step=0, exchange=Exchange.GRADIENTS):
-        for _ in rates:
-            self.ranks.compute(self.alone)
-            if exchange is not Exchange.NONE:
-                self.ranks.meet()
-                self.ranks.take(LATENCY)
-            if exchange is Exchange.GRADIENTS:
-                self.ranks.take(self.ranks.truth.exchange)
+        busy = self.ranks.compute(len(rates), self.alone)
+        if exchange is Exchange.NONE:
+            self.ranks.take(busy.sum())
+        else:
+            whole = exchange is Exchange.GRADIENTS
+            self.ranks.meet(busy, LATENCY + whole * self.ranks.truth.exchange)
 
     def exchanges(self, count, exchange):
         truth = self.ranks.truth
-        for _ in range(count):
-            self.ranks.meet()
-            whole = truth.exchange + truth.hidden if exchange is Exchange.GRADIENTS else 0
-            self.ranks.take(LATENCY + whole)
+        whole = truth.exchange + truth.hidden if exchange is Exchange.GRADIENTS else 0
+        self.ranks.meet(np.zeros(count), LATENCY + whole)
 
     def put_back(self):
         return nullcontext()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hpcbench.analysis.estimates import CONFIDENCE, Estimate, Values, middles
-from hpcbench.analysis.load import RUN, SERIES, facts_of
+from hpcbench.analysis.load import SERIES, facts_of
 from hpcbench.analysis.loss import (
     ENOUGH_ALIKE,
     MARGIN,
@@ -16,6 +16,7 @@ from hpcbench.analysis.loss import (
     verdict_of,
     welch_change,
 )
+from hpcbench.records.identity import RUN
 from hpcbench.records.schema import LOWER_IS_BETTER
 
 # What the epochs of an accuracy curve have in common.

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpcbench.analysis.phases import phase_seconds
+from hpcbench.analysis.phases import COLUMNS, phase_seconds
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.records.identity import IDENTITY
+from hpcbench.records.identity import IDENTITY, RUN
 from hpcbench.records.reader import Results, read_results
 from hpcbench.records.schema import LEAST_COUNTED_SECONDS, PHASE_NO_EXCHANGE, PHASE_TRAIN
 
@@ -45,13 +45,7 @@ TELLING = ["dataset", "scaling", *SETTINGS]
 PANEL = ["model", "dataset", "scaling", "device_kind"]
 # What strategies have to share, to be compared as strategies.
 SHARED = ["cpu_math", "batch", "precision", "xla", "input", "options", "software"]
-RUN = ["sweep", "run_id"]
 PHASES = (PHASE_TRAIN, PHASE_NO_EXCHANGE)
-# Seconds a step that runs of before schema 4 did not time.
-BESIDE = (
-    *("met_seconds", "latency_seconds", "bare_exchange_seconds"),
-    *("typical_compute_seconds", "contention_seconds"),
-)
 # Stands between values that were allowed to mix.
 MIXED = " + "
 # Packages whose version changes what is measured.
@@ -158,8 +152,8 @@ def run_table(
     )
     of_ranks = measured["mean_compute_seconds"].where(processes.reindex(measured.index))
     measured["rank_compute_seconds"] = of_ranks
-    for name in BESIDE:
-        measured[name] = np.nan
+    # Most of these, runs of before schema 4 did not time.
+    measured = measured.reindex(columns=[*measured, *(n for n in COLUMNS if n not in measured)])
     if ranks is not None and len(ranks):
         beside = phase_seconds(ranks)
         several = ranks.groupby(RUN)["rank"].max() > 0

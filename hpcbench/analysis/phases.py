@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hpcbench.records.identity import RUN
 from hpcbench.records.schema import (
     PHASE_ALONE,
     PHASE_EXCHANGE,
@@ -14,7 +15,15 @@ from hpcbench.records.schema import (
     PHASE_ONE_ELEMENT,
 )
 
-_RUN = ["sweep", "run_id"]
+# Columns of phase_seconds that are of whole timings: of which phase, and by which rank.
+BY_TIMING = {
+    "compute_seconds": (PHASE_NO_EXCHANGE, "slowest"),
+    "mean_compute_seconds": (PHASE_NO_EXCHANGE, "mean"),
+    "met_seconds": (PHASE_ONE_ELEMENT, "slowest"),
+    "latency_seconds": (PHASE_LATENCY, "slowest"),
+    "bare_exchange_seconds": (PHASE_EXCHANGE, "slowest"),
+}
+COLUMNS = [*BY_TIMING, "typical_compute_seconds", "contention_seconds"]
 # A rank is called slow where chance would make one of them as often the slowest in fewer than so
 # many of all cases.
 CHANCE = 0.05
@@ -25,7 +34,7 @@ FEWEST_TIMINGS = 6
 def by_timing(ranks: pd.DataFrame) -> pd.DataFrame:
     """``ranks``, with the columns of ``RankRow``, and ``timing``: which of several timings of a
     phase after the same training interval a row is of."""
-    key = [*_RUN, "phase", "interval"]
+    key = [*RUN, "phase", "interval"]
     return ranks.assign(timing=ranks.groupby([*key, "rank"]).cumcount())
 
 
@@ -39,36 +48,28 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     what a step without exchange takes longer than on one rank a host while the others sleep, on
     average over these ranks.
     """
-    timings = by_timing(ranks).groupby([*_RUN, "phase", "interval", "timing"], sort=False)
+    timings = by_timing(ranks).groupby([*RUN, "phase", "interval", "timing"], sort=False)
     each = timings.agg(
         steps=("steps", "first"), slowest=("seconds", "max"), mean=("seconds", "mean")
     )
-    sums = each.groupby([*_RUN, "phase"], sort=False).sum()
+    sums = each.groupby([*RUN, "phase"], sort=False).sum()
     a_step = sums.div(sums["steps"], axis=0)
-    columns = {
-        "compute_seconds": (PHASE_NO_EXCHANGE, "slowest"),
-        "mean_compute_seconds": (PHASE_NO_EXCHANGE, "mean"),
-        "met_seconds": (PHASE_ONE_ELEMENT, "slowest"),
-        "latency_seconds": (PHASE_LATENCY, "slowest"),
-        "bare_exchange_seconds": (PHASE_EXCHANGE, "slowest"),
-    }
     found = {
         name: a_step[statistic].xs(phase, level="phase")
-        for name, (phase, statistic) in columns.items()
+        for name, (phase, statistic) in BY_TIMING.items()
         if phase in a_step.index.get_level_values("phase")
     }
-    of_ranks = ranks.groupby(["phase", *_RUN, "rank"], sort=False)[["seconds", "steps"]].sum()
+    of_ranks = ranks.groupby(["phase", *RUN, "rank"], sort=False)[["seconds", "steps"]].sum()
     of_rank = of_ranks["seconds"] / of_ranks["steps"]
     together, alone = (
         of_rank.xs(phase) if phase in of_rank.index.get_level_values("phase") else of_rank[:0]
         for phase in (PHASE_NO_EXCHANGE, PHASE_ALONE)
     )
-    typical = together.groupby(_RUN, sort=False).quantile(0.5, interpolation="lower")
-    contention = (together - alone).groupby(_RUN, sort=False).mean() if len(alone) else np.nan
-    runs = pd.MultiIndex.from_frame(ranks[_RUN].drop_duplicates())
-    return pd.DataFrame(
-        found | {"typical_compute_seconds": typical, "contention_seconds": contention}, index=runs
-    ).reindex(columns=[*columns, "typical_compute_seconds", "contention_seconds"])
+    typical = together.groupby(RUN, sort=False).quantile(0.5, interpolation="lower")
+    contention = (together - alone).groupby(RUN, sort=False).mean() if len(alone) else np.nan
+    runs = pd.MultiIndex.from_frame(ranks[RUN].drop_duplicates())
+    all_found = found | {"typical_compute_seconds": typical, "contention_seconds": contention}
+    return pd.DataFrame(all_found, index=runs).reindex(columns=COLUMNS)
 
 
 def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> dict[str, object]:
@@ -86,7 +87,7 @@ def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> d
     if free.empty or free["rank"].nunique() < 2:
         return found | {"slowest": 0, "intervals": 0}
     wide = free.pivot_table(
-        index=[*_RUN, "interval", "timing"], columns="rank", values="seconds"
+        index=[*RUN, "interval", "timing"], columns="rank", values="seconds"
     ).dropna()
     slowest = wide.idxmax(axis=1).value_counts()
     rank = _growing(wide)
@@ -115,8 +116,8 @@ def _excess(wide: pd.DataFrame, rank: int) -> pd.Series:
 
 def _course(wide: pd.DataFrame) -> pd.Series:
     """When each timing was taken, from 0 for the first of a run to 1 for its last."""
-    place = wide.groupby(_RUN).cumcount()
-    return place / place.groupby(_RUN).transform("max").clip(lower=1)
+    place = wide.groupby(RUN).cumcount()
+    return place / place.groupby(RUN).transform("max").clip(lower=1)
 
 
 def _most_often_slowest(slowest: pd.Series, ranks: int) -> int | None:
@@ -136,8 +137,8 @@ def _growing(wide: pd.DataFrame) -> int | None:
     surest, rank = CHANCE / wide.shape[1], None
     for each in map(int, wide.columns):
         excess = _excess(wide, each)
-        within = excess - excess.groupby(_RUN).transform("mean")
-        longer = wide[each] - wide[each].groupby(_RUN).transform("mean")
+        within = excess - excess.groupby(RUN).transform("mean")
+        longer = wide[each] - wide[each].groupby(RUN).transform("mean")
         if len(wide) < FEWEST_TIMINGS or course.nunique() < 2 or longer.corr(course) <= 0:
             continue
         chance = stats.spearmanr(course, within, alternative="greater").pvalue

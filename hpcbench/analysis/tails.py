@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from hpcbench.analysis.estimates import Estimate
-from hpcbench.analysis.load import RUN, SERIES, facts_of
+from hpcbench.analysis.load import SERIES, facts_of
+from hpcbench.records.identity import RUN
 from hpcbench.records.schema import PHASE_TRAIN
 
 # By name of their columns.

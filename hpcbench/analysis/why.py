@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from hpcbench.analysis.load import RUN, SERIES, Row
+from hpcbench.analysis.load import SERIES, Row
 from hpcbench.analysis.phases import slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
+from hpcbench.records.identity import RUN
 
 CAUSES = {name: words for name, words in PARTS.items() if name != "base_compute"}
 # Of a step; what costs less is not worth a sentence.

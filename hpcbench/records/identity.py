@@ -12,6 +12,8 @@ UNKNOWN = "unknown"
 # What has no meaning for a run, such as how a CPU calculates for one on a GPU.
 NONE = "none"
 SYNTHETIC = "synthetic"
+# The columns that tell one run from all others.
+RUN = ["sweep", "run_id"]
 # What a program of one's own does as it likes, and what it is as framework and strategy.
 OWN, PROGRAM = "its own", "program"
 

@@ -9,7 +9,7 @@ History of ``SCHEMA_VERSION``, which :mod:`hpcbench.records.upgrade` bridges:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_type_hints
 
@@ -139,6 +139,11 @@ class RankTimes:
     interval: int
     steps: int
     seconds: tuple[float, ...]
+
+    def rows(self) -> Iterator[RankRow]:
+        for rank, seconds in enumerate(self.seconds):
+            if not math.isnan(seconds):
+                yield RankRow(self.phase, self.interval, self.steps, rank, seconds)
 
 
 Row = ThroughputRow | AccuracyRow | EnergyRow | RankTimes

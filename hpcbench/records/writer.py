@@ -7,7 +7,6 @@ name and renamed. One process writes a run: the one that owns its folder.
 import csv
 import io
 import json
-import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from hpcbench.cluster.schedulers import VAGUE_FAILURES
 from hpcbench.errors import EnvironmentLacks
-from hpcbench.records.identity import Identity
+from hpcbench.records.identity import RUN, Identity
 from hpcbench.records.ownership import Ownership
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import (
@@ -152,13 +151,8 @@ class RunWriter:
 
     def ranks(self, times: RankTimes) -> None:
         if self._ranks:
-            run = {"run_id": self.identity.run_id, "sweep": self.identity.sweep}
-            of_all = {"phase": times.phase, "interval": times.interval, "steps": times.steps}
-            lines = (
-                {**run, **of_all, "rank": rank, "seconds": seconds}
-                for rank, seconds in enumerate(times.seconds)
-                if not math.isnan(seconds)
-            )
+            run = {name: getattr(self.identity, name) for name in RUN}
+            lines = (run | asdict(row) for row in times.rows())
             with self._ownership.guard():
                 self._ranks.append(*lines)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from hpcbench import __version__
-from hpcbench.analysis.load import RUN
+from hpcbench.records.identity import RUN
 
 
 def cite(runs: pd.DataFrame, documents: list[dict[str, Any]]) -> tuple[str, str]:

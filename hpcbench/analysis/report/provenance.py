@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from hpcbench.analysis.load import RUN, SERIES, SETTINGS, Row
+from hpcbench.analysis.load import SERIES, SETTINGS, Row
+from hpcbench.records.identity import RUN
 from hpcbench.words import count
 
 # Of a site: its name stands before the rest, its variables among those of the environment.
