@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hpcbench import import_logs, plot
 from hpcbench.analysis.collectives import Collectives, collective_points, linear_fits
+from hpcbench.analysis.exchange import exchange_table
 from hpcbench.collective import OPERATIONS, elements_of, expected
 from hpcbench.collective import given as given_by
 from hpcbench.collective.libraries import Exchange, Library
@@ -21,6 +22,7 @@ from hpcbench.logs.runs import printed
 from hpcbench.logs.text import lines_of
 from hpcbench.strategies import Communicator
 from support import environment, launcher, run
+from support.runs import rows, runs_of
 
 COMMAND = ("python", "-m", "hpcbench", "collectives")
 
@@ -153,6 +155,36 @@ def test_a_line_that_the_times_do_not_tell_is_not_drawn():
     assert fit["misfit"] > 0.3
 
 
+def test_the_share_of_the_bandwidth_that_training_got():
+    """A made-up exchange at half of what an all-reduce of its size has by itself, between two
+    measured sizes; and no word where nothing like it was measured."""
+    size = 4 * 55050
+    rows_ = table(lambda size: size / 8e9, [4**8, 4**10], ranks=2)
+    rows_["library"], rows_["device_kind"] = "mpi4py", "CPU (1 core)"
+    own = Collectives(collective_points(rows_))
+    runs = runs_of(rows(2, [100.0] * 6, strategy="mpi"), rows(1, [60.0] * 6, strategy="mpi"))
+    runs["bare_exchange_seconds"] = np.where(runs["devices"] == 2, 2 * size / 8e9, np.nan)
+    documents = [
+        {"sweep": sweep, "run_id": run_id, "trainable_parameters": 55050}
+        for sweep, run_id in zip(runs["sweep"], runs["run_id"], strict=True)
+    ]
+    (found,) = exchange_table(runs, documents, own).to_dict("records")
+    assert (found["devices"], found["gradient_bytes"]) == (2, size)
+    assert found["exchange_bandwidth"] == pytest.approx(4e9)
+    assert found["own_bandwidth"] == pytest.approx(8e9)
+    assert found["share_low"] <= found["share"] == pytest.approx(0.5)
+    for changed in (
+        {"library": "torch"},
+        {"ranks": 4},
+        {"device_kind": "CPU (2 cores)"},
+        {"bytes": own.points["bytes"] * 16},
+        {"operation": "all_gather"},
+    ):
+        other = Collectives(own.points.assign(**changed))
+        assert exchange_table(runs, documents, other).empty, changed
+    assert exchange_table(runs, documents, Collectives()).empty
+
+
 @pytest.mark.slow
 def test_three_ranks_exchange_and_are_drawn(tmp_path, capsys):
     """Every library that is here, results checked by the ranks; three is no power of two."""
@@ -228,7 +260,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path, flags, status, sentence):
 def test_files_that_are_none_are_named(tmp_path):
     good = table(lambda _: 1e-3, [4])
     good["mean_seconds"] = good["fastest_seconds"] = 1e-3
-    for name, rows in {
+    for name, content in {
         "good": good,
         "short": good.drop(columns="ranks"),
         "none": good.assign(seconds=0.0),
@@ -236,7 +268,7 @@ def test_files_that_are_none_are_named(tmp_path):
         "strange": good.assign(operation="gossip"),
     }.items():
         (tmp_path / name).mkdir()
-        rows.to_csv(tmp_path / name / COLLECTIVES_FILE, index=False)
+        content.to_csv(tmp_path / name / COLLECTIVES_FILE, index=False)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / COLLECTIVES_FILE).touch()
     measured = Collectives.below(tmp_path)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from hpcbench.analysis.accuracy import accuracy_curves, accuracy_table
 from hpcbench.analysis.collectives import Collectives
+from hpcbench.analysis.exchange import exchange_table
 from hpcbench.analysis.extrapolation import FARTHEST, Extrapolation, extrapolations, law_table
 from hpcbench.analysis.load import Observations, observe
 from hpcbench.analysis.loss import MARGIN
@@ -44,6 +45,7 @@ class Answers:
     laws: pd.DataFrame
     cautions: list[Caution]
     collectives: Collectives
+    exchange: pd.DataFrame
 
 
 def points_of(results: Results, observed: Observations) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -64,6 +66,7 @@ def answer(
     metric whose loss would not matter; ``collectives`` lie beside the runs. Raises ConfigError for
     a column that cannot be mixed."""
     observed = observe(results, allow_mixed)
+    measured = collectives or Collectives()
     points, every_point = points_of(results, observed)
     runs = with_speedups(observed.runs)
     extrapolated = extrapolations(observed.runs, farthest)
@@ -82,5 +85,6 @@ def answer(
         extrapolations=extrapolated,
         laws=law_table(observed.runs, extrapolated),
         cautions=cautions(points, observed.runs),
-        collectives=collectives or Collectives(),
+        collectives=measured,
+        exchange=exchange_table(observed.runs, results.runs, measured),
     )

@@ -15,7 +15,7 @@ from hpcbench.collective.config import CollectivesConfig
 from hpcbench.collective.libraries import LIBRARIES, Library
 from hpcbench.collective.measure import Launched, cases, measure
 from hpcbench.collective.rows import ABOUT_FILE, COLLECTIVES_FILE, COLUMNS
-from hpcbench.devices.cores import Cores, bind_cores, cpu_name
+from hpcbench.devices.cores import Cores, bind_cores, cpu_share
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.records.provenance import collect
@@ -160,4 +160,4 @@ def _strategy(kind: type[Library], launch: Launch) -> Strategy:
 
 def _device_kind(library: Library, cores: Cores) -> str:
     gpu = FRAMEWORKS[library.framework].gpu_name() if library.framework else None
-    return gpu or cpu_name()
+    return gpu or cpu_share(cores.count, cores.processes_per_core)

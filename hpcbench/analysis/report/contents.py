@@ -13,6 +13,8 @@ from hpcbench.analysis.report.checklist import checklist
 from hpcbench.analysis.report.citation import cite
 from hpcbench.analysis.report.collectives import collectives_tables, in_lines
 from hpcbench.analysis.report.efficient import efficient_table
+from hpcbench.analysis.report.exchange import exchange_report
+from hpcbench.analysis.report.exchange import sentences as exchange_sentences
 from hpcbench.analysis.report.failed import failed_table
 from hpcbench.analysis.report.laws import laws_table
 from hpcbench.analysis.report.points import points_table
@@ -71,6 +73,9 @@ def build(answers: Answers, price: float | None) -> Report:
     why = why_report(answers.why)
     if why:
         tables.append(why)
+    exchange = exchange_report(answers.exchange)
+    if exchange:
+        tables.append(exchange)
     tables.append(tails_table(answers.tails))
     if len(answers.accuracy):
         tables.append(accuracy_report(answers.accuracy))
@@ -83,7 +88,11 @@ def build(answers: Answers, price: float | None) -> Report:
     tables.append(checklist(answers))
     return Report(
         title=f"How training scales: {', '.join(sorted(runs['sweep'].unique()))}",
-        summary=[*summary(answers.points), *sentences(answers.why)],
+        summary=[
+            *summary(answers.points),
+            *sentences(answers.why),
+            *exchange_sentences(answers.exchange),
+        ],
         warnings=[
             f"left out {reason}" for reason in [*results.skipped, *answers.collectives.skipped]
         ],
@@ -99,6 +108,7 @@ def build(answers: Answers, price: float | None) -> Report:
             "tails": answers.tails,
             "largest_efficient": answers.largest,
             "laws": answers.laws,
+            "exchange": answers.exchange,
             **_numbers_of(answers.collectives),
         },
         failed=results.failed,
