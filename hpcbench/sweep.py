@@ -14,20 +14,20 @@ from hpcbench.cli import Parser, reports_errors
 from hpcbench.cluster.container import check_image
 from hpcbench.cluster.schedulers import SCHEDULERS
 from hpcbench.cluster.site import NAMED_BY, Machine, Site, read_site
-from hpcbench.config import OutputConfig, RunConfig
+from hpcbench.config import OutputConfig
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import find
 from hpcbench.devices.cores import available_cores
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.frameworks import FRAMEWORKS
-from hpcbench.models import MODELS
 from hpcbench.records.identity import PROGRAM
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.resources import OWN, PACKAGED
 from hpcbench.sweeps.arrays import one_allocation, right_sized
 from hpcbench.sweeps.commands import local_command
+from hpcbench.sweeps.durations import Durations
 from hpcbench.sweeps.feeding import Feeder, feed
 from hpcbench.sweeps.plan import (
     Plan,
@@ -40,7 +40,7 @@ from hpcbench.sweeps.queueing import Queueing
 from hpcbench.sweeps.runner import Runner
 from hpcbench.sweeps.status import State, counts, statuses
 from hpcbench.sweeps.submission import Submission, all_submissions
-from hpcbench.sweeps.tables import designs, plan_table, status_table
+from hpcbench.sweeps.tables import designs, how_known, plan_table, status_table
 from hpcbench.terminal import console, warn
 
 # Node-hours that jobs may add up to, by their time limits, before somebody has to say yes.
@@ -76,24 +76,20 @@ def planned(args: argparse.Namespace, site: str | None = None) -> tuple[SweepFil
 def show_plan(args: argparse.Namespace) -> int:
     """Runs, allocations and estimated device-hours, before anything is queued."""
     sweep, found, machine = planned(args, args.site)
-    table, total, left = plan_table(found, machine)
+    durations = Durations.below(args.results, machine.name if args.site else None)
+    table, total, left = plan_table(found, machine, durations)
     console().print(table)
     for sentence in found.left_out:
         print(f"left out: {sentence}")
+    minutes = sum(map(durations.seconds, (r for r in found.runs if not is_complete(r.folder)))) / 60
     print(
         f"sweep {sweep.name} on {machine.name}: {len(found.runs)} runs, about {total:.2f} "
-        f"device-hours, {left:.2f} of them not done yet (at the workshop's printed speed and "
-        f"ideal scaling; start-up included)"
+        f"device-hours, {left:.2f} of them not done yet: {minutes:.3g} minutes one after another"
     )
+    print(how_known(found, durations))
     if args.site:
-        for sentence in designs(found, read_site(args.site)):
+        for sentence in designs(found, read_site(args.site), durations):
             print(sentence)
-    of_ours = [run.config for run in found.runs if isinstance(run.config, RunConfig)]
-    models = [MODELS[name] for name in sorted({config.model for config in of_ours})]
-    untimed = [model.name for model in models if not model.workshop]
-    untimed += [sweep.program.name] if sweep.program else []
-    if untimed:
-        print(f"only start-up is counted of {', '.join(untimed)}: no printed speed to go by")
     return 0
 
 

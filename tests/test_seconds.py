@@ -1,12 +1,14 @@
 """Runs of a length in seconds, whatever the machine and the device count."""
 
+import json
 import signal
 
 import pytest
 
 from hpcbench.config import RunConfig
 from hpcbench.records.reader import read_results
-from hpcbench.sweeps.plan import STARTUP_SECONDS, PlannedRun, estimated_seconds
+from hpcbench.sweeps.durations import STARTUP_SECONDS, Durations, Earlier
+from hpcbench.sweeps.plan import PlannedRun
 from hpcbench.training.loop import FEWEST_INTERVALS
 from support import only_run, run, train, train_command
 from test_failures import start
@@ -64,4 +66,31 @@ def test_a_stopped_run_goes_on_to_the_same_length(tmp_path):
 
 def test_plan_counts_them(tmp_path):
     config = RunConfig(model="cnn-cifar", strategy="single", devices=1, seconds=30)
-    assert estimated_seconds(PlannedRun(config, tmp_path, 50_000)) == STARTUP_SECONDS + 30
+    assert Durations().seconds(PlannedRun(config, tmp_path, 50_000)) == STARTUP_SECONDS + 30
+
+
+def test_a_run_takes_as_long_as_earlier_ones(tmp_path):
+    """With more samples and epochs more, by what each took; of another machine nothing is known."""
+    done = train(tmp_path, *SMALL, "--train-samples=2000", "--epochs=2", "--sweep=s")
+    assert done.status == 0, done.errors
+    _, document = only_run(tmp_path)
+    whole, training = document["process_seconds"], document["training_seconds"]
+    assert 0 < training + document["evaluation_seconds"] < whole
+    assert (document["training_samples"], document["evaluations"]) == (4000, 2)
+    planned = RunConfig.model_validate(document["config"] | {"repeat": 5, "exchange": None})
+    durations = Durations.below(tmp_path, None)
+    same = PlannedRun(planned, tmp_path / "x", 60_000)
+    assert durations.known(same)
+    assert durations.seconds(same) == pytest.approx(whole)
+    longer = planned.model_copy(update={"epochs": 6})
+    more = 2 * (training + document["evaluation_seconds"])
+    assert durations.seconds(PlannedRun(longer, tmp_path, 60_000)) == pytest.approx(whole + more)
+    for field, value in (("batch", 64), ("precision", "float64"), ("model", "cnn-1")):
+        other = PlannedRun(planned.model_copy(update={field: value}), tmp_path, 60_000)
+        assert not durations.known(other), field
+    assert not Durations.below(tmp_path, "a-site").known(same)
+    path = next(tmp_path.rglob("run.json"))
+    document["provenance"]["host"] = "another"
+    path.write_text(json.dumps(document))
+    assert not Durations.below(tmp_path, None).known(same)
+    assert Earlier.of({"status": "complete"}) is None

@@ -1,16 +1,19 @@
 """What is written of a run: rank 0's recorder writes it, those of the other ranks do nothing."""
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from hpcbench.errors import EnvironmentLacks, Superseded
 from hpcbench.frameworks.backend import Backend
 from hpcbench.records.identity import Identity
 from hpcbench.records.observer import Observer
 from hpcbench.records.ownership import OWNER_FILE, Owner, Ownership
-from hpcbench.records.schema import EnergyRow, RankTimes, Row, ThroughputRow
+from hpcbench.records.schema import AccuracyRow, EnergyRow, RankTimes, Row, ThroughputRow
 from hpcbench.records.writer import RunWriter
 from hpcbench.training.checkpoint import CHECKPOINT_FILE, Progress, save
 
@@ -147,6 +150,7 @@ class RunRecorder(Recorder):
         work()
 
     def complete(self, report: Callable[[Identity, Sequence[Row]], None]) -> None:
+        self._started.add(**_spent(self._rows))
         self._started.complete()
         for observer in self._observers:
             observer.close()
@@ -184,6 +188,19 @@ class RunRecorder(Recorder):
         with contextlib.suppress(OSError):
             (self._folder / OWNER_FILE).unlink()
             self._folder.rmdir()
+
+
+def _spent(rows: Sequence[Row]) -> dict[str, float]:
+    """What this process took, so that a plan can tell how long such runs take."""
+    intervals = [row for row in rows if isinstance(row, ThroughputRow)]
+    evaluated = [row.evaluation_seconds for row in rows if isinstance(row, AccuracyRow)]
+    return {
+        "process_seconds": time.time() - psutil.Process().create_time(),
+        "training_seconds": sum(row.seconds for row in intervals),
+        "training_samples": sum(row.samples for row in intervals),
+        "evaluation_seconds": sum(evaluated),
+        "evaluations": len(evaluated),
+    }
 
 
 def _profiled(observer: Observer, work: Callable[[], None]) -> Callable[[], None]:

@@ -23,9 +23,6 @@ from hpcbench.schedule import make_schedule
 from hpcbench.strategies import STRATEGIES
 from hpcbench.validation import NAME_PATTERN, parse, read_toml
 
-# Loading the framework, compiling, the first collective.
-STARTUP_SECONDS = 20.0
-
 Names = Annotated[list[str], Field(min_length=1)]
 Item = TypeVar("Item")
 
@@ -250,17 +247,3 @@ def _combinations(sweep: SweepFile, devices: Sequence[int]) -> list[dict[str, An
         for strategy in sweep.strategies
         for count in devices
     ]
-
-
-def estimated_seconds(run: PlannedRun) -> float:
-    """A run's duration if its device were as fast as the workshop's and scaling were ideal.
-
-    Of a model that the workshop did not time, the start-up alone.
-    """
-    if isinstance(run.config, ProgramConfig):
-        return STARTUP_SECONDS
-    workshop = MODELS[run.config.model].workshop
-    replicas = run.devices // STRATEGIES[run.config.strategy].devices_per_replica
-    schedule = make_schedule(run.config, replicas, run.train_samples)
-    work = schedule.epochs * schedule.samples * (workshop.microseconds if workshop else 0)
-    return STARTUP_SECONDS + max(work * 1e-6 / run.devices, run.config.seconds or 0)
