@@ -149,6 +149,11 @@ def test_latency_and_bandwidth_are_found():
 
 def test_a_line_that_the_times_do_not_tell_is_not_drawn():
     assert linear_fits(collective_points(table(lambda _: 1e-3, SIZES[:4]))).empty
+    # Nothing of the bandwidth, where all sizes take as long; nothing at all, of noise.
+    assert linear_fits(collective_points(table(lambda _: 1e-3, SIZES[:6]))).empty
+    wild = np.random.default_rng(0)
+    noise = table(lambda _: 10.0 ** wild.uniform(-6, 2), SIZES[:6], rounds=1)
+    assert linear_fits(collective_points(noise)).empty
     (fit,) = linear_fits(collective_points(table(lambda size: 1e-5 * size**0.5, SIZES))).to_dict(
         "records"
     )

@@ -16,6 +16,8 @@ from hpcbench.collective.rows import POINT, SINGLE, read_collectives
 
 # What a line in a figure is of.
 LINE = [name for name in POINT if name not in ("operation", "bytes", "model")]
+# Half the width, in logarithms, of an interval that still tells something: up and down by ten.
+WIDEST = math.log(10)
 # Sizes through which a line is drawn at least.
 FEWEST_SIZES = 5
 
@@ -110,6 +112,8 @@ def _fit(sizes: pd.DataFrame) -> dict[str, float] | None:
         return None
     free = len(size) - 2
     wide = stats.t.ppf((1 + CONFIDENCE) / 2, free) * np.sqrt(np.diag(covariance))
+    if not (wide < WIDEST).all():
+        return None
     latency, per_byte = fitted
     residuals = logs - line(size, latency, per_byte)
     return {
