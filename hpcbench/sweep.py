@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import find
 from hpcbench.devices.cores import available_cores
 from hpcbench.devices.gpus import visible_gpus
-from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.errors import ConfigError, EnvironmentLacks, Preempted
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.records.identity import PROGRAM
 from hpcbench.records.reader import is_complete
@@ -94,7 +95,8 @@ def show_plan(args: argparse.Namespace) -> int:
 
 
 def run_here(args: argparse.Namespace) -> int:
-    """Run what is missing of a sweep, a line a run; exit status 4 if any failed."""
+    """Run what is missing of a sweep, a line a run; exit status 4 if any failed, 75 if it was told
+    to stop, which it passes on to the run under way."""
     sweep, found, _ = planned(args)
     missing = [run for run in found.runs if not is_complete(run.folder)]
     for name in {run.kind.framework for run in missing} - {PROGRAM}:
@@ -110,6 +112,7 @@ def run_here(args: argparse.Namespace) -> int:
     logs = args.results / sweep.name / "logs"
     ensure_writable(logs)
     runner = Runner(logs)
+    runner.stop_on([signal.SIGTERM, signal.SIGUSR1], lambda: None)
     failed = 0
     terminal = sys.stdout.isatty()
     columns = (
@@ -129,6 +132,9 @@ def run_here(args: argparse.Namespace) -> int:
                 bar.console.print(line, highlight=False, markup=False)
             else:
                 print(line, flush=True)
+            if runner.stopped:
+                warn(f"stopped; hpcbench sweep run {args.file} does what is missing")
+                return Preempted.exit_status
     print(f"results: {args.results / sweep.name}")
     return 4 if failed else 0
 

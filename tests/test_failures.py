@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -14,7 +13,7 @@ import pytest
 
 from hpcbench.process import program
 from hpcbench.records.reader import read_results
-from support import environment, launcher, only_run, run, train, train_command
+from support import environment, launcher, only_run, run, start, train, train_command
 
 LONG = ("--epochs=400", "--interval-steps=20")
 
@@ -201,26 +200,6 @@ def test_a_full_disk_ends_with_3_and_whole_lines(results):
     lines = (folder / "throughput.csv").read_text()
     assert lines.endswith("\n")
     assert len({line.count(",") for line in lines.splitlines()}) == 1
-
-
-def start(command: list[str], results: Path, wait_for: str = "accuracy.csv", rows: int = 2):
-    """Start a run and wait until it has written ``rows`` lines of one of its files."""
-    process = subprocess.Popen(
-        # A shell's background job, as these tests may be, is started deaf to Control-C.
-        ["env", "--default-signal=INT", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        files = list(results.rglob(wait_for))
-        if files and files[0].read_text().count("\n") > rows:
-            return process
-        time.sleep(0.05)
-    process.kill()
-    raise AssertionError(process.communicate())
 
 
 @pytest.mark.slow

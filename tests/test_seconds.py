@@ -10,8 +10,7 @@ from hpcbench.records.reader import read_results
 from hpcbench.sweeps.durations import STARTUP_SECONDS, Durations, Earlier
 from hpcbench.sweeps.plan import PlannedRun
 from hpcbench.training.loop import FEWEST_INTERVALS
-from support import only_run, run, train, train_command
-from test_failures import start
+from support import only_run, run, start, train, train_command
 
 pytestmark = pytest.mark.slow
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from hpcbench.sweeps.arrays import right_sized
 from hpcbench.sweeps.commands import job_command, local_command
 from hpcbench.sweeps.plan import Plan, make_plan, read_sweep
 from hpcbench.sweeps.runner import Runner
-from support import ROOT, environment, run
+from support import ROOT, environment, only_run, run, start
 
 TWO = Machine("two cores", 2, 2, 1)
 
@@ -261,6 +262,26 @@ def test_a_sweep_runs_plots_and_skips_what_is_done(tmp_path):
         for suffix in ("png", "svg"):
             assert (tmp_path / "figures" / f"{name}.{suffix}").stat().st_size > 5000
     assert (tmp_path / "figures" / "scaling.csv").read_text().count("\n") == 5
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_told_to_stop_stops_its_run(tmp_path):
+    """And says how to go on; nothing trains behind its back."""
+    long = SMALL.replace("epochs = 1", "epochs = 5000").replace("[1, 2]", "[2]")
+    path = sweep_file(tmp_path, long.replace(', "mirrored"', ""))
+    results = tmp_path / "results"
+    command = [sys.executable, "-m", "hpcbench.sweep", "run", str(path), "--results", str(results)]
+    process = start(command, results, "throughput.csv")
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 75, output + errors
+    assert "stopped, to be resumed" in output
+    assert "does what is missing" in errors
+    folder, document = only_run(results)
+    assert document["status"] == "failed"
+    assert (folder / "checkpoint.npz").exists()
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert [line for line in lines if str(results) in line] == []
 
 
 @pytest.mark.slow

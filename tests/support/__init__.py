@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,28 @@ def train_command(
 def train(results: Path, *flags: str, strategy: str = "single", devices: int = 1) -> Finished:
     """One run of hpcbench.train under its launcher."""
     return run(train_command(results, *flags, strategy=strategy, devices=devices))
+
+
+def start(
+    command: list[str], results: Path, wait_for: str = "accuracy.csv", rows: int = 2
+) -> "subprocess.Popen[str]":
+    """Start a run and wait until it has written ``rows`` lines of one of its files."""
+    process = subprocess.Popen(
+        # A shell's background job, as these tests may be, is started deaf to Control-C.
+        ["env", "--default-signal=INT", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        files = list(results.rglob(wait_for))
+        if files and files[0].read_text().count("\n") > rows:
+            return process
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(process.communicate())
 
 
 def only_run(results: Path) -> tuple[Path, dict[str, Any]]:
