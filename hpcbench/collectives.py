@@ -7,7 +7,6 @@ prints what the bandwidths are; hpcbench plot draws them.
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from hpcbench.collective.session import check, run
 from hpcbench.errors import HpcbenchError
 from hpcbench.models import MODELS
 from hpcbench.packages import named
-from hpcbench.runs.ending import end, refuse
+from hpcbench.runs.ending import as_rank, refuse
 from hpcbench.validation import parse
 
 
@@ -49,20 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kinds = check(config, launch)
     except HpcbenchError as error:
         return refuse(error)
-    try:
+
+    def work() -> None:
         with named():
             folder = run(config, launch, kinds)
-    except HpcbenchError as error:
-        return end(launch, error.exit_status, str(error), everywhere=error.on_all_ranks)
-    except KeyboardInterrupt:
-        return end(launch, 130, "interrupted; the rows measured so far are kept", True)
-    except Exception as error:
-        # A fault of the harness itself: the other ranks must not wait for this one for ever.
-        traceback.print_exc()
-        return end(launch, 4, f"unexpected {type(error).__name__}: {error}", everywhere=False)
-    if folder:
-        _tell(folder)
-    return 0
+        if folder:
+            _tell(folder)
+
+    return as_rank(launch, work)
 
 
 def _tell(folder: Path) -> None:

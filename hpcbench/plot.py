@@ -114,10 +114,10 @@ def plot(args: argparse.Namespace) -> int:
         print(f"warning: {sentence}", file=sys.stderr)
     for path in write(answers, args):
         print(path)
-    if results.skipped:
-        count = len(results.skipped)
-        print(f"{count} warnings: what they name is not in the figures", file=sys.stderr)
-    return EnvironmentLacks.exit_status if args.strict and results.skipped else 0
+    skipped = len(results.skipped) + len(collectives.skipped)
+    if skipped:
+        print(f"{skipped} warnings: what they name is not in the figures", file=sys.stderr)
+    return EnvironmentLacks.exit_status if args.strict and skipped else 0
 
 
 def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:

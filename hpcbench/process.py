@@ -6,8 +6,11 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import psutil
 
 
 def program(name: str) -> str | None:
@@ -15,6 +18,11 @@ def program(name: str) -> str | None:
     PATH."""
     beside = Path(sys.executable).parent
     return shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
+
+
+def age() -> float:
+    """Seconds since this process started."""
+    return time.time() - psutil.Process().create_time()
 
 
 def output_of(*command: str, timeout: float = 10.0) -> str | None:

@@ -85,7 +85,7 @@ def show_plan(args: argparse.Namespace) -> int:
     minutes = sum(map(durations.seconds, (r for r in found.runs if not is_complete(r.folder)))) / 60
     print(
         f"sweep {sweep.name} on {machine.name}: {len(found.runs)} runs, about {total:.2f} "
-        f"device-hours, {left:.2f} of them not done yet: {minutes:.3g} minutes one after another"
+        f"device-hours, {left:.2f} of them not done yet: {minutes:,.0f} minutes one after another"
     )
     print(how_known(found, durations))
     if args.site:

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 from hpcbench.checkup import CheckContext
@@ -17,7 +16,7 @@ from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS
 from hpcbench.packages import named
 from hpcbench.records.writer import ensure_writable
-from hpcbench.runs.ending import end, refuse
+from hpcbench.runs.ending import as_rank, refuse
 from hpcbench.runs.resolve import ResolvedRun, resolve
 from hpcbench.strategies import STRATEGIES
 from hpcbench.validation import parse
@@ -49,24 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             resolved = _checked(parser.parse(arguments))
     except HpcbenchError as error:
         return refuse(error)
-    launch, config = resolved.launch, resolved.config
-    try:
+
+    def work() -> None:
         # The framework's threads inherit the binding.
+        config, per_device = resolved.config, resolved.strategy.needs_launcher
         cores = bind_cores(
-            launch, config.cores_per_device, config.devices or 1, resolved.strategy.needs_launcher
+            resolved.launch, config.cores_per_device, config.devices or 1, per_device
         )
         from hpcbench.runs.session import run
 
         run(resolved, cores)
-    except HpcbenchError as error:
-        return end(launch, error.exit_status, str(error), everywhere=error.on_all_ranks)
-    except KeyboardInterrupt:
-        return end(launch, 130, "interrupted; the rows measured so far are kept", True)
-    except Exception as error:
-        # A fault of the harness itself: the other ranks must not wait for this one for ever.
-        traceback.print_exc()
-        return end(launch, 4, f"unexpected {type(error).__name__}: {error}", everywhere=False)
-    return 0
+
+    return as_rank(resolved.launch, work)
 
 
 def _checked(args: argparse.Namespace) -> ResolvedRun:

@@ -106,6 +106,8 @@ SIZES = [4**power for power in range(1, 14)]
 
 def test_bandwidths_are_those_of_nccl_tests():
     """A row that nccl-tests printed of eight GPUs: 128 MiB in 1,000 us, 134.2 and 234.9 GB/s."""
+    points = collective_points(table(lambda _: 1e-3, [2**27], rounds=5))
+    assert np.isnan(points["seconds_high"][0]), "an interval from five"
     points = collective_points(table(lambda _: 1e-3, [2**27]))
     assert points["algorithm_bandwidth"][0] == pytest.approx(134.2e9, rel=1e-3)
     assert points["bus_bandwidth"][0] == pytest.approx(234.9e9, rel=1e-3)
@@ -235,10 +237,13 @@ def test_what_a_launcher_does_not_connect_is_said(tmp_path):
     assert done.status == 0, done.errors
     assert "left out mpi4py: torchrun started 2 processes but mpi4py sees 1" in done.errors
     assert set(read_collectives(tmp_path).rows["library"]) == {"torch"}
-    alone = ("--through=tf.distribute", "--results", tmp_path / "tf")
-    done = run([*launcher("mpi", 2), *COMMAND, *small, *alone], timeout=300)
+    alone = ("--through=tf.distribute", "--models=fc-64", "--results", tmp_path / "tf")
+    more = ("--largest=64", "--rounds=1", "--seconds=0.001")
+    done = run([*launcher("mpi", 2), *COMMAND, *more, *alone], timeout=300)
     assert done.status == 0, done.errors
-    assert set(read_collectives(tmp_path / "tf").rows["operation"]) == {"all_reduce"}
+    of_tf = read_collectives(tmp_path / "tf").rows
+    assert set(of_tf["operation"]) == {"all_reduce", "all_gather"}
+    assert set(of_tf["form"]) == {"single", "flat", "grouped"}
 
 
 @pytest.mark.parametrize(
@@ -250,6 +255,7 @@ def test_what_a_launcher_does_not_connect_is_said(tmp_path):
         (("--models=cnn-9",), 2, "unknown model 'cnn-9'"),
         (("--smallest=8", "--largest=4"), 2, "largest 4 is below smallest 8"),
         (("--through=mpi4py,tf.distribute",), 2, "tf.distribute is measured by itself"),
+        (("--through=,",), 2, "through names none"),
         (("--largest=1000000000000000",), 3, "choose --largest below"),
     ],
 )
@@ -274,11 +280,19 @@ def test_files_that_are_none_are_named(tmp_path):
     }.items():
         (tmp_path / name).mkdir()
         content.to_csv(tmp_path / name / COLLECTIVES_FILE, index=False)
+    (tmp_path / "again").mkdir()
+    good.to_csv(tmp_path / "again" / COLLECTIVES_FILE, index=False)
+    (tmp_path / "good" / "round").symlink_to(tmp_path)
+    (tmp_path / "unlike").mkdir()
+    good.assign(launch="9").to_csv(tmp_path / "unlike" / COLLECTIVES_FILE, index=False)
+    (tmp_path / "unlike" / "collectives.json").write_text("{")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / COLLECTIVES_FILE).touch()
     measured = Collectives.below(tmp_path)
     assert len(measured.points) == 1
-    assert len(measured.skipped) == 5
+    assert (measured.points["launches"] == 1).all()
+    assert len(measured.skipped) == 7
+    assert "the same launch as" in "".join(measured.skipped)
     assert "has no column ranks" in "".join(measured.skipped)
 
 
@@ -328,6 +342,14 @@ def test_prints_of_others_are_read(name, prefix):
     np.testing.assert_allclose(one.times, TIMES[name])
     assert one.complete
     assert (one.nodes, one.device) == {"nccl": (2, "NVIDIA A100-SXM4-40GB"), "osu": (0, "")}[name]
+
+
+def test_rccls_prints_are_told_from_nccls():
+    """rccl-tests says so in a line of its own."""
+    (one,) = prints(
+        NCCL.replace("# Using devices", "rccl-tests: Version develop:3f7\n# Using devices")
+    )
+    assert (one.library, one.operation) == ("RCCL", "all_reduce")
 
 
 def test_ranks_that_are_not_listed_are_told_by_the_bandwidths():

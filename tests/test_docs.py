@@ -51,8 +51,6 @@ def follow(page: str, project: Path, env: dict[str, str], wait=lambda: None) -> 
         if command.startswith("squeue"):
             wait()
         shell = f". .venv/bin/activate; {command}"
-        # The same with one round less.
-        shell = shell.replace("for block in 1 2 3", "for block in 1 2")
         done = run(["bash", "-c", shell], cwd=project, env=env)
         assert done.status == 0, f"{command}\n{done.output}\n{done.errors}"
         printed[command] = done.output

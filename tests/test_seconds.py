@@ -76,16 +76,19 @@ def test_a_run_takes_as_long_as_earlier_ones(tmp_path):
     whole, training = document["process_seconds"], document["training_seconds"]
     assert 0 < training + document["evaluation_seconds"] < whole
     assert (document["training_samples"], document["evaluations"]) == (4000, 2)
-    planned = RunConfig.model_validate(document["config"] | {"repeat": 5, "exchange": None})
+    planned = RunConfig.model_validate(document["config"] | {"repeat": 5})
     durations = Durations.below(tmp_path, None)
     same = PlannedRun(planned, tmp_path / "x", 60_000)
     assert durations.known(same)
     assert durations.seconds(same) == pytest.approx(whole)
     longer = planned.model_copy(update={"epochs": 6})
     more = 2 * (training + document["evaluation_seconds"])
-    assert durations.seconds(PlannedRun(longer, tmp_path, 60_000)) == pytest.approx(whole + more)
-    for field, value in (("batch", 64), ("precision", "float64"), ("model", "cnn-1")):
-        other = PlannedRun(planned.model_copy(update={field: value}), tmp_path, 60_000)
+    assert durations.seconds(PlannedRun(longer, tmp_path / "y", 60_000)) == pytest.approx(
+        whole + more
+    )
+    changes = {"batch": 64, "precision": "float64", "model": "cnn-1", "exchange": "flat"}
+    for field, value in changes.items():
+        other = PlannedRun(planned.model_copy(update={field: value}), tmp_path / field, 60_000)
         assert not durations.known(other), field
     assert not Durations.below(tmp_path, "a-site").known(same)
     path = next(tmp_path.rglob("run.json"))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from hpcbench.analysis.estimates import CONFIDENCE, Estimate, Values
+from hpcbench.analysis.estimates import CONFIDENCE, ENOUGH_RUNS, Estimate, Values
 from hpcbench.collective import OPERATIONS
 from hpcbench.collective.rows import POINT, SINGLE, read_collectives
 
@@ -45,8 +45,8 @@ class Collectives:
 def collective_points(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a point (``POINT`` of the rows' file) with ``seconds`` of an operation, the median, and
     its interval (``_low``, ``_high``): over ``launches`` where there are several, else over the
-    ``rounds`` of the only one. ``algorithm_bandwidth`` and ``bus_bandwidth`` in bytes a second, the
-    latter with its interval.
+    ``rounds`` of the only one; missing where these are fewer than ENOUGH_RUNS.
+    ``algorithm_bandwidth`` and ``bus_bandwidth`` in bytes a second, the latter with its interval.
     """
     found = []
     for seed, (key, timings) in enumerate(rows.groupby(POINT, sort=True)):
@@ -55,11 +55,13 @@ def collective_points(rows: pd.DataFrame) -> pd.DataFrame:
         of_one = timings["seconds"] if len(launches) == 1 else launches
         estimate = Estimate.of(of_one.to_numpy(np.float64), seed)
         factor = OPERATIONS[point["operation"]].bus_factor(point["ranks"])
-        low, high = estimate.interval()
+        low, high = estimate.interval() if len(of_one) >= ENOUGH_RUNS else (np.nan, np.nan)
         found.append(
             point
-            | estimate.columns("seconds")
             | {
+                "seconds": estimate.median,
+                "seconds_low": low,
+                "seconds_high": high,
                 "algorithm_bandwidth": point["bytes"] / estimate.median,
                 "bus_bandwidth": factor * point["bytes"] / estimate.median,
                 "bus_bandwidth_low": factor * point["bytes"] / high,

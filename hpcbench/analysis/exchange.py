@@ -9,14 +9,13 @@ import pandas as pd
 from hpcbench.analysis.collectives import Collectives
 from hpcbench.analysis.estimates import Estimate
 from hpcbench.analysis.load import SERIES
-from hpcbench.collective import OPERATIONS
+from hpcbench.collective import ELEMENT_BYTES, OPERATIONS
+from hpcbench.collective.libraries import LIBRARIES
 from hpcbench.collective.rows import SINGLE
 from hpcbench.records.identity import RUN
 
-# By strategy, the library of hpcbench collectives that its gradients travel through.
-LIBRARY = {"horovod": "horovod", "mpi": "mpi4py", "multiworker": "tf.distribute", "ddp": "torch"}
-ELEMENT = {"float64": 8}
-FLOAT32 = 4
+# Gradients of all other precisions are float32.
+FLOAT64 = 8
 
 
 def exchange_table(
@@ -35,16 +34,18 @@ def exchange_table(
         tuple(str(document[name]) for name in RUN): document.get("trainable_parameters")
         for document in documents
     }
+    # By strategy, the library that its gradients travel through.
+    libraries = {library.strategy: library.name for library in LIBRARIES}
     rows = []
     timed = runs[runs["bare_exchange_seconds"].notna() & (runs["devices"] > 1)]
     for seed, (key, of_point) in enumerate(timed.groupby([*SERIES, "devices"], sort=True)):
         point = dict(zip([*SERIES, "devices"], key, strict=True))
         first = of_point.iloc[0]
         weights = parameters.get(tuple(str(first[name]) for name in RUN))
-        own = _of_library(measured.points, LIBRARY.get(str(first["strategy"]), ""), first)
+        own = _of_library(measured.points, libraries.get(str(first["strategy"]), ""), first)
         if not weights or own.empty:
             continue
-        size = weights * ELEMENT.get(str(first["precision"]), FLOAT32)
+        size = weights * (FLOAT64 if first["precision"] == "float64" else ELEMENT_BYTES)
         if not own["bytes"].min() <= size <= own["bytes"].max():
             continue
         factor = OPERATIONS["all_reduce"].bus_factor(int(first["devices"]))

@@ -31,9 +31,9 @@ class CollectivesConfig(BaseModel):
     rounds: Annotated[
         int, Field(ge=1, description="how often each is timed, all in another order each time")
     ] = 7
-    seconds: Annotated[
-        float, Field(gt=0, le=60, description="how long a timing takes at least")
-    ] = 0.02
+    seconds: Annotated[float, Field(gt=0, le=60, description="how long a timing takes, about")] = (
+        0.02
+    )
     results: Annotated[Path, Field(description="folder below which a new one is made")] = Path(
         "results/collectives"
     )
@@ -47,6 +47,9 @@ class CollectivesConfig(BaseModel):
                 raise unknown_name("operation", name, list(OPERATIONS))
         for name in self.wanted_libraries or []:
             LIBRARIES[name]
+        for field in ("through", "operations"):
+            if not _names(getattr(self, field)):
+                raise ValueError(f"{field} names none; {ALL} is every one that is there")
         for name in self.wanted_models:
             MODELS[name]
         return self
@@ -76,4 +79,5 @@ class CollectivesConfig(BaseModel):
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -2,8 +2,8 @@
 own.
 
 A timing is of many operations in a row between two looks at the clock, after a barrier, as in
-nccl-tests; the slowest rank counts. So many that it lasts as long as was asked, by the slowest
-rank's word.
+nccl-tests; the slowest rank counts. So many that it should last as long as was asked, by
+how long the first few took the slowest rank.
 """
 
 import math
@@ -117,7 +117,7 @@ def _ready(case: Case) -> Exchange:
 
 
 def _first_look(case: Case, seconds: float) -> int:
-    """How many operations last as long as ``seconds``; their results are right."""
+    """How many operations should last as long as ``seconds``; their results are right."""
     ranks = case.library.ranks
     exchange = _ready(case)
     exchange.run()

@@ -3,12 +3,12 @@
 import io
 import json
 import math
-import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hpcbench.collective import OPERATIONS
+from hpcbench.records.folders import walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,8 @@ class CollectiveRow:
 
     ``bytes`` are of the whole buffer (see :class:`hpcbench.collective.Operation`), in ``tensors``
     pieces, which travel as ``form`` says; ``model`` is whose gradients they are, if any's.
-    ``launch`` tells one start of all ranks from another; what is unknown is empty or 0.
+    ``launch`` tells one start of all ranks from all others, wherever its file lies; what
+    is unknown is empty or 0.
     """
 
     launch: str
@@ -67,17 +68,21 @@ def read_collectives(root: Path) -> Measured:
     import pandas as pd
 
     measured = Measured(_table(io.StringIO(",".join(COLUMNS))))
-    tables, seen = [], set()
-    for place, _, files in sorted(os.walk(root, followlinks=True)):
-        path = Path(place) / COLLECTIVES_FILE
-        if COLLECTIVES_FILE not in files or path.resolve() in seen:
+    tables = []
+    first: dict[str, Path] = {}
+    for place, files in walk(root):
+        if COLLECTIVES_FILE not in files:
             continue
-        seen.add(path.resolve())
+        path = place / COLLECTIVES_FILE
         try:
-            tables.append(_table(path))
+            table = _table(path)
+            for launch in table["launch"].unique():
+                if first.setdefault(launch, path) != path:
+                    raise ValueError(f"the same launch as {first[launch]}")
             if ABOUT_FILE in files:
-                about = json.loads(path.with_name(ABOUT_FILE).read_text(encoding="utf-8"))
-                measured.launches[path.parent.name] = dict(about)
+                about = dict(json.loads((place / ABOUT_FILE).read_text(encoding="utf-8")))
+                measured.launches |= dict.fromkeys(table["launch"].unique(), about)
+            tables.append(table)
         except (OSError, ValueError) as error:
             measured.skipped.append(f"{path}: {str(error).strip()}")
     if tables:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from hpcbench.collective.measure import Launched, cases, measure
 from hpcbench.collective.rows import ABOUT_FILE, COLLECTIVES_FILE, COLUMNS
 from hpcbench.devices.cores import Cores, bind_cores, cpu_share
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.frameworks import FRAMEWORKS
+from hpcbench.frameworks import FRAMEWORKS, Framework
 from hpcbench.records.provenance import collect
 from hpcbench.records.writer import RowFile, claim_folder, ensure_writable, write_atomically
 from hpcbench.runs.agreement import exchange_hosts, gpu_of_rank, rendezvous
@@ -25,6 +26,8 @@ from hpcbench.runs.faults import translate
 from hpcbench.strategies import STRATEGIES, Strategy
 from hpcbench.terminal import warn
 
+# What tells the sizes of a model's gradients.
+SIZES_BY = FRAMEWORKS["tensorflow"]
 # Of the largest buffer: what is given, what comes of it, what should, and a library's own.
 BUFFERS = 4
 
@@ -37,6 +40,9 @@ def check(config: CollectivesConfig, launch: Launch) -> list[type[Library]]:
             "mpirun -np, horovodrun -np, torchrun --nproc-per-node or srun --ntasks"
         )
     kinds = _wanted(config)
+    for model in config.wanted_models:
+        SIZES_BY.check_installed()
+        SIZES_BY.check_model(model)
     _check_memory(config, launch)
     if launch.rank == 0:
         ensure_writable(config.results)
@@ -46,27 +52,32 @@ def check(config: CollectivesConfig, launch: Launch) -> list[type[Library]]:
 def run(config: CollectivesConfig, launch: Launch, kinds: Sequence[type[Library]]) -> Path | None:
     """Measure through ``kinds``, and write the rows as they come; their folder, on rank 0. Raises
     HpcbenchError."""
+    frameworks = [FRAMEWORKS[name] for name in {kind.framework for kind in kinds if kind.framework}]
+    if config.wanted_models and SIZES_BY not in frameworks:
+        frameworks.append(SIZES_BY)
     try:
-        return _run(config, launch, kinds)
+        return _run(config, launch, kinds, frameworks)
     except Exception as error:
-        for name in {kind.framework or "tensorflow" for kind in kinds}:
-            raised = translate(error, FRAMEWORKS[name])
-            if raised is not error:
-                raise raised from error
-        raise
+        raised = translate(error, *frameworks, remedy="choose a smaller --largest")
+        if raised is error:
+            raise
+        raise raised from error
 
 
-def _run(config: CollectivesConfig, launch: Launch, kinds: Sequence[type[Library]]) -> Path | None:
+def _run(
+    config: CollectivesConfig,
+    launch: Launch,
+    kinds: Sequence[type[Library]],
+    frameworks: Sequence[Framework],
+) -> Path | None:
     cores = bind_cores(launch, None, 1, process_per_device=True)
-    for name in sorted({kind.framework for kind in kinds if kind.framework}):
-        FRAMEWORKS[name].prepare(cores.count, 1, launch.local_rank)
+    for framework in frameworks:
+        framework.prepare(cores.count, 1, launch.local_rank)
     libraries = _connected(kinds, launch, config.wanted_libraries is not None)
     first = libraries[0].ranks
     gpu = gpu_of_rank(launch.local_rank)
     hosts, _ = exchange_hosts(first, gpu, launch.local_rank)
-    gradients = {
-        name: FRAMEWORKS["tensorflow"].gradient_sizes(name) for name in config.wanted_models
-    }
+    gradients = {name: SIZES_BY.gradient_sizes(name) for name in config.wanted_models}
     every = cases(libraries, config.wanted_operations, config.sizes, gradients)
     if not every:
         names = ", ".join(library.name for library in libraries)
@@ -76,7 +87,8 @@ def _run(config: CollectivesConfig, launch: Launch, kinds: Sequence[type[Library
         number = claim_folder(lambda n: config.results / _name(launch, n), resume=False)
         folder = config.results / _name(launch, number)
     kinds_of_devices = {library.name: _device_kind(library, cores) for library in libraries}
-    about = Launched(folder.name, len(set(hosts)), kinds_of_devices)
+    # A folder's name may come again elsewhere.
+    about = Launched(f"{folder.name}-{secrets.token_hex(4)}", len(set(hosts)), kinds_of_devices)
     rows = measure(every, config.rounds, config.seconds, about)
     if first.rank:
         for _ in rows:

@@ -33,6 +33,7 @@ class _Open:
     """``rows``: bytes, seconds, algorithm and bus bandwidth in GB/s."""
 
     begun: bool = False
+    library: str = "NCCL"
     program: str = ""
     hosts: dict[int, str] = field(default_factory=dict)
     devices: set[str] = field(default_factory=set)
@@ -53,6 +54,8 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 yield _closed(now, complete=False)
                 now = _Open()
             now.begun = True
+        if "rccl" in line.lower() and now.row is None:
+            now.library = "RCCL"
         if found := PROGRAM.search(line):
             program = found[1]
         if found := DEVICE.search(line):
@@ -103,7 +106,7 @@ def _closed(now: _Open, complete: bool) -> Found:
     whole = len(now.hosts) == ranks
     return PrintedCollective(
         TOOL,
-        "NCCL",
+        now.library,
         operation,
         ranks,
         [(size, seconds, seconds, seconds) for size, seconds, _, _ in now.rows],

@@ -2,12 +2,12 @@
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcbench.records.folders import walk
 from hpcbench.records.schema import (
     ACCURACY_FILE,
     ENERGY_FILE,
@@ -88,7 +88,7 @@ def read_results(root: Path) -> Results:
     failed: list[dict[str, Any]] = []
     skipped: list[str] = []
     folders = []
-    for folder, files in _walk(root):
+    for folder, files in walk(root):
         if RUN_FILE in files:
             folders.append(folder)
         else:
@@ -102,19 +102,6 @@ def read_results(root: Path) -> Results:
         found = [run for run in found if _fits(run, skipped)]
         tables = _parse(found)
     return Results(*tables, [run.document for run in found], failed, sorted(skipped))
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, set[str]]]:
-    """Each folder below ``root`` once, through links too, and the names of its files."""
-    seen = set()
-    for place, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        yield Path(place), set(files)
 
 
 def _complete_runs(

@@ -3,6 +3,8 @@
 import os
 import platform
 import sys
+import traceback
+from collections.abc import Callable
 
 from hpcbench.cluster.launchers import Launch, detect
 from hpcbench.errors import HpcbenchError
@@ -24,7 +26,22 @@ def _speaks() -> bool:
         return True
 
 
-def end(launch: Launch, status: int, message: str, everywhere: bool) -> int:
+def as_rank(launch: Launch, work: Callable[[], object]) -> int:
+    """Do ``work``; the exit status, where the ranks were alone or all went well."""
+    try:
+        work()
+    except HpcbenchError as error:
+        return _end(launch, error.exit_status, str(error), everywhere=error.on_all_ranks)
+    except KeyboardInterrupt:
+        return _end(launch, 130, "interrupted; the rows measured so far are kept", True)
+    except Exception as error:
+        # A fault of the harness itself: the other ranks must not wait for this one for ever.
+        traceback.print_exc()
+        return _end(launch, 4, f"unexpected {type(error).__name__}: {error}", everywhere=False)
+    return 0
+
+
+def _end(launch: Launch, status: int, message: str, everywhere: bool) -> int:
     """Say why ranks fail and leave, without waiting for some that may never answer."""
     if launch.rank == 0 or not everywhere:
         rank = f"rank {launch.rank} on {platform.node()}: " if launch.rank else ""

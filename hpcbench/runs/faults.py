@@ -31,10 +31,18 @@ def refuse_lost_gpus(
     )
 
 
-def translate(error: BaseException, framework: Framework) -> BaseException:
-    """The harness's own error for what a framework, Horovod or MPI raise."""
+def translate(
+    error: BaseException, *frameworks: Framework, remedy: str = "lower --batch"
+) -> BaseException:
+    """The harness's own error for what one of ``frameworks``, Horovod or MPI raise; ``remedy`` is
+    what to do where memory does not suffice."""
     if isinstance(error, HpcbenchError):
         return error
     if isinstance(error, MemoryError):
-        return OutOfMemory(f"out of memory: {first_line(error)}; lower --batch")
-    return lacking(error) or framework.translate(error) or error
+        return OutOfMemory(f"out of memory: {first_line(error)}; {remedy}")
+    known: HpcbenchError | None = lacking(error)
+    for framework in frameworks:
+        known = known or framework.translate(error)
+    if isinstance(known, OutOfMemory):
+        return OutOfMemory(f"{known}; {remedy}")
+    return known or error

@@ -1,15 +1,13 @@
 """What is written of a run: rank 0's recorder writes it, those of the other ranks do nothing."""
 
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from hpcbench.errors import EnvironmentLacks, Superseded
 from hpcbench.frameworks.backend import Backend
+from hpcbench.process import age
 from hpcbench.records.identity import Identity
 from hpcbench.records.observer import Observer
 from hpcbench.records.ownership import OWNER_FILE, Owner, Ownership
@@ -195,7 +193,7 @@ def _spent(rows: Sequence[Row]) -> dict[str, float]:
     intervals = [row for row in rows if isinstance(row, ThroughputRow)]
     evaluated = [row.evaluation_seconds for row in rows if isinstance(row, AccuracyRow)]
     return {
-        "process_seconds": time.time() - psutil.Process().create_time(),
+        "process_seconds": age(),
         "training_seconds": sum(row.seconds for row in intervals),
         "training_samples": sum(row.samples for row in intervals),
         "evaluation_seconds": sum(evaluated),

@@ -1,9 +1,6 @@
 """A resolved run from its first collective to its last file, as one of its processes sees it."""
 
-import time
 from dataclasses import replace
-
-import psutil
 
 from hpcbench.config import RunConfig
 from hpcbench.devices.cores import Cores
@@ -11,6 +8,7 @@ from hpcbench.devices.counters import counters_of
 from hpcbench.devices.meter import Meter
 from hpcbench.errors import HpcbenchError, Preempted
 from hpcbench.frameworks.backend import Workload
+from hpcbench.process import age
 from hpcbench.records.identity import NONE
 from hpcbench.records.ownership import Owner
 from hpcbench.records.reader import is_complete
@@ -118,7 +116,7 @@ class Session:
             backend = training.backend
             recorder.watch(lambda: resolved.framework.tensorboard(folder, backend, config))
         compile_seconds = training.warm_up()
-        startup = time.time() - psutil.Process().create_time()
+        startup = age()
         recorder.add(
             startup_seconds=startup,
             compile_seconds=compile_seconds,

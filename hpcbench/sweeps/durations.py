@@ -1,8 +1,9 @@
 """How long runs take: by what earlier ones took on the same machine, else by a guess."""
 
+import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,24 +19,21 @@ from hpcbench.sweeps.plan import PlannedRun
 
 # Of a run that nothing is known of: until its first step, on a processor of some years.
 STARTUP_SECONDS = 20.0
-# What two runs have to share to take as long as each other, but for how much they train.
-SAME = (
-    *("model", "model_digest", "dataset", "framework", "strategy", "devices", "scaling", "batch"),
-    *("precision", "xla", "input", "exchange", "cores_per_device", "optimizer", "batchnorm"),
-    *("augment", "image_size", "no_exchange_intervals"),
-)
-# What a configuration leaves to the run.
-LEFT_OPEN = (None, "auto")
+# In what two runs may differ and take as long as each other, but for how much they train.
+ALIKE = {
+    *("epochs", "epochs_rule", "seconds", "train_samples", "seed", "repeat"),
+    *("learning_rate", "lr_scaling", "lr_decay", "warmup_epochs", "momentum"),
+}
 # So many of the newest are looked at.
 NEWEST = 500
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """A run of ``config`` that took ``fixed`` seconds and some for each sample and each epoch's
+    """A run of a ``kind`` took ``fixed`` seconds and some for each sample and each epoch's
     evaluation."""
 
-    config: Mapping[str, Any]
+    kind: str
     fixed: float
     per_sample: float
     per_epoch: float
@@ -50,54 +48,63 @@ class Earlier:
             if document["status"] != STATUS_COMPLETE or not samples:
                 return None
             return cls(
-                document["config"],
+                _kind(document["config"]),
                 max(0.0, whole - training - evaluation),
                 training / samples,
                 evaluation / epochs if epochs else 0.0,
             )
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             return None
 
-    def is_like(self, config: RunConfig) -> bool:
-        wanted = {name: getattr(config, name) for name in SAME}
-        return all(
-            value in LEFT_OPEN or self.config.get(name) == value for name, value in wanted.items()
-        )
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """What runs have in common that take as long as each other."""
+    return json.dumps({k: v for k, v in config.items() if k not in ALIKE}, sort_keys=True)
 
 
-@dataclass(frozen=True)
 class Durations:
     """Of whole runs, in seconds, by ``earlier`` ones."""
 
-    earlier: Sequence[Earlier] = ()
+    def __init__(self, earlier: Iterable[Earlier] = ()) -> None:
+        self._earlier: dict[str, list[Earlier]] = {}
+        for one in earlier:
+            self._earlier.setdefault(one.kind, []).append(one)
+        self._told: dict[Path, tuple[float, bool]] = {}
 
     @classmethod
     def below(cls, results: Path, site: str | None) -> "Durations":
         """By the newest runs below ``results`` of this host, or of ``site``."""
         found = (Earlier.of(document) for document in _documents(results) if _on(document, site))
-        return cls([one for one in found if one])
+        return cls(one for one in found if one)
 
     def known(self, run: PlannedRun) -> bool:
         """Whether a run like it was made before."""
-        return any(True for _ in self._like(run))
+        return self._of(run)[1]
 
     def seconds(self, run: PlannedRun) -> float:
         """The median of what runs like it would take with as many samples and epochs; of one that
         is like none, what :func:`guess` says."""
+        return self._of(run)[0]
+
+    def _of(self, run: PlannedRun) -> tuple[float, bool]:
+        if run.folder not in self._told:
+            self._told[run.folder] = self._work_out(run)
+        return self._told[run.folder]
+
+    def _work_out(self, run: PlannedRun) -> tuple[float, bool]:
         config = run.config
-        if not isinstance(config, RunConfig):
-            return guess(run)
+        if not self._earlier or not isinstance(config, RunConfig):
+            return guess(run), False
+        alike = self._earlier.get(_kind(config.model_dump(mode="json")), [])
+        if not alike:
+            return guess(run), False
         samples, epochs = _work(run, config)
         asked = config.seconds or 0.0
-        found = [
+        of_each = (
             one.fixed + max(one.per_sample * samples, asked) + one.per_epoch * epochs
-            for one in self._like(run)
-        ]
-        return median(found) if found else guess(run)
-
-    def _like(self, run: PlannedRun) -> Iterator[Earlier]:
-        if isinstance(run.config, RunConfig):
-            yield from (one for one in self.earlier if one.is_like(run.config))
+            for one in alike
+        )
+        return median(of_each), True
 
 
 def guess(run: PlannedRun) -> float:

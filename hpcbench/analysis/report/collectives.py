@@ -8,7 +8,7 @@ from hpcbench.analysis.collectives import Collectives
 from hpcbench.analysis.load import Row
 from hpcbench.analysis.report.cells import Cell, Table, between, number, text
 from hpcbench.collective.rows import SINGLE
-from hpcbench.words import MICROSECONDS
+from hpcbench.words import MICROSECONDS, count
 
 # What tells lines apart, beside the operation.
 LINE_HEADER = ("library", "ranks", "nodes", "device")
@@ -61,7 +61,7 @@ def _sizes(single: pd.DataFrame) -> Table:
         "Microseconds of an operation by the slowest rank, and gigabytes a second by nccl-tests' "
         "definitions: the buffer over the time, and what that makes each link carry at least. "
         "Medians with 95 % bootstrap intervals over launches; over the rounds of a launch where "
-        "there is only one, which say nothing of the next.",
+        "there is only one, which say nothing of the next; none from fewer than six.",
         [
             "operation",
             *LINE_HEADER,
@@ -88,7 +88,7 @@ def _sizes(single: pd.DataFrame) -> Table:
 
 def _count(row: Row) -> Cell:
     several = row["launches"] > 1
-    words = f"{row['launches']} launches" if several else f"{row['rounds']} rounds"
+    words = f"{row['launches']} launches" if several else count(row["rounds"], "round")
     return Cell(words, row["launches"])
 
 

@@ -121,7 +121,7 @@ class TensorFlow(Framework):
 
         text = first_line(error)
         if isinstance(error, tf.errors.ResourceExhaustedError):
-            return OutOfMemory(f"out of memory: {text}; lower --batch")
+            return OutOfMemory(f"out of memory: {text}")
         gone = tf.errors.UnavailableError | tf.errors.AbortedError | tf.errors.CancelledError
         if isinstance(error, gone) or any(mark in repr(error) for mark in LOST_RANKS):
             return CommunicationFailed(f"the exchange between ranks failed: {text}")

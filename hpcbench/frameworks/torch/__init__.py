@@ -79,7 +79,7 @@ class Torch(Framework):
                 f"start at most one process a GPU"
             )
         if isinstance(error, torch.OutOfMemoryError):
-            return OutOfMemory(f"out of memory: {text}; lower --batch")
+            return OutOfMemory(f"out of memory: {text}")
         marked = any(mark in whole for mark in LOST_RANKS)
         gone = isinstance(error, torch.distributed.DistError)
         if gone or (isinstance(error, RuntimeError) and marked):
