@@ -27,7 +27,8 @@ COMPUTE, LATENCY = 10e-3, 0.05e-3
 class Truth:
     """What is put into a step, in seconds: the exchange, of which so much is hidden; of each rank
     what it takes longer always, and at the end of a run after none at its beginning; the jitter of
-    each rank and step, a standard deviation; and what all take longer beside others."""
+    each rank and step, a standard deviation; what all take longer beside others; and how often
+    exchanges begin, as those of a library whose thread wakes in cycles."""
 
     exchange: float = 0.0
     hidden: float = 0.0
@@ -35,6 +36,7 @@ class Truth:
     growing: tuple[float, ...] = (0.0,)
     jitter: float = 0.02e-3
     contention: float = 0.0
+    cycle: float = 0.0
 
 
 class Ranks:
@@ -69,7 +71,10 @@ class Ranks:
         long ``then``."""
         times, of_all = self._shared(busy)
         for of_ranks in of_all.T:
-            times = np.full(self.count, (times + of_ranks).max() + then)
+            ready = (times + of_ranks).max()
+            if self.truth.cycle:
+                ready = np.ceil(ready / self.truth.cycle) * self.truth.cycle
+            times = np.full(self.count, ready + then)
         self._now[self._local.rank] = times[0]
 
     def all_gather(self, values) -> np.ndarray:
@@ -213,6 +218,14 @@ INJECTED = {
         False,
     ),
     "contention": (Truth(contention=1e-3), {"contention": 1e-3}, None, False),
+    # About half a cycle passes between a step's compute and its exchange, a whole one between
+    # exchanges.
+    "a cycle, and one rank slower": (
+        Truth(exchange=1.7e-3, slower=(0, 0, 0, 1e-3), jitter=0.2e-3, cycle=2e-3),
+        {"exchange": 1.7e-3 + LATENCY + 1e-3, "waiting": 1e-3},
+        3,
+        False,
+    ),
     "all of it": (
         Truth(exchange=2e-3, slower=(0, 1e-3, 0, 0), contention=1e-3),
         {"exchange": 2e-3 + LATENCY, "contention": 1e-3, "waiting": 1e-3},

@@ -140,8 +140,13 @@ def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[st
     of_ranks, bare = group["rank_compute_seconds"], group["bare_exchange_seconds"]
     typical = group["typical_compute_seconds"].fillna(mean)
     # As steps would be if the exchange cost nothing: those in which ranks only meet, less what
-    # meeting costs. Runs before schema 4 have none such: their waiting within steps is exchange.
+    # meeting costs by itself. Within a step it can cost less (Horovod's cycle passes while ranks
+    # compute), but no step in which ranks meet ends before the slowest. Asked of the medians: run
+    # by run, noise would count as waiting. Runs before schema 4 have none such steps: their waiting
+    # within steps is exchange.
     ideal = group["met_seconds"] - group["latency_seconds"]
+    if (ideal - slowest).median() < 0:
+        ideal = slowest
     exchange = step - ideal.fillna(slowest)
     compute = Estimate.of(mean.to_numpy(float), devices)
     undisturbed = Estimate.of((typical - contention.fillna(0)).to_numpy(float), devices)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import SERIES, Row
 from hpcbench.analysis.phases import slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
@@ -84,8 +85,7 @@ def sentence(row: Row) -> str:
         else f"a step's {1e3 * row['step_seconds']:.3g} ms are no more than the base's"
     )
     parts = [
-        f"{parts_of(row)[name]} {1e3 * row[f'{name}_seconds']:.3g} ms "
-        f"[{1e3 * row[f'{name}_seconds_low']:.3g}, {1e3 * row[f'{name}_seconds_high']:.3g}]"
+        f"{parts_of(row)[name]} {1e3 * row[f'{name}_seconds']:.3g} ms{_interval(row, name)}"
         for name in row["blamed"]
     ]
     reasons = ", ".join(parts) if parts else "no cause stands out of the noise"
@@ -94,6 +94,14 @@ def sentence(row: Row) -> str:
         f"{where}: {lost}: {reasons}"
         f"{f'; not measured: {unmeasured}' if unmeasured else ''}.{_of_rank(row)}"
     )
+
+
+def _interval(row: Row, name: str) -> str:
+    """Of a cause, where there are runs enough for one to be believed out of context."""
+    if row["runs"] < ENOUGH_RUNS:
+        return ""
+    low, high = (1e3 * row[f"{name}_seconds_{end}"] for end in ("low", "high"))
+    return f" [{low:.3g}, {high:.3g}]"
 
 
 def _of_rank(row: Row) -> str:
