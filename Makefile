@@ -14,8 +14,7 @@ setup:
 	@containers/setup.sh
 
 sweep: setup
-	@$(PYTHON_OF_VENV) -m hpcbench.sweep run $(SWEEP)
-	@$(PYTHON_OF_VENV) analysis/plot_scaling.py results/default --output figures
+	@$(PYTHON_OF_VENV) -m hpcbench.sweep run $(SWEEP) --plot figures
 
 slurm-demo: setup
 	@jobs/local-cluster/demo

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hpcbench.cli import Parser, reports_errors
 from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="join points that differ in this column; can be given several times",
     )
+    add(
+        "--left",
+        type=int,
+        default=0,
+        metavar="RUNS",
+        help="that a sweep has still to make, which the report says",
+    )
     add("--strict", action="store_true", help="status 3 if a run failed or a file was left out")
 
 
@@ -109,7 +117,9 @@ def plot(args: argparse.Namespace) -> int:
         for path in write_collectives(collectives, args):
             print(path)
         return EnvironmentLacks.exit_status if args.strict and collectives.skipped else 0
-    answers = answer(results, args.allow_mixed, args.target, farthest, margin, collectives)
+    answers = answer(
+        results, args.allow_mixed, args.target, farthest, margin, collectives, args.left
+    )
     for sentence in [*answers.cautions, *answers.observed.apart]:
         print(f"warning: {sentence}", file=sys.stderr)
     for path in write(answers, args):
@@ -135,7 +145,8 @@ def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
         answers.collectives.points,
     )
     written = _save(report, drawings, {"scaling.csv": answers.every_point}, args)
-    print(f"{len(answers.results.runs)} runs, {len(answers.points)} points")
+    runs, points = len(answers.results.runs), len(answers.points)
+    print(f"{count(runs, 'run')}, {count(points, 'point')}")
     for sentence in [*report.summary, *sentences(answers.laws)]:
         print(sentence)
     return written

@@ -4,12 +4,9 @@ import argparse
 import math
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hpcbench.cli import Parser, reports_errors
 from hpcbench.cluster.container import check_image
@@ -24,12 +21,11 @@ from hpcbench.errors import ConfigError, EnvironmentLacks, Preempted
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.records.identity import PROGRAM
 from hpcbench.records.reader import is_complete
-from hpcbench.records.writer import ensure_writable
 from hpcbench.resources import OWN, PACKAGED
 from hpcbench.sweeps.arrays import one_allocation, right_sized
-from hpcbench.sweeps.commands import local_command
 from hpcbench.sweeps.durations import Durations
 from hpcbench.sweeps.feeding import Feeder, feed
+from hpcbench.sweeps.here import minutes_of, run_all
 from hpcbench.sweeps.plan import (
     Plan,
     PlannedRun,
@@ -38,7 +34,6 @@ from hpcbench.sweeps.plan import (
     read_sweep,
 )
 from hpcbench.sweeps.queueing import Queueing
-from hpcbench.sweeps.runner import Runner
 from hpcbench.sweeps.status import State, counts, statuses
 from hpcbench.sweeps.submission import Submission, all_submissions
 from hpcbench.sweeps.tables import designs, how_known, plan_table, status_table
@@ -95,8 +90,7 @@ def show_plan(args: argparse.Namespace) -> int:
 
 
 def run_here(args: argparse.Namespace) -> int:
-    """Run what is missing of a sweep, a line a run; exit status 4 if any failed, 75 if it was told
-    to stop, which it passes on to the run under way."""
+    """Run what is missing of a sweep; exit status 4 if a run failed, 75 if it was told to stop."""
     sweep, found, _ = planned(args)
     missing = [run for run in found.runs if not is_complete(run.folder)]
     for name in {run.kind.framework for run in missing} - {PROGRAM}:
@@ -105,38 +99,17 @@ def run_here(args: argparse.Namespace) -> int:
         print(f"left out: {sentence}")
     print(
         f"sweep {sweep.name}: {len(found.runs)} runs on {found.runs[0].kind.dataset}, "
-        f"{len(found.runs) - len(missing)} complete already",
+        f"{len(found.runs) - len(missing)} complete already"
+        + (f", {minutes_of(missing, args.results)} for the others" if missing else ""),
         flush=True,
     )
     output = OutputConfig(results=args.results, sweep=sweep.name, data_dir=args.data_dir)
-    logs = args.results / sweep.name / "logs"
-    ensure_writable(logs)
-    runner = Runner(logs)
-    runner.stop_on([signal.SIGTERM, signal.SIGUSR1], lambda: None)
-    failed = 0
-    terminal = sys.stdout.isatty()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, disable=not terminal) as bar:
-        task = bar.add_task("runs", total=len(missing))
-        for number, run in enumerate(missing, 1):
-            outcome = runner.run(run, local_command(run, output))
-            failed += outcome.status != 0
-            line = f"[{number}/{len(missing)}] {outcome}"
-            bar.update(task, advance=1)
-            if terminal:
-                bar.console.print(line, highlight=False, markup=False)
-            else:
-                print(line, flush=True)
-            if runner.stopped:
-                warn(f"stopped; hpcbench sweep run {args.file} does what is missing")
-                return Preempted.exit_status
-    print(f"results: {args.results / sweep.name}")
-    return 4 if failed else 0
+    status = run_all(missing, output, args.plot)
+    if status == Preempted.exit_status:
+        warn(f"stopped; hpcbench sweep run {args.file} does what is missing")
+    else:
+        print(f"results: {args.results / sweep.name}")
+    return status
 
 
 def known_runs(args: argparse.Namespace, submissions: Sequence[Submission]) -> list[PlannedRun]:
@@ -318,6 +291,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 default=None if name in ("resume", "watch") else os.environ.get(NAMED_BY),
                 help=f"a file of jobs/sites, without its .toml; default: {NAMED_BY}; for resume "
                 "and watch, where it was submitted",
+            )
+        if name == "run":
+            command.add_argument(
+                "--plot",
+                type=Path,
+                metavar="DIR",
+                help="draw the report into DIR: after two runs, after each repeat, and at the end",
             )
         if name in ("submit", "resume"):
             command.add_argument(

@@ -38,6 +38,12 @@ model = "fc-64"
 """
 
 
+def lines_with(results):
+    """The command lines of processes that name a folder."""
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if str(results) in line]
+
+
 def sweep_file(tmp_path, text=SMALL):
     path = tmp_path / "sweep.toml"
     path.write_text(text)
@@ -250,14 +256,16 @@ def test_a_sweep_runs_plots_and_skips_what_is_done(tmp_path):
     path = sweep_file(tmp_path)
     results = tmp_path / "results"
     sweep = ["python", "-m", "hpcbench.sweep", "run", path, "--results", results]
-    first = run(sweep)
+    first = run([*sweep, "--plot", tmp_path / "figures"])
     assert first.status == 0, first.output + first.errors
     assert first.output.count(": done,") == 4
+    early, late = first.output.split("[3/4]")
+    assert f"left; what is known so far: {tmp_path}/figures/report.html" in early
+    assert "4 runs, 4 points" in late
     again = run(sweep)
     assert again.status == 0
     assert "4 complete already" in again.output
-    plots = run(["python", "analysis/plot_scaling.py", results, "--output", tmp_path / "figures"])
-    assert plots.status == 0, plots.errors
+    assert "still to be made" not in (tmp_path / "figures" / "report.html").read_text()
     for name in ("overview", "throughput", "speedup", "efficiency", "accuracy_epochs"):
         for suffix in ("png", "svg"):
             assert (tmp_path / "figures" / f"{name}.{suffix}").stat().st_size > 5000
@@ -280,8 +288,29 @@ def test_a_sweep_that_is_told_to_stop_stops_its_run(tmp_path):
     folder, document = only_run(results)
     assert document["status"] == "failed"
     assert (folder / "checkpoint.npz").exists()
-    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    assert [line for line in lines if str(results) in line] == []
+    assert lines_with(results) == []
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_leaves_a_report_of_what_was_measured(tmp_path):
+    """Also where the signal reached the sweep alone; nothing trains on."""
+    text = SMALL.replace("[1, 2]", "[1]").replace('"horovod", ', "")
+    path = sweep_file(tmp_path, text)
+    results = tmp_path / "results"
+    command = [sys.executable, "-m", "hpcbench.sweep", "run", str(path), "--results", str(results)]
+    assert run(command).status == 0
+    (rows,) = results.rglob("throughput.csv")
+    path.write_text(text.replace("epochs = 1", "epochs = 5000"))
+    command += ["--plot", str(tmp_path / "figures")]
+    process = start(command, results, "throughput.csv", rows.read_text().count("\n"))
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, output + errors
+    assert "1 run, 1 point\n" in output
+    assert "run it again to go on" in errors
+    report = (tmp_path / "figures" / "report.html").read_text()
+    assert "still to be made: 1 run of this sweep" in report
+    assert lines_with(results) == []
 
 
 @pytest.mark.slow

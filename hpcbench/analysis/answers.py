@@ -19,7 +19,7 @@ from hpcbench.analysis.scaling import (
     with_speedups,
 )
 from hpcbench.analysis.tails import tail_table
-from hpcbench.analysis.validity import Caution, cautions
+from hpcbench.analysis.validity import Caution, cautions, unfinished
 from hpcbench.analysis.why import why_table
 from hpcbench.records.reader import Results
 
@@ -61,10 +61,11 @@ def answer(
     farthest: float = FARTHEST,
     margin: float = MARGIN,
     collectives: Collectives | None = None,
+    left: int = 0,
 ) -> Answers:
     """Laws go to at most ``farthest`` times the largest count; ``margin`` is the share of the final
-    metric whose loss would not matter; ``collectives`` lie beside the runs. Raises ConfigError for
-    a column that cannot be mixed."""
+    metric whose loss would not matter; ``collectives`` lie beside the runs, of which so many are
+    ``left`` to make. Raises ConfigError for a column that cannot be mixed."""
     observed = observe(results, allow_mixed)
     measured = collectives or Collectives()
     points, every_point = points_of(results, observed)
@@ -84,7 +85,7 @@ def answer(
         curves=accuracy_curves(observed.epochs),
         extrapolations=extrapolated,
         laws=law_table(observed.runs, extrapolated),
-        cautions=cautions(points, observed.runs),
+        cautions=[*unfinished(left), *cautions(points, observed.runs)],
         collectives=measured,
         exchange=exchange_table(observed.runs, results.runs, measured),
     )

@@ -14,6 +14,7 @@ from hpcbench.analysis.load import SERIES, Row
 from hpcbench.analysis.pairing import known, rate_ratio
 from hpcbench.analysis.scaling import PLAUSIBLE
 from hpcbench.devices.counters import PACKAGES
+from hpcbench.words import count
 
 # An interval that reaches farther than this to either side of its median hides small differences.
 WIDE = 0.05
@@ -55,6 +56,13 @@ def ranked(found: Iterable[Caution]) -> list[Caution]:
 def _percent(share: float) -> str:
     """A share to two digits where it is small."""
     return f"{100 * share:.{1 if share < 0.095 else 0}f} %"
+
+
+def unfinished(left: int) -> list[Caution]:
+    """The gravest of all, where a sweep has so many runs ``left`` to make."""
+    if left <= 0:
+        return []
+    return [Caution(f"still to be made: {count(left, 'run')} of this sweep", None)]
 
 
 def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[Caution]:

@@ -120,6 +120,10 @@ class Runner:
             )
             try:
                 status, stalled = self._wait(self._process, planned)
+            except KeyboardInterrupt:
+                # A terminal's reached it too; nothing trains on behind anybody's back.
+                _end_tree(self._process)
+                raise
             finally:
                 self._process = None
         if status == 0 and not is_complete(planned.folder):

@@ -102,7 +102,8 @@ def train(results: Path, *flags: str, strategy: str = "single", devices: int = 1
 def start(
     command: list[str], results: Path, wait_for: str = "accuracy.csv", rows: int = 2
 ) -> "subprocess.Popen[str]":
-    """Start a run and wait until it has written ``rows`` lines of one of its files."""
+    """Start a run and wait until it has written ``rows`` lines of one of its files;
+    what lies there already has no more."""
     process = subprocess.Popen(
         # A shell's background job, as these tests may be, is started deaf to Control-C.
         ["env", "--default-signal=INT", *command],
@@ -113,8 +114,7 @@ def start(
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        files = list(results.rglob(wait_for))
-        if files and files[0].read_text().count("\n") > rows:
+        if any(file.read_text().count("\n") > rows for file in results.rglob(wait_for)):
             return process
         time.sleep(0.05)
     process.kill()
