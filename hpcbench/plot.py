@@ -126,7 +126,9 @@ def plot(args: argparse.Namespace) -> int:
         print(path)
     skipped = len(results.skipped) + len(collectives.skipped)
     if skipped:
-        print(f"{count(skipped, 'warning')}: what is left out is not in the figures", file=sys.stderr)
+        print(
+            f"{count(skipped, 'warning')}: what is left out is not in the figures", file=sys.stderr
+        )
     return EnvironmentLacks.exit_status if args.strict and skipped else 0
 
 
