@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench.analysis.answers import answer
 from hpcbench.errors import ConfigError
 from hpcbench.programs.config import Program, ProgramConfig, fill, program_name
 from hpcbench.programs.intervals import measured
@@ -433,6 +434,20 @@ def test_a_program_with_a_checkpoint_goes_on_where_it_was_stopped(tmp_path):
             assert again.status == 0, again.output
             (log,) = results.rglob("*.log")
             assert f"arguments ['--from', '{path.parent / 'output'}']" in log.read_text()
+
+
+@pytest.mark.slow
+def test_data_that_come_late_are_blamed(tmp_path):
+    """On the rank for which they do; what nobody measured is not blamed."""
+    done = scale(tmp_path / "r", "--devices=1,2", "--repeats=2", "--", *TORCHRUN, "late")
+    assert done.status == 0, done.errors + done.output
+    drawn = run(["python", "-m", "hpcbench", "plot", tmp_path / "r", "--output", tmp_path / "f"])
+    assert "waiting for data" in drawn.output
+    results = read_results(tmp_path / "r")
+    (row,) = answer(results, [], None).why.to_dict("records")
+    assert row["blamed"] == ["extra_data"]
+    assert row["extra_data_seconds"] == pytest.approx(5e-3, rel=0.2)
+    assert row["unmeasured"] == ["extra_compute", "contention", "waiting", "exchange"]
 
 
 @pytest.mark.slow

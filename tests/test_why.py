@@ -200,7 +200,7 @@ def reasons(monkeypatch, truth: Truth, devices: int = 4, first: int = 0) -> dict
             documents.append({name: like[name] for name in RUN} | {"hosts": hosts})
     table = pd.DataFrame(ranks)
     runs = run_table(pd.DataFrame(throughput), None, table)
-    runs = with_names(runs.assign(options="", software=""))
+    runs = with_names(runs.assign(options="", software="", data_seconds=np.nan))
     (row,) = why_table(scaling_table(runs), runs, table, documents).to_dict("records")
     return row
 
@@ -246,7 +246,7 @@ def test_what_is_put_in_is_blamed_and_nothing_else(what, monkeypatch):
         right += set(found) == set(expected) and near
         as_growing = not np.isnan(row["excess_at_end"])
         named += (row["rank"], as_growing) == (rank, grows)
-        total = sum(row[f"{name}_seconds"] for name in CAUSES) + row["rest_seconds"]
+        total = np.nansum([row[f"{name}_seconds"] for name in (*CAUSES, "rest")])
         assert total == pytest.approx(row["loss_seconds"])
     assert right >= 9, (right, found)
     # One in twenty by chance of each kind.

@@ -200,7 +200,8 @@ def _placement(runs: pd.DataFrame) -> pd.Series:
 
 def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Of each run.json: software, how it trained, when it started, where and under what load, and
-    whether its steps had become ``steady`` when the clock started.
+    whether its steps had become ``steady`` when the clock started; ``data_seconds`` of a step in
+    which the rank that does so longest waits for data, missing where that was not seen.
 
     ``remarks`` are sentences of the run's own about its rows; ``allocation`` is empty,
     ``whole_nodes`` and ``steady`` None where it is not known.
@@ -219,6 +220,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 "allocation": allocation.get("granted", ""),
                 "whole_nodes": allocation.get("whole_nodes"),
                 "steady": document.get("steady"),
+                "data_seconds": max(document.get("waiting_for_data_seconds") or [np.nan]),
                 "remarks": tuple(document.get("remarks") or ()),
                 "load_average": provenance.get("load_average", np.nan),
                 "cores_of_machine": provenance.get("cores_of_machine", np.nan),

@@ -60,7 +60,9 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     else the compute of a typical rank takes, the median one or the faster of two;
     ``waiting_seconds``, a step in which ranks wait for each other beyond that rank's;
     ``exchange_seconds``, the step beyond that, and ``hidden_exchange_seconds``, what more the
-    exchange takes by itself. Medians of the first five add up nearly to the step. Runs before
+    exchange takes by itself. Medians of the first five add up nearly to the step.
+    ``extra_data_seconds``, what a step waits for data longer than on the base, is known of programs
+    alone, of which nothing else of this is. Runs before
     schema 4 were timed less closely: the typical rank is the mean of all, contention is missing and
     part of extra compute, and waiting within a step part of the exchange.
 
@@ -80,6 +82,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
         alone = _estimate(by_devices[base], "mean_compute_seconds", base)
         # A base of several devices exchanges too; its compute is what the others' is held against.
         base_compute = alone if base > 1 and np.isfinite(alone.median) else base_step
+        base_data = _estimate(by_devices[base], "data_seconds", base)
         best_serial = serial.get(_serial_key(facts))
         for devices, group in sorted(by_devices.items()):
             ratio = devices / base
@@ -113,6 +116,9 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                 | _against_serial(group, best_serial, devices)
                 | Ratio(serial_part, least, most).columns("serial_fraction")
                 | _parts(group, base_compute.times(work), devices)
+                | _estimate(group, "data_seconds", devices)
+                .less(base_data.times(work))
+                .columns("extra_data_seconds")
                 | hours.columns("device_hours_per_million_samples")
                 | _estimate(group, "samples_per_joule", devices).columns("samples_per_joule")
             )

@@ -12,7 +12,8 @@ from hpcbench.analysis.phases import slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
 
-CAUSES = {name: words for name, words in PARTS.items() if name != "base_compute"}
+CAUSES = {"extra_data": "waiting for data"}
+CAUSES |= {name: words for name, words in PARTS.items() if name != "base_compute"}
 # Of a step; what costs less is not worth a sentence.
 LEAST_SHARE = 0.01
 FACTS = ("subject", "line", "devices", "runs", "step_seconds", "serialization_efficiency")
@@ -24,7 +25,8 @@ def why_table(
     ranks: pd.DataFrame,
     documents: Iterable[dict[str, Any]],
 ) -> pd.DataFrame:
-    """A row a point beyond its base whose steps were timed without the exchange too.
+    """A row a point beyond its base whose steps were timed without the exchange too, or of which
+    it is known how long they wait for data.
 
     SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``serialization_efficiency``,
     ``step_seconds`` and ``loss_seconds``, the step beyond the base's for the same work, all in
@@ -34,14 +36,15 @@ def why_table(
     more, the largest first, and ``unmeasured``, a list of causes; and what :func:`slow_rank` tells
     of ranks.
     """
-    known = timed_apart(points)
-    known = known[known["devices"] > known["base_devices"]]
+    points = points[points["devices"] > points["base_devices"]]
+    apart = timed_apart(points).index
+    known = points[points.index.isin(apart) | points["extra_data_seconds"].notna()]
     hosts = {
         (str(document["sweep"]), str(document["run_id"])): list(document.get("hosts") or [])
         for document in documents
     }
     rows = []
-    for point in known.to_dict("records"):
+    for index, point in zip(known.index, known.to_dict("records"), strict=True):
         causes = {name: float(point[f"{name}_seconds"]) for name in CAUSES}
         measured = {name: value for name, value in causes.items() if not math.isnan(value)}
         loss = point["step_seconds"] - point["base_compute_seconds"]
@@ -64,7 +67,12 @@ def why_table(
                 "loss_seconds": loss,
                 "rest_seconds": loss - sum(measured.values()),
                 "blamed": blamed,
-                "unmeasured": [name for name in CAUSES if name not in measured],
+                # Where steps were timed by this project's own loop, data are at hand.
+                "unmeasured": [
+                    name
+                    for name in CAUSES
+                    if name not in measured and (name != "extra_data" or index not in apart)
+                ],
             }
             | slow_rank(of_point, hosts)
         )
@@ -85,7 +93,7 @@ def sentence(row: Row) -> str:
         else f"a step's {1e3 * row['step_seconds']:.3g} ms are no more than the base's"
     )
     parts = [
-        f"{parts_of(row)[name]} {1e3 * row[f'{name}_seconds']:.3g} ms{_interval(row, name)}"
+        f"{named(row, name)} {1e3 * row[f'{name}_seconds']:.3g} ms{_interval(row, name)}"
         for name in row["blamed"]
     ]
     reasons = ", ".join(parts) if parts else "no cause stands out of the noise"
@@ -94,6 +102,11 @@ def sentence(row: Row) -> str:
         f"{where}: {lost}: {reasons}"
         f"{f'; not measured: {unmeasured}' if unmeasured else ''}.{_of_rank(row)}"
     )
+
+
+def named(row: Row, cause: str) -> str:
+    """One of :data:`CAUSES` in words, with what it may hold that was not timed apart."""
+    return (CAUSES | parts_of(row))[cause]
 
 
 def _interval(row: Row, name: str) -> str:

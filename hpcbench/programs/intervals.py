@@ -21,7 +21,7 @@ FEWEST = 3
 @dataclass(frozen=True)
 class Interval:
     """So many steps of each process, taking these ``seconds`` of each, pauses left out; ``samples``
-    of all, None where not known; ``waited`` for data, on average over processes, in seconds.
+    of all, None where not known; ``waited`` for data, each of them, in seconds.
 
     ``broken`` says why it is not training alone; empty where it is.
     """
@@ -29,7 +29,7 @@ class Interval:
     steps: int
     samples: int | None
     seconds: tuple[float, ...]
-    waited: float
+    waited: tuple[float, ...]
     broken: str = ""
 
     @property
@@ -137,7 +137,7 @@ def _interval(
         end[0].steps - start[0].steps,
         samples,
         tuple(seconds),
-        sum(b.waited - a.waited for a, b in pairs) / len(pairs),
+        tuple(b.waited - a.waited for a, b in pairs),
         _broken(processes, pairs, paused, usual),
     )
 

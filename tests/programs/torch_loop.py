@@ -10,6 +10,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
+
+class Late(TensorDataset):
+    """Whose batches take 5 ms to fetch."""
+
+    def __getitems__(self, indices):
+        time.sleep(0.005)
+        return [self[index] for index in indices]
+
+
 how = set(sys.argv[1:])
 batch = next((int(word) for word in how if word.isdecimal()), 64)
 torch.manual_seed(0)
@@ -18,7 +27,8 @@ several = "WORLD_SIZE" in os.environ
 if several:
     dist.init_process_group("gloo")
 inputs, targets = torch.randn(12800, 784), torch.randint(0, 10, (12800,))
-data = TensorDataset(inputs, targets)
+rank = dist.get_rank() if several else 0
+data = (Late if "late" in how and rank == 1 else TensorDataset)(inputs, targets)
 sampler = DistributedSampler(data) if several and "same" not in how else None
 loader = DataLoader(data, batch_size=batch, sampler=sampler)
 check = DataLoader(TensorDataset(inputs[:1280], targets[:1280]), batch_size=640)
@@ -26,7 +36,6 @@ net = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
 model = DistributedDataParallel(net) if several else net
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 accumulate = 4 if "accumulate" in how else 1
-rank = dist.get_rank() if several else 0
 for epoch in range(1 if "short" in how else 8):
     model.train()
     if "frozen" in how:

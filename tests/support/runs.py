@@ -34,6 +34,7 @@ def runs_of(*parts):
     return with_names(
         table.assign(
             software="",
+            data_seconds=np.nan,
             options="",
             remarks=[()] * len(table),
             load_average=0.0,

@@ -12,8 +12,7 @@ from hpcbench.analysis.report.cells import (
     percent,
     varying_settings,
 )
-from hpcbench.analysis.step_time import parts_of
-from hpcbench.analysis.why import CAUSES, sentence, slow_rank_in_words
+from hpcbench.analysis.why import CAUSES, named, sentence, slow_rank_in_words
 
 SENTENCES = 6
 
@@ -71,7 +70,7 @@ def _words(said: str) -> Cell:
 def _causes(row: Row) -> Cell:
     if row["runs"] < 2:
         return _words("one run does not tell")
-    named = [
-        f"{parts_of(row)[name]} {number(1e3 * row[f'{name}_seconds'])} ms" for name in row["blamed"]
+    blamed = [
+        f"{named(row, name)} {number(1e3 * row[f'{name}_seconds'])} ms" for name in row["blamed"]
     ]
-    return _words("; ".join(named) or "none stands out")
+    return _words("; ".join(blamed) or "none stands out")

@@ -60,7 +60,9 @@ def document(
     folder = next((one["folder"] for one in facts if one.get("folder")), os.getcwd())
     commit = output_of("git", "-C", folder, "rev-parse", "HEAD", timeout=5)
     allocation = {"granted": job.granted, "whole_nodes": scheduler_of(job).has_whole_nodes(job)}
+    waits = _waiting_for_data(counted)
     kept = sum(one.slowest for one in counted.intervals)
+    steps = sum(one.steps for one in counted.intervals)
     return {
         "config": config.model_dump(mode="json"),
         "hosts": [str(one.get("host")) for one in facts] or [platform.node()],
@@ -68,9 +70,9 @@ def document(
         "processes": facts,
         "warmup_intervals": counted.warmup,
         "left_out": [one.broken for one in counted.broken],
-        "waiting_for_data_share": (
-            sum(one.waited for one in counted.intervals) / kept if kept else None
-        ),
+        "waiting_for_data_share": mean(waits) / kept if waits else None,
+        # Of each rank, a step.
+        "waiting_for_data_seconds": [each / steps for each in waits],
         "startup_seconds": (
             min(process.marks[0].at for process in processes) - started.timestamp()
             if processes
@@ -86,6 +88,13 @@ def document(
             "allocation": allocation,
         },
     }
+
+
+def _waiting_for_data(counted: Measured) -> list[float]:
+    """Seconds of each process in the counted intervals; empty where no fetching was seen, which
+    takes some time always."""
+    waits = [sum(each) for each in zip(*(one.waited for one in counted.intervals), strict=True)]
+    return waits if any(waits) else []
 
 
 def summary(config: ProgramConfig, identity: Identity, rows: Sequence[Row]) -> str:
