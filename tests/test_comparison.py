@@ -130,6 +130,29 @@ def test_a_change_of_all_points_is_found_where_none_is_alone():
     assert 0.92 <= np.mean(holds) <= 0.985
 
 
+def test_one_point_of_very_many_that_is_much_slower_is_found():
+    """No order of six runs and six is as unlikely as 30 points ask for; and the other points do not
+    speak for it."""
+    generator = np.random.default_rng(3)
+    slower = np.zeros((30, 1))
+    slower[7] = np.log(0.5)
+    old, new = (
+        side_of(logs, runs=6, noise=0.005, generator=generator, hour=hour)
+        for hour, logs in ((0, 0 * slower), (1, slower))
+    )
+    found = compared(old, new, 0.05)
+    verdicts = found.points.set_index("devices")["verdict"]
+    assert found.slower
+    assert verdicts[verdicts == SLOWER].index.tolist() == [8]
+    assert not found.common.agree
+    for draw in (generator.standard_normal, lambda n: generator.standard_t(3, n) / 3**0.5):
+        alarms = [
+            says_slower(*judged(0.05 * draw((30, 6)), 0.05 * draw((30, 6)), RANKS, 0.0))
+            for _ in range(200)
+        ]
+        assert no_more_than(0.05, alarms)
+
+
 def test_three_runs_of_a_large_slowdown_are_no_success():
     """Three runs a point are too few for any of 18; together they tell."""
     generator = np.random.default_rng(2)

@@ -116,7 +116,7 @@ def test_intervals_hold_the_truth_on_a_cluster_that_drifts_with_nodes_that_diffe
 def test_counts_one_after_another_are_doubted_and_blocks_are_not(tmp_path):
     runs, generator = planned(tmp_path), np.random.default_rng(0)
     assert max(coverage(by_count(runs, SITE), 100).values()) < 0.7
-    confounded = ("each device count ran in one allocation", "device counts ran one after another")
+    confounded = ("in few allocations of their own", "before or after all runs of their base")
     for design, doubted in ((by_count, True), (queued(right_sized), False), (here, False)):
         table = measured(skeleton(design(runs, SITE)), generator)
         sentences = " | ".join(map(str, cautions(scaling_table(table), table)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hpcbench.analysis.estimates import Estimate
 from hpcbench.analysis.load import mixed
-from hpcbench.analysis.pairing import in_blocks, rate_ratio
+from hpcbench.analysis.pairing import in_blocks, rate_ratio, run_ratios
 from hpcbench.analysis.scaling import (
     largest_efficient,
     scaling_table,
@@ -88,14 +88,15 @@ def blocks(generator, draw, effect, within, truth=0.9):
     ]
 
 
+@pytest.mark.parametrize("missing", [[], [2]], ids=["all runs", "one missing"])
 @pytest.mark.parametrize("noise", NOISES)
-def test_what_slows_a_whole_repeat_does_not_widen_the_efficiency(noise):
+def test_what_slows_a_whole_repeat_does_not_widen_the_efficiency(noise, missing):
     """A block effect of 5 % and 1 % within: the interval is of the 1 %, and holds the truth."""
     generator = np.random.default_rng(7)
     inside, width = [], []
     for _ in range(400):
         one, two = blocks(generator, NOISES[noise], 0.05, 0.01)
-        ratio = rate_ratio(two, one, (2, 1)).times(0.5)
+        ratio = rate_ratio(two.drop(index=missing), one, (2, 1)).times(0.5)
         inside.append(ratio.low <= 0.9 <= ratio.high)
         width.append(ratio.high - ratio.low)
     assert 0.92 <= np.mean(inside) <= 0.98
@@ -114,9 +115,21 @@ def test_repeats_are_blocks_only_if_none_began_before_another_ended():
     assert not in_blocks(both.drop(columns="started"))
     mixed_up = both.assign(started=[*"02468A", *"1357B9"])
     assert not in_blocks(mixed_up)
-    # A run that is missing leaves its partner without one: medians, as without blocks.
+    # A run that is missing leaves its partner without one; the others are pairs still.
     few = rate_ratio(two.iloc[:5], one, (2, 1))
-    assert few.value == two["samples_per_second"][:5].median() / one["samples_per_second"].median()
+    assert few == rate_ratio(two.iloc[:5], one.iloc[:5], (2, 1))
+    assert np.isnan(run_ratios(two, one.iloc[1:])).tolist() == [True, *[False] * 5]
+    # So many that most have none: medians, as without blocks.
+    fewer = rate_ratio(two.iloc[:3], one, (2, 1))
+    medians = [group["samples_per_second"].median() for group in (two.iloc[:3], one)]
+    assert fewer.value == medians[0] / medians[1]
+
+
+def test_one_job_for_all_is_no_block_of_each_repeat():
+    one, two = blocks(np.random.default_rng(0), NOISES["normal"], 0.05, 0.01)
+    both = pd.concat([one, two.assign(started=["C" + time for time in two["started"]])])
+    assert not in_blocks(both.assign(allocation="job 1"))
+    assert in_blocks(both.assign(allocation="job " + both["repeat"].astype(str)))
 
 
 def test_strong_scaling_compares_equal_global_batches():

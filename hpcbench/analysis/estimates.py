@@ -59,6 +59,10 @@ class Estimate:
         """The difference to ``other``, of other runs."""
         return Estimate(self.median - other.median, self.resampled - other.resampled)
 
+    def others(self) -> "Estimate":
+        """What a share leaves of the whole."""
+        return Estimate(1 - self.median, 1 - self.resampled)
+
     def times(self, factor: float) -> "Estimate":
         return Estimate(self.median * factor, self.resampled * factor)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hpcbench.analysis.choice import WIDEST, Choice, choose
-from hpcbench.analysis.estimates import Ratio
+from hpcbench.analysis.estimates import ENOUGH_RUNS, Ratio
 from hpcbench.analysis.fitting import Counts, counts_of, quantile
 from hpcbench.analysis.load import SERIES, facts_of
 
@@ -120,6 +120,7 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
     ``below_zero``. ``predicted``, with the interval in which the median of its runs is expected,
     and ``measured`` are samples a second at ``largest``; predicted is missing where the counts
     without that have no law, ``vague`` where its interval spans more than a factor of two.
+    ``enough_runs`` is false where a count has fewer than six.
     ``most_useful``, with its interval, is the device count beyond which the USL expects the rate to
     fall, where coherency is surely above zero and the law is drawn so far.
     """
@@ -141,6 +142,7 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
                 ],
                 "largest": int(counts.devices[-1]),
                 "runs": int(counts.runs.sum()),
+                "enough_runs": int(counts.runs.min()) >= ENOUGH_RUNS,
                 "measured": counts.medians[-1],
                 "predicted": prediction.expected if prediction else np.nan,
                 "predicted_low": prediction.low if prediction else np.nan,

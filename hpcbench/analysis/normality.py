@@ -34,6 +34,7 @@ def check_normality(runs: pd.DataFrame) -> Normality:
     logarithms of its runs' speedups: of ratios within repeats, or of rates where repeats were no
     blocks. ``runs`` as ``with_speedups`` gives."""
     beyond = runs[runs["devices"] > runs.groupby(SERIES)["devices"].transform("min")]
+    beyond = beyond[beyond["speedup"].notna()]
     logs = np.log(beyond["speedup"])
     points = [group for _, group in logs.groupby([beyond[name] for name in [*SERIES, "devices"]])]
     tested = [

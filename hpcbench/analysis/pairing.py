@@ -36,8 +36,8 @@ def _one_after_another(runs: pd.DataFrame) -> bool:
 def _each_in_one_allocation(runs: pd.DataFrame) -> bool:
     if not known(runs, "allocation"):
         return False
-    repeats = runs[["sweep", "repeat", "allocation"]].drop_duplicates()
-    return not repeats.duplicated(["sweep", "repeat"]).any()
+    repeats = runs[[*_BLOCK, "allocation"]].drop_duplicates()
+    return not (repeats.duplicated(_BLOCK).any() or repeats.duplicated("allocation").any())
 
 
 def known(runs: pd.DataFrame, column: str) -> bool:
@@ -46,20 +46,22 @@ def known(runs: pd.DataFrame, column: str) -> bool:
 
 
 def pairs(at: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame | None:
-    """A row a repeat with ``samples_per_second`` and ``samples_per_second_base``, in the order of
-    ``at``; None unless both have the same repeats, two or more, and these were blocks."""
+    """A row a repeat that both have, with ``samples_per_second`` and ``samples_per_second_base``,
+    in the order of ``at``; None unless repeats were blocks, of which both have two or more, and
+    more than half of either's runs."""
     sides = [group[[name for name in _OF_PAIRS if name in group]] for group in (at, base)]
-    if len(at) < 2 or len(at) != len(base) or not in_blocks(pd.concat(sides)):
+    once = not any(side.duplicated(_BLOCK).any() for side in sides)
+    if not once or not in_blocks(pd.concat(sides)):
         return None
     both = sides[0].merge(sides[1], on=_BLOCK, suffixes=("", "_base"))
-    whole = len(both) == len(at) == len(at[_BLOCK].drop_duplicates())
-    return both if whole else None
+    enough = len(both) >= 2 and 2 * len(both) > max(map(len, sides))
+    return both if enough else None
 
 
 def rate_ratio(at: pd.DataFrame, base: pd.DataFrame, seeds: tuple[int, int]) -> Ratio:
     """How much faster the runs ``at`` are than those of ``base``, a row a run.
 
-    Paired within repeats where both have the same ones and these were blocks. ``seeds`` are of the
+    Paired within the repeats that both have where these were blocks. ``seeds`` are of the
     resampling where they were not.
     """
     both = pairs(at, base)
@@ -76,13 +78,14 @@ def rate_ratio(at: pd.DataFrame, base: pd.DataFrame, seeds: tuple[int, int]) -> 
 
 
 def run_ratios(at: pd.DataFrame, base: pd.DataFrame) -> Values:
-    """What each run of ``at`` adds to :func:`rate_ratio`: its ratio to the base of its repeat, or
-    to the base's median where repeats were no blocks."""
+    """What each run of ``at`` adds to :func:`rate_ratio`: its ratio to the base of its repeat,
+    missing where that has none, or to the base's median where repeats were no blocks."""
     both = pairs(at, base)
     if both is None:
         rates = at["samples_per_second"].to_numpy(float)
         return rates / float(base["samples_per_second"].median())
-    return _ratios(both)
+    found = both.assign(ratio=_ratios(both))[[*_BLOCK, "ratio"]]
+    return at[_BLOCK].merge(found, on=_BLOCK, how="left")["ratio"].to_numpy(float)
 
 
 def _ratios(both: pd.DataFrame) -> Values:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from hpcbench.records.identity import RUN
@@ -134,17 +135,47 @@ def _growing(wide: pd.DataFrame) -> int | None:
     """The rank whose excess grows most surely in the course of runs, and whose time does; by
     Spearman's rank correlation within runs, times the number of ranks (Bonferroni)."""
     course = _course(wide)
-    surest, rank = CHANCE / wide.shape[1], None
-    for each in map(int, wide.columns):
-        excess = _excess(wide, each)
-        within = excess - excess.groupby(RUN).transform("mean")
-        longer = wide[each] - wide[each].groupby(RUN).transform("mean")
-        if len(wide) < FEWEST_TIMINGS or course.nunique() < 2 or longer.corr(course) <= 0:
-            continue
-        chance = stats.spearmanr(course, within, alternative="greater").pvalue
-        if chance < surest and _ends_slowest(wide, course, each):
-            surest, rank = chance, each
-    return rank
+    if len(wide) < FEWEST_TIMINGS or course.nunique() < 2:
+        return None
+    excess = pd.DataFrame(
+        wide.to_numpy() / _median_of_others(wide.to_numpy()) - 1, wide.index, wide.columns
+    )
+    within, longer = (
+        (each - each.groupby(RUN).transform("mean")).to_numpy() for each in (excess, wide)
+    )
+    # Those of one rank that do not vary have no correlation, and do not grow.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        grows = _correlations(course.to_numpy(), longer) > 0
+        surely = _correlations(stats.rankdata(course), stats.rankdata(within, axis=0))
+        freedom = len(wide) - 2
+        chances = stats.t.sf(surely * np.sqrt(freedom / (1 - surely**2)), freedom)
+    for place in np.argsort(chances):
+        rank = int(wide.columns[place])
+        if not chances[place] < CHANCE / wide.shape[1]:
+            return None
+        if grows[place] and _ends_slowest(wide, course, rank):
+            return rank
+    return None
+
+
+def _median_of_others(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each row and column the median of the other columns."""
+    ordered = np.sort(times, axis=1)
+    places = times.argsort(axis=1).argsort(axis=1)
+    others = times.shape[1] - 1
+    low, high = (others - 1) // 2, others // 2
+
+    def without_own(place: int) -> NDArray[np.float64]:
+        return np.where(places <= place, ordered[:, [place + 1]], ordered[:, [place]])
+
+    return (without_own(low) + without_own(high)) / 2
+
+
+def _correlations(one: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pearson's, of ``one`` with each of the columns."""
+    one, columns = one - one.mean(), columns - columns.mean(axis=0)
+    together: NDArray[np.float64] = one @ columns
+    return together / np.sqrt((one**2).sum() * (columns**2).sum(axis=0))
 
 
 def _ends_slowest(wide: pd.DataFrame, course: pd.Series, rank: int) -> bool:

@@ -138,10 +138,15 @@ def _left_out(first: int, second: int, error: float) -> int:
     return bisect_right(tail, error / 2)
 
 
+def ranks_tell(first: int, second: int, error: float) -> bool:
+    """Whether the rank test of so few runs can tell anything at this ``error``."""
+    return _left_out(first, second, error) > 0
+
+
 def fewest_runs(error: float) -> int:
     """Runs a side without which the rank test tells nothing at this ``error``."""
     runs = 2
-    while not _left_out(runs, runs, error):
+    while not ranks_tell(runs, runs, error):
         runs += 1
     return runs
 

@@ -55,7 +55,8 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     ``computation_efficiency``, the base's step over the mean compute for the same work. Their
     product over the product at the base, which is one for a base of one device, is the efficiency,
     but for medians being taken of each. In seconds of a step:
-    ``base_compute_seconds``, the same work on the base; ``contention_seconds``, what compute takes
+    ``base_compute_seconds``, the same work on the base; ``loss_seconds``, the step beyond that, and
+    ``loss_share`` of the step; ``contention_seconds``, what compute takes
     longer when all devices of a host compute than when one does; ``extra_compute_seconds``, what
     else the compute of a typical rank takes, the median one or the faster of two;
     ``waiting_seconds``, a step in which ranks wait for each other beyond that rank's;
@@ -69,7 +70,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     ``device_hours_per_million_samples`` is the devices' time. ``samples_per_joule`` is missing
     where no energy was counted. All of these have ``_low`` and ``_high`` too.
 
-    ``enough_runs`` is false for fewer than six runs.
+    ``enough_runs`` is false for fewer than six runs; ``base_runs`` are those of the base.
     """
     serial = _serial_runs(runs)
     points = []
@@ -107,6 +108,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                     "nodes": int(group["nodes"].min()),
                     "runs": len(group),
                     "enough_runs": len(group) >= ENOUGH_RUNS,
+                    "base_runs": len(by_devices[base]),
                 }
                 | rate.columns("samples_per_second")
                 | _estimate(group, "step_seconds", devices).columns("step_seconds")
@@ -170,6 +172,11 @@ def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[st
         "computation_efficiency": base_compute.over(compute),
         "base_compute_seconds": base_compute,
         "extra_compute_seconds": undisturbed.less(base_compute),
+    }
+    whole = Estimate.of(step.to_numpy(float), devices)
+    of_points |= {
+        "loss_seconds": whole.less(base_compute),
+        "loss_share": base_compute.over(whole).others(),
     }
     estimates = {
         name: Estimate.of(values.to_numpy(float), devices) for name, values in of_runs.items()

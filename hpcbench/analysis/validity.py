@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -100,8 +100,8 @@ def _few(table: pd.DataFrame) -> Iterator[Caution]:
     few = table[~table["enough_runs"]]
     if len(few):
         yield Caution(
-            f"{len(few)} of {len(table)} points have fewer than {ENOUGH_RUNS} runs: their 95 % "
-            f"intervals are narrower than the truth, or missing",
+            f"{len(few)} of {len(table)} points have fewer than {ENOUGH_RUNS} runs: the 95 % "
+            f"intervals of their rates are narrower than the truth, or missing",
             None,
         )
 
@@ -193,33 +193,46 @@ def drift(runs: pd.DataFrame) -> Iterator[Caution]:
 
 
 def _confounded(runs: pd.DataFrame) -> Iterator[Caution]:
-    """Series in which a device count cannot be told from when or on which nodes it was measured."""
+    """Points that cannot be told from when or on which nodes they were measured, as their base was
+    not: in few allocations of their own, or before or after all runs of the base."""
     nodes, times = [], []
     for _, series in runs.groupby(SERIES, sort=True):
         counts = [group for _, group in series.groupby("devices")]
-        if len(counts) < 2 or min(map(len, counts)) < 2:
-            continue
-        line = series["line"].iloc[0]
-        if known(series, "allocation"):
-            of_count = [set(group["allocation"]) for group in counts]
-            if max(map(len, of_count)) == 1 and len(set.union(*of_count)) == len(counts):
-                nodes.append(line)
-        if known(series, "started"):
-            spans = sorted((group["started"].min(), group["started"].max()) for group in counts)
-            if all(end < start for (_, end), (start, _) in pairwise(spans)):
-                times.append(line)
+        base = counts[0]
+        for group in counts[1:]:
+            point = _point(group.iloc[0].to_dict())
+            both = pd.concat([base, group])
+            if known(both, "allocation") and _few_of_their_own(group, base):
+                nodes.append(point)
+            several = min(len(base), len(group)) > 1
+            if several and known(both, "started") and not _overlap(base, group):
+                times.append(point)
     if nodes:
         yield Caution(
-            f"each device count ran in one allocation of its own, so what its nodes were like "
-            f"looks like scaling, and intervals do not hold it: {_names(nodes)}",
+            f"in few allocations of their own, so what their nodes were like looks like scaling, "
+            f"and intervals do not hold it: {_names(nodes)}",
             None,
         )
     if times:
         yield Caution(
-            f"device counts ran one after another, so a machine that drifts looks like one that "
-            f"scales: {_names(times)}",
+            f"measured before or after all runs of their base, so a machine that drifts looks like "
+            f"one that scales: {_names(times)}",
             None,
         )
+
+
+def _few_of_their_own(group: pd.DataFrame, base: pd.DataFrame) -> bool:
+    """Whether the runs of a point share allocations with each other, or have a single one, and none
+    with the base's."""
+    own, others = set(group["allocation"]), set(base["allocation"])
+    several = len(own) == len(group) > 1 and len(others) == len(base) > 1
+    return not own & others and not several
+
+
+def _overlap(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether neither began only after all of the other had."""
+    latest = max(one["started"].min(), other["started"].min())
+    return bool(latest < min(one["started"].max(), other["started"].max()))
 
 
 def _shared(runs: pd.DataFrame) -> Iterator[Caution]:

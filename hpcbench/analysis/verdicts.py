@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcbench.analysis.ratios import Method, Values, reach
+from hpcbench.analysis.ratios import RANKS, STUDENT, Method, Values, ranks_tell, reach
 
 SLOWER = "slower beyond the threshold"
 WITHIN = "not slower than the threshold"
@@ -34,9 +34,11 @@ def change(
     ``spread``, the standard deviation of an observation's log rate, missing of one alone.
     """
     bound = float(np.log1p(-threshold))
-    own, joint = (method.interval(old, new, error) for error in (ERROR, ERROR / points))
+    of_many = _of_many(method, len(old), len(new), ERROR / points)
+    own = method.interval(old, new, ERROR)
+    joint = of_many.interval(old, new, ERROR / points)
     spread = float(method.spread(old, new))
-    farthest = spread * reach(method, len(old), len(new), ERROR / points)
+    farthest = spread * reach(of_many, len(old), len(new), ERROR / points)
     return {
         "change": float(np.expm1(own.middle)),
         "low": float(np.expm1(own.low)),
@@ -47,6 +49,14 @@ def change(
         "detectable": detectable(farthest, bound),
         "spread": spread,
     }
+
+
+def _of_many(method: Method, first: int, second: int, error: float) -> Method:
+    """The method for all points' intervals. However far apart few runs are, no order of them is as
+    unlikely as many points ask for: then Student's t, which takes their noise for normal."""
+    if method is RANKS and ranks_tell(first, second, ERROR) > ranks_tell(first, second, error):
+        return STUDENT
+    return method
 
 
 def verdict_of(own_low: Any, low: Any, high: Any, bound: float) -> str:

@@ -11,12 +11,22 @@ from hpcbench.analysis.load import SERIES, Row
 from hpcbench.analysis.phases import slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
+from hpcbench.records.schema import PHASE_NO_EXCHANGE
 
 CAUSES = {"extra_data": "waiting for data"}
 CAUSES |= {name: words for name, words in PARTS.items() if name != "base_compute"}
+POINT = [*SERIES, "devices"]
 # Of a step; what costs less is not worth a sentence.
 LEAST_SHARE = 0.01
-FACTS = ("subject", "line", "devices", "runs", "step_seconds", "serialization_efficiency")
+FACTS = (
+    "subject",
+    "line",
+    "devices",
+    "runs",
+    "base_runs",
+    "step_seconds",
+    "serialization_efficiency",
+)
 
 
 def why_table(
@@ -28,13 +38,12 @@ def why_table(
     """A row a point beyond its base whose steps were timed without the exchange too, or of which
     it is known how long they wait for data.
 
-    SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``serialization_efficiency``,
-    ``step_seconds`` and ``loss_seconds``, the step beyond the base's for the same work, all in
-    seconds; of each of :data:`CAUSES` its ``_seconds`` with ``_low`` and ``_high``, missing where
-    not measured; ``rest_seconds``, what they leave of the loss, medians being taken of each;
-    ``blamed``, a list of the causes whose interval lies above zero and that take 1 % of a step or
-    more, the largest first, and ``unmeasured``, a list of causes; and what :func:`slow_rank` tells
-    of ranks.
+    SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``base_runs``,
+    ``serialization_efficiency`` and ``step_seconds``; ``loss_seconds``, ``loss_share`` and of each
+    of :data:`CAUSES` its ``_seconds`` with ``_low`` and ``_high``, missing where not measured;
+    ``rest_seconds``, what they leave of the loss, medians being taken of each; ``blamed``, a list
+    of the causes whose interval lies above zero and that take 1 % of a step or more, the largest
+    first, and ``unmeasured``, a list of causes; and what :func:`slow_rank` tells of ranks.
     """
     points = points[points["devices"] > points["base_devices"]]
     apart = timed_apart(points).index
@@ -43,14 +52,12 @@ def why_table(
         (str(document["sweep"]), str(document["run_id"])): list(document.get("hosts") or [])
         for document in documents
     }
+    of_points = _ranks_of_points(ranks, runs)
     rows = []
     for index, point in zip(known.index, known.to_dict("records"), strict=True):
         causes = {name: float(point[f"{name}_seconds"]) for name in CAUSES}
         measured = {name: value for name, value in causes.items() if not math.isnan(value)}
-        loss = point["step_seconds"] - point["base_compute_seconds"]
-        key = [*SERIES, "devices"]
-        same = (runs[key] == pd.Series({str(name): point[name] for name in key})).all(axis=1)
-        of_point = ranks.merge(runs.loc[same, RUN], on=RUN) if len(ranks) else ranks
+        of_point = of_points.get(tuple(point[name] for name in POINT), ranks[:0])
         blamed = [
             name
             for name, value in sorted(measured.items(), key=lambda item: -item[1])
@@ -59,13 +66,12 @@ def why_table(
         rows.append(
             {name: point[name] for name in (*SERIES, *FACTS)}
             | {
-                f"{name}_seconds{end}": point[f"{name}_seconds{end}"]
-                for name in CAUSES
+                f"{name}{end}": point[f"{name}{end}"]
+                for name in ("loss_seconds", "loss_share", *map("{}_seconds".format, CAUSES))
                 for end in ("", "_low", "_high")
             }
             | {
-                "loss_seconds": loss,
-                "rest_seconds": loss - sum(measured.values()),
+                "rest_seconds": point["loss_seconds"] - sum(measured.values()),
                 "blamed": blamed,
                 # Where steps were timed by this project's own loop, data are at hand.
                 "unmeasured": [
@@ -79,10 +85,23 @@ def why_table(
     return pd.DataFrame(rows)
 
 
+def _ranks_of_points(
+    ranks: pd.DataFrame, runs: pd.DataFrame
+) -> dict[tuple[object, ...], pd.DataFrame]:
+    """The rows of ``ranks`` that tell of slow ranks, by POINT."""
+    telling = ranks[ranks["phase"] == PHASE_NO_EXCHANGE] if len(ranks) else ranks[:0]
+    if telling.empty:
+        return {}
+    points = {tuple(key): group[RUN] for key, group in runs.groupby(POINT, sort=False)}
+    numbers = pd.concat([of_one.assign(point=n) for n, of_one in enumerate(points.values())])
+    found = dict(list(telling.merge(numbers, on=RUN).groupby("point", sort=False)))
+    return {key: found[n] for n, key in enumerate(points) if n in found}
+
+
 def sentence(row: Row) -> str:
     """A row of :func:`why_table` for a reader."""
     milliseconds = 1e3 * row["loss_seconds"]
-    share = 100 * row["loss_seconds"] / row["step_seconds"]
+    share = 100 * row["loss_share"]
     where = f"{row['line']} on {row['devices']} devices"
     if row["runs"] < 2:
         return f"{where}: one run does not tell what a step's time goes to; repeat it."
@@ -111,7 +130,7 @@ def named(row: Row, cause: str) -> str:
 
 def _interval(row: Row, name: str) -> str:
     """Of a cause, where there are runs enough for one to be believed out of context."""
-    if row["runs"] < ENOUGH_RUNS:
+    if min(row["runs"], row["base_runs"]) < ENOUGH_RUNS:
         return ""
     low, high = (1e3 * row[f"{name}_seconds_{end}"] for end in ("low", "high"))
     return f" [{low:.3g}, {high:.3g}]"

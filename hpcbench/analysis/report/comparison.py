@@ -155,7 +155,7 @@ def _needed(comparison: Comparison) -> str:
     if comparison.needed is None:
         need, about = MOST, "more than"
     else:
-        fewest = 2 if comparison.design.several else fewest_runs(ERROR / len(points))
+        fewest = 2 if comparison.design.several else fewest_runs(ERROR)
         need, about = max(comparison.needed, fewest), "about"
     if need <= have:
         return (

@@ -111,8 +111,10 @@ def _of_law(row: Row) -> str:
         return f"{law}: not checked, the counts without {row['largest']} have no law; {drawn}."
     if row["vague"] and not row["missed"]:
         return f"{law}: not checked, the other counts say too little of {row['largest']}; {drawn}."
+    # An interval of fewer runs is not to be believed out of context.
+    expected = between(row, "predicted").text if row["enough_runs"] else number(row["predicted"])
     return (
-        f"{law}: without the runs at {row['largest']} it expects "
-        f"{between(row, 'predicted').text} samples/s there, measured {number(row['measured'])}"
+        f"{law}: without the runs at {row['largest']} it expects {expected} samples/s there, "
+        f"measured {number(row['measured'])}"
         f"{' (missed)' if row['missed'] else ''}; {drawn}."
     )

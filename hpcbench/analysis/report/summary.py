@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.figures.panels import WITHIN, looks
 from hpcbench.analysis.load import SERIES, Row
 
@@ -61,6 +62,6 @@ def _together(values: "pd.Series[str]") -> str:
 def _efficiency(row: Row) -> str:
     """With its interval, where there are runs enough for one to be believed out of context."""
     low, high = row["efficiency_low"], row["efficiency_high"]
-    shown = row["enough_runs"] and not math.isnan(low)
+    shown = min(row["runs"], row["base_runs"]) >= ENOUGH_RUNS and not math.isnan(low)
     interval = f" [{100 * low:.0f}, {100 * high:.0f}]" if shown else ""
     return f"{100 * row['efficiency']:.0f} %{interval}"

@@ -7,6 +7,7 @@ from hpcbench.analysis.report.cells import (
     SERIES_HEADER,
     Cell,
     Table,
+    between,
     number,
     of_series,
     percent,
@@ -37,20 +38,20 @@ def why_report(why: pd.DataFrame) -> Table | None:
         "why",
         "Why a step takes longer than on the base",
         "What a step takes beyond the base's step for the same work, and the causes whose 95 % "
-        "interval lies above zero and that take 1 % of the step or more. The rest is what medians "
-        "of each cause leave of the median loss.",
+        "bootstrap interval lies above zero and that take 1 % of the step or more. The rest is "
+        "what medians of each cause leave of the median loss.",
         [
-            *(*SERIES_HEADER, *extra, "devices", "runs", "loss", "of a step"),
-            *("causes", "rest", "not measured", "slow rank"),
+            *(*SERIES_HEADER, *extra, "devices", "runs", "loss, ms", "of a step"),
+            *("causes, ms", "rest, ms", "not measured", "slow rank"),
         ],
         [
             [
                 *of_series(row, extra),
                 *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
-                _milliseconds(row["loss_seconds"]),
-                Cell(percent(row["loss_seconds"] / row["step_seconds"]), row["loss_seconds"]),
+                between(row, "loss_seconds", milliseconds),
+                between(row, "loss_share", percent),
                 _causes(row),
-                _milliseconds(row["rest_seconds"]),
+                Cell(milliseconds(row["rest_seconds"]), row["rest_seconds"]),
                 _words(", ".join(CAUSES[name] for name in row["unmeasured"]) or "–"),
                 _words(slow_rank_in_words(row) or "–"),
             ]
@@ -59,8 +60,8 @@ def why_report(why: pd.DataFrame) -> Table | None:
     )
 
 
-def _milliseconds(seconds: float) -> Cell:
-    return Cell(f"{number(1e3 * seconds)} ms", seconds)
+def milliseconds(seconds: float) -> str:
+    return number(1e3 * seconds)
 
 
 def _words(said: str) -> Cell:
@@ -71,6 +72,7 @@ def _causes(row: Row) -> Cell:
     if row["runs"] < 2:
         return _words("one run does not tell")
     blamed = [
-        f"{named(row, name)} {number(1e3 * row[f'{name}_seconds'])} ms" for name in row["blamed"]
+        f"{named(row, name)} {between(row, f'{name}_seconds', milliseconds).text}"
+        for name in row["blamed"]
     ]
     return _words("; ".join(blamed) or "none stands out")
