@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hpcbench.cli import Parser, reports_errors
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.logs import Printed
+from hpcbench.logs import CPU, GPU, Printed
 from hpcbench.logs.runs import gather, summary, write, write_collective
 from hpcbench.records.identity import UNKNOWN
 
@@ -72,12 +72,19 @@ def import_all(args: argparse.Namespace) -> int:
     if args.ranks is not None and args.ranks < 2:
         raise ConfigError(f"--ranks {args.ranks}: at least 2, for one exchanges nothing")
     gathered = gather(args.logs, args.batches_per_iter, args.ranks)
+    devices = {one.device for one, _ in gathered.runs.values()}
+    both = args.device_kind != UNKNOWN and {CPU, GPU} <= devices
+    if both:
+        gathered.remarks.append(
+            f"some prints are of CPUs and some of GPUs; {args.device_kind} is taken for the GPUs"
+        )
     for one, log in gathered.runs.values():
+        kind = UNKNOWN if both and one.device == CPU else args.device_kind
         try:
             if isinstance(one, Printed):
-                print(write(one, log, args.device_kind, args.scaling, args.results))
+                print(write(one, log, kind, args.scaling, args.results))
             else:
-                print(write_collective(one, log, args.device_kind, args.results))
+                print(write_collective(one, log, kind, args.results))
         except OSError as error:
             raise EnvironmentLacks(f"{args.results} cannot be written: {error}") from error
     for remark in gathered.remarks:

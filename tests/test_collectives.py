@@ -332,6 +332,13 @@ def prints(text, ranks=4):
     return printed(lines_of(text.encode()), 10, ranks)
 
 
+def test_other_programs_numbers_are_no_rows_and_prefixes_no_content():
+    (alone,) = prints(OSU)
+    (followed,) = prints(OSU + "slurm epilog: job 7\n2024 100 1 1 1\n12 5.5 5 6 10\n")
+    (prefixed,) = prints("".join(f"[1,0]<stdout>:{line}\n" for line in OSU.splitlines()))
+    assert alone == followed == prefixed
+
+
 @pytest.mark.parametrize("prefix", ["", "[1,0]<stdout>:", "0: ", "    "])
 @pytest.mark.parametrize("name", TIMES)
 def test_prints_of_others_are_read(name, prefix):

@@ -276,7 +276,8 @@ def test_gpus_are_counted_without_a_framework(tmp_path):
     ("entries", "count"),
     [
         *(("NoDevFiles", 0), ("none", 0), ("", 0), ("-1", 0), ("-1,0", 0), ("0,9,1", 1)),
-        *(("1, 0", 2), ("0,0,1", 1), ("0,,1", 1), ("GPU-aa", 1), ("GPU-bb,GPU-aa,0", 2)),
+        *(("1, 0", 2), ("0,0,1", 0), ("0,,1", 1), ("0;1", 1), ("1gpu,0x", 2), ("GPU-aa", 1)),
+        *(("GPU-bb,GPU-aa,0", 2), ("GPU-aa,GPU-aa", 0)),
         *(("GPU-cc", 0), ("0,GPU-cc", 1), ("MIG-1234", 1), ("MIG-GPU-aa/1/0,MIG-5678", 1)),
     ],
 )
@@ -303,6 +304,9 @@ def test_amds_gpus_are_counted(tmp_path):
         ({"ROCR_VISIBLE_DEVICES": "1,2"}, 2),
         ({"ROCR_VISIBLE_DEVICES": "1,2", "HIP_VISIBLE_DEVICES": "1,2"}, 1),
         ({"HIP_VISIBLE_DEVICES": "-1"}, 0),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, 1),
+        ({"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "0,1"}, 2),
+        ({"GPU_DEVICE_ORDINAL": "0,2"}, 2),
     ):
         assert visible_gpus(shown, nowhere, tmp_path, nowhere) == count
 

@@ -2,12 +2,14 @@
 
 import gzip
 import json
+from itertools import zip_longest
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench.analysis.answers import points_of
 from hpcbench.analysis.load import observe
 from hpcbench.analysis.scaling import scaling_table
 from hpcbench.import_logs import main
@@ -95,9 +97,9 @@ using world size: 8, data-parallel size: 4, context-parallel size: 1, tensor-mod
   params_dtype .................................... torch.bfloat16
   seq_length ...................................... 2048
 -------------------- end of arguments ---------------------
- [2025-01-01 10:00:00] iteration       10/     100 | consumed samples:          640 | elapsed time per iteration (ms): 4000.0 | throughput per GPU (TFLOP/s/GPU): 20.1 | learning rate: 1.0E-06 | global batch size:    64 | lm loss: 1.0E+01 |
- [2025-01-01 10:00:05] iteration       20/     100 | consumed samples:         1280 | elapsed time per iteration (ms): 500.0 | throughput per GPU (TFLOP/s/GPU): 160.1 | learning rate: 1.0E-06 | global batch size:    64 | lm loss: 9.0E+00 |
- [2025-01-01 10:00:10] iteration       30/     100 | consumed samples:         1920 | elapsed time per iteration (ms): 640.0 | throughput per GPU (TFLOP/s/GPU): 130.1 | learning rate: 1.0E-06 | global batch size:    64 | lm loss: 8.0E+00 |
+ [2025-01-01 10:00:00] iteration       10/      30 | consumed samples:          640 | elapsed time per iteration (ms): 4000.0 | throughput per GPU (TFLOP/s/GPU): 20.1 | learning rate: 1.0E-06 | global batch size:    64 | lm loss: 1.0E+01 |
+ [2025-01-01 10:00:05] iteration       20/      30 | consumed samples:         1280 | elapsed time per iteration (ms): 500.0 | throughput per GPU (TFLOP/s/GPU): 160.1 | learning rate: 1.0E-06 | global batch size:    64 | lm loss: 9.0E+00 |
+ [2025-01-01 10:00:10] iteration       30/      30 | consumed samples:         1920 | elapsed time per iteration (ms): 640.0 | throughput per GPU (TFLOP/s/GPU): 130.1 | learning rate: 1.0E-06 | global batch size:    64 | lm loss: 8.0E+00 |
 """  # noqa: E501
 ALL = {
     "horovod": (HOROVOD, 4, [1200.0, 1320.0]),
@@ -175,6 +177,7 @@ def test_what_is_no_training_is_left_out_by_name(text, why):
 
 def test_several_prints_of_several_tools_in_one_log():
     other = HOROVOD.replace("ResNet50", "VGG16").replace("GPUs: 4", "GPUs: 8")
+    other = other.replace("4 GPU(s)", "8 GPU(s)")
     second = TF_CNN.replace("600.25", "590.75")
     found_all = found(f"make[1]: entering\n{TF_CNN}{HOROVOD}loss 3.2\n{second}{other}")
     assert sorted((run.model, run.devices, max(rates(run))) for run in found_all) == [
@@ -183,6 +186,63 @@ def test_several_prints_of_several_tools_in_one_log():
         ("resnet50", 2, 590.75),
         ("resnet50", 2, 600.25),
     ]
+
+
+@pytest.mark.parametrize(
+    ("of_first", "of_second"),
+    [
+        ("Mode:        training", "Mode:        forward-only"),
+        ("128 global\n             64 per", "256 global\n             64 per"),
+        ("64 per device", "32 per device"),
+        ("imagenet (synthetic)", "imagenet"),
+        ("Optimizer:   momentum", "Optimizer:   sgd"),
+    ],
+)
+def test_an_unfinished_print_lends_the_next_nothing(of_first, of_second):
+    crashed = TF_CNN.partition("Step\t")[0]
+    second = TF_CNN.replace(of_first, of_second)
+    alone, (lost, *both) = found(second), found(crashed + second)
+    assert isinstance(lost, LeftOut)
+    assert both == alone
+
+
+def test_prints_that_run_into_each_other_are_left_out():
+    """Line by line, as of two jobs that write into one file."""
+    larger = TF_CNN.replace("128 global", "256 global").replace("600.25", "1111.00")
+    larger = larger.replace("64 per", "32 per")
+    for one, other in (
+        (TF_CNN, larger),
+        (HOROVOD, HOROVOD.replace("ResNet50", "VGG16").replace("GPUs: 4", "GPUs: 8")),
+    ):
+        lines = zip_longest(one.splitlines(), other.splitlines(), fillvalue="")
+        mixed = found("\n".join(line for both in lines for line in both))
+        assert mixed
+        assert {type(each) for each in mixed} == {LeftOut}
+
+
+def test_where_a_print_ends_is_told():
+    (run,) = found(MEGATRON.replace("/      30", "/     100"))
+    assert (run.complete, run.doubt) == (True, "it ends at iteration 30 of 100")
+    (run,) = found(TITAN.replace("total steps 30", "total steps 31"))
+    assert (run.complete, run.doubt) == (True, "it ends at step 21 of 31")
+
+
+def test_a_print_that_ends_early_counts_as_failed_at_its_point(tmp_path):
+    for name, text in (("whole", HOROVOD), ("stopped", HOROVOD.partition("Img/sec")[0])):
+        (tmp_path / f"{name}.log").write_text(text)
+    logs = [str(path) for path in tmp_path.glob("*.log")]
+    assert main([*logs, "--results", str(tmp_path / "r")]) == 0
+    results = read_results(tmp_path / "r")
+    _, (point,) = (table.to_dict("records") for table in points_of(results, observe(results)))
+    assert (point["devices"], point["runs"], point["failed"]) == (4, 1, 1)
+
+
+def test_cpus_are_not_called_by_the_name_of_a_gpu(tmp_path):
+    cpus = HOROVOD.replace("GPUs: 4", "CPUs: 4")
+    (tmp_path / "both.log").write_text(HOROVOD + cpus)
+    main([str(tmp_path / "both.log"), "--device-kind", "V100", "--results", str(tmp_path / "r")])
+    kinds = read_results(tmp_path / "r").throughput["device_kind"]
+    assert sorted(kinds.unique()) == ["CPU", "V100"]
 
 
 def test_ranks_that_print_the_same_are_one_run():

@@ -228,6 +228,10 @@ def test_bad_files_are_named_and_left_out(tmp_path):
         {"provenance": {"load_average": "x"}},
         {"config": None},
         {"schedule": 3},
+        {"hosts": 5},
+        {"hosts": [1]},
+        {"identity": None},
+        {"status": "failed", "identity": None},
     ],
     ids=str,
 )
@@ -239,7 +243,20 @@ def test_a_damaged_document_costs_its_own_run_alone(tmp_path, wrong):
     results = read_results(tmp_path)
     assert len(results.runs) == 1
     (skipped,) = results.skipped
-    assert re.search(r"/damaged: run\.json has a \w+ that is no (table|number)$", skipped)
+    said = r"/damaged: run\.json has (an? )?\w+ that (is|are) no (table|number|list of names)$"
+    assert re.search(said, skipped)
+
+
+def test_what_cannot_be_written_again_or_read_to_its_end_is_left_out(tmp_path):
+    for name in ("good", "deep", "half"):
+        write_run(tmp_path / name)
+    (tmp_path / "deep" / RUN_FILE).write_text("[" * 100_000)
+    half = tmp_path / "half" / RUN_FILE
+    half.write_text(half.read_text().replace('"resident"', '"\\ud800"'))
+    assert "ud800" in half.read_text()
+    results = read_results(tmp_path)
+    assert len(results.runs) == 1
+    assert len(results.skipped) == 2
 
 
 def test_throughput_alone_is_a_measurement(tmp_path):

@@ -297,7 +297,10 @@ def _point_of(document: dict[str, Any]) -> tuple[Any, ...] | None:
     if identity is None:
         return None
     weak = identity.scaling == "weak"
-    known = {name: "" if value == UNKNOWN else value for name, value in asdict(identity).items()}
+    known = {
+        name: "" if value == UNKNOWN and name in _MACHINE else value
+        for name, value in asdict(identity).items()
+    }
     facts = known | {
         "batch": identity.batch_per_device if weak else identity.global_batch,
         "options": options_of(document),

@@ -12,8 +12,10 @@ from hpcbench.errors import EnvironmentLacks
 DEVICE_FOLDER = Path("/dev")
 DRIVER_FOLDER = Path("/proc/driver/nvidia/gpus")
 AMD_FOLDER = Path("/sys/class/kfd/kfd/topology/nodes")
-# Which GPUs a process may use; AMD's variables each count among those that the one before left.
-NVIDIA, AMD = "CUDA_VISIBLE_DEVICES", ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+# Which GPUs a process may use; AMD's variables each count among those that the one before left, the
+# last one as NVIDIA's is set ("GPU isolation techniques" of ROCm's documentation).
+NVIDIA = "CUDA_VISIBLE_DEVICES"
+AMD = ("ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES")
 # A part of a GPU.
 MIG = "MIG-"
 
@@ -104,30 +106,38 @@ def visible_gpus(
             return 1
         return len(named(entries, _uuids(driver_folder, len(present))))
     gpus = sum(_text(node / "gpu_id").strip() not in ("", "0") for node in amd_folder.glob("*"))
+    same = environment.get(NVIDIA)
     for variable in AMD:
-        gpus = len(named(environment.get(variable), [""] * gpus))
+        entries = environment.get(variable, same if variable == AMD[-1] else None)
+        gpus = len(named(entries, [""] * gpus))
     return gpus
 
 
 def named(entries: str | None, uuids: Sequence[str]) -> list[int]:
     """The GPUs, by their place in ``uuids``, that a variable such as CUDA_VISIBLE_DEVICES leaves.
 
-    As CUDA reads it: in its order, up to the first entry that names no GPU, or one that was named
-    before. An empty UUID is not known, and taken for any that is asked for.
+    As CUDA reads it (and PyTorch, ``torch.cuda._parse_visible_devices``): in its order, all numbers
+    or all UUIDs, up to the first entry that names no GPU, or several; a number is what an entry
+    begins with; none at all where one is named twice. An empty UUID is not known, and taken for any
+    that is asked for.
     """
     if entries is None:
         return list(range(len(uuids)))
+    by_uuid = entries.strip().startswith("GPU-")
     found: list[int] = []
-    for entry in (part.strip() for part in entries.split(",")):
-        if entry.isdecimal():
-            match = [int(entry)] if int(entry) < len(uuids) else []
-        elif entry.startswith("GPU-"):
-            match = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
-            match = match or [i for i, uuid in enumerate(uuids) if not uuid and i not in found]
+    parts = [part.strip() for part in entries.split(",")]
+    for place, entry in enumerate(parts):
+        if by_uuid and entry.startswith("GPU-"):
+            match = [i for i, uuid in enumerate(uuids) if uuid.startswith(entry)]
+            match = match or [i for i, uuid in enumerate(uuids) if not uuid and i not in found][:1]
+        elif not by_uuid and (number := re.match(r"\+?(\d+)", entry)):
+            match = [int(number[1])] if int(number[1]) < len(uuids) else []
         else:
             match = []
-        if not match or match[0] in found:
+        if len(match) != 1:
             break
+        if match[0] in found or entry in parts[:place]:
+            return []
         found.append(match[0])
     return found
 

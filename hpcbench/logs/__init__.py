@@ -19,8 +19,10 @@ class Printed:
     """One printed run of training; what it does not say is UNKNOWN.
 
     ``intervals`` holds steps and samples a second over all devices; ``read`` of ``expected``
-    intervals could be read. ``complete``: it got to its end. ``options`` are further settings
-    that were printed, ``software`` versions by package. ``text`` is all that it was read from.
+    intervals could be read. ``complete``: it got to its end; ``until`` says where it ends, where
+    that is before what was planned, as people stop what need not be trained out. ``options`` are
+    further settings that were printed, ``software`` versions by package. ``text`` is all that it
+    was read from.
     """
 
     tool: str
@@ -32,6 +34,7 @@ class Printed:
     text: str
     complete: bool = True
     expected: int = 0
+    until: str = ""
     dataset: str = UNKNOWN
     input: str = UNKNOWN
     precision: str = UNKNOWN
@@ -46,7 +49,8 @@ class Printed:
         told = f"{read} of {expected} lines with a rate could be read"
         if not self.complete:
             return f"it ends before its end: {told}"
-        return told if read < expected else ""
+        doubts = [told] if read < expected else []
+        return "; ".join([*doubts, *([self.until] if self.until else [])])
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,13 @@ def per_line(rows: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     to the next."""
     gaps = [after - before for (before, _), (after, _) in pairwise(rows) if after > before]
     return [(min(gaps), rate) for _, rate in rows[1:] if rate and gaps]
+
+
+def ends_early(steps: Sequence[int], planned: int, name: str) -> str:
+    """Where a print ends, if another line at least should follow of those at ``steps``; else ""."""
+    gaps = [after - before for before, after in pairwise(steps) if after > before]
+    early = bool(gaps) and steps[-1] + min(gaps) <= planned
+    return f"it ends at {name} {steps[-1]} of {planned}" if early else ""
 
 
 Reader = Callable[[Sequence[str]], Iterator[Found]]

@@ -13,8 +13,9 @@ MODEL = re.compile(r"(?:^|\W)Model: +(\S+)")
 BATCH = re.compile(r"(?:^|\W)Batch size: +(\d+)\s*$")
 DEVICES = re.compile(r"Number of (\w+?)s: +(\d+)")
 WARM_UP = "Running warmup"
+NUMBERED = re.compile(r"Iter #(\d+)")
 ITERATION = re.compile(r"Iter #(\d+): *(\S*?) *img/sec per ")
-TOTAL = re.compile(r"Total img/sec on \d+ \w+\(s\): *[\d.]+ *\+-")
+TOTAL = re.compile(r"Total img/sec on (\d+) \w+\(s\): *[\d.]+ *\+-")
 WORDS = ("Model:", "Batch size:", "Number of ", WARM_UP, "Iter #", "Total img/sec")
 
 
@@ -26,6 +27,8 @@ class _Open:
     devices: int
     warmed: bool = False
     begun: int = 0
+    numbers: set[str] = field(default_factory=set)
+    mixed: bool = False
     rates: list[float] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
 
@@ -55,11 +58,15 @@ def reader(batches: int) -> Reader:
                 continue
             now.warmed |= WARM_UP in line
             now.begun += line.count("Iter #")
+            for number_of in NUMBERED.findall(line):
+                now.mixed |= number_of in now.numbers
+                now.numbers.add(number_of)
             for found in ITERATION.finditer(line):
                 now.text.append(found[0])
                 now.rates.append(number(found[2]))
             if found := TOTAL.search(line):
                 now.text.append(found[0])
+                now.mixed |= int(found[1]) != now.devices
                 yield _closed(now, batches, complete=True)
                 now = None
         if now:
@@ -70,6 +77,8 @@ def reader(batches: int) -> Reader:
 
 def _closed(now: _Open, batches: int, complete: bool) -> Found:
     rates, begun = now.rates, now.begun
+    if now.mixed:
+        return LeftOut(TOOL, f"in that of {now.model} lines of another print stand between its own")
     if not now.warmed:
         # The Keras variant does not warm up, and counts its first line as warm-up; so does this.
         rates, begun = rates[1:], begun - 1

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcbench.logs import GPU, Found, LeftOut, Printed, per_line
+from hpcbench.logs import GPU, Found, LeftOut, Printed, ends_early, per_line
 from hpcbench.logs.text import number
 from hpcbench.records.identity import UNKNOWN
 
@@ -13,7 +13,7 @@ WORLD = re.compile(r"using world size: (\d+), data-parallel[\w-]* size: \d+(.*)$
 SIZE = re.compile(r"(?:None)?([a-z][\w-]*)-parallel size: (\d+)")
 ARGUMENT = re.compile(r"(?:^|\s)(num_layers|hidden_size|seq_length|params_dtype) \.{3,} (\S+)")
 ITERATION = re.compile(
-    r"iteration +(\d+)/ *\d+ \|.*?elapsed time per iteration \(ms\): +(\S+) \|"
+    r"iteration +(\d+)/ *(\d+) \|.*?elapsed time per iteration \(ms\): +(\S+) \|"
     r".*?global batch size: +(\d+) \|"
 )
 PRECISIONS = {"torch.bfloat16": "mixed_bfloat16", "torch.float16": "mixed_float16"}
@@ -25,6 +25,7 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
     parallel = ""
     told: dict[str, str] = {}
     rows: list[tuple[int, float, int]] = []
+    planned = 0
     text: list[str] = []
     begun = 0
 
@@ -53,6 +54,7 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             intervals,
             "\n".join([name, parallel, str(devices), str(told), *text]),
             expected=begun - 1,
+            until=ends_early([row[0] for row in rows], planned, "iteration"),
             precision=PRECISIONS.get(told.get("params_dtype", ""), UNKNOWN),
             device=GPU,
             options={"sequence_length": told["seq_length"]} if "seq_length" in told else {},
@@ -74,7 +76,8 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
         elif "elapsed time per iteration" in line:
             begun += 1
             if found := ITERATION.search(line):
-                rows.append((int(found[1]), number(found[2]), int(found[3])))
+                planned = int(found[2])
+                rows.append((int(found[1]), number(found[3]), int(found[4])))
                 text.append(found[0])
     if begun:
         yield from closed()

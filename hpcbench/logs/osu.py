@@ -33,6 +33,14 @@ class _Open:
     text: list[str] = field(default_factory=list)
     complete: bool = True
 
+    def over(self, size: int) -> bool:
+        """Whether a line of numbers is of another program: a print's sizes double, again and again
+        where some are left out."""
+        if not self.rows:
+            return False
+        times, left = divmod(size, self.rows[-1][0] or 1)
+        return left > 0 or times.bit_count() != 1 or size <= self.rows[-1][0]
+
 
 def reader(ranks: int | None) -> Reader:
     """Reads prints of a measurement on so many ranks, which no print of OSU's tells."""
@@ -47,11 +55,13 @@ def reader(ranks: int | None) -> Reader:
             elif now and (found := HEADER.search(line)):
                 now.columns = [match[0].partition(" ")[0] for match in COLUMN.finditer(found[1])]
             elif now and now.columns and (found := ROW.search(line)):
+                if now.over(int(found[1])):
+                    continue
                 values = [number(value) for value in found[2].split()]
                 now.complete = len(values) == len(now.columns)
                 if now.complete:
                     now.rows.append((int(found[1]), dict(zip(now.columns, values, strict=True))))
-                    now.text.append(found[0].strip())
+                    now.text.append(found[1] + found[2])
             elif now and now.columns and line.endswith(CUT):
                 now.complete = False
         if now:

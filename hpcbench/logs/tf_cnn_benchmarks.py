@@ -15,17 +15,25 @@ NAMES = (
     *("Num epochs", "Devices", "NUMA bind", "Data format", "Optimizer", "Variables", "AllReduce"),
 )
 HEADER = re.compile(rf"({'|'.join(NAMES)}):( +)(\S.*?)\s*$")
+# Where values stand.
+COLUMN = 13
 PER_DEVICE = re.compile(r"([\d.]+) per device")
 STEP = re.compile(r"(\d+)\s+images/sec: (\S+) \+/-")
 # Two decimals: a number that was cut off has fewer.
 TOTAL = re.compile(r"total images/sec: +(nan|inf|\d+\.\d\d)(?!\d)")
+# Each rank of a run prints the total of all, as it measured it.
+TOGETHER = 1.5
 # Settings that make a point of their own.
 TELLING = {"Data format": "data_format", "Optimizer": "optimizer", "AllReduce": "all_reduce"}
 
 
 @dataclass
 class _Open:
+    """``latest``: the settings of the header that came last, of this print or of another."""
+
     header: dict[str, str] = field(default_factory=dict)
+    latest: dict[str, str] = field(default_factory=dict)
+    latest_per_device: float = 0
     per_device: float = 0
     last_step: int = 0
     totals: list[float] = field(default_factory=list)
@@ -33,6 +41,7 @@ class _Open:
 
     def setting(self, name: str, value: str) -> None:
         self.header.setdefault(name, value)
+        self.latest[name] = value
         self.text.append(f"{name}: {value}")
 
     def rate(self, line: str) -> None:
@@ -48,6 +57,17 @@ class _Open:
         """Whether a header of ``model`` begins another print, and is not another rank's."""
         return bool(self.totals) or self.header.get("Model", model) != model
 
+    def contradicts(self, name: str, value: str) -> bool:
+        """Whether the header that came last is another print's: ranks' headers are the same."""
+        return not self.totals and self.header.get(name, value) != value
+
+    def other(self, version: str) -> "_Open":
+        """The print that the header that came last is of."""
+        found = _Open({"TensorFlow": version} if version else {}, per_device=self.latest_per_device)
+        for name, value in self.latest.items():
+            found.setting(name, value)
+        return found
+
 
 def read(lines: Sequence[str]) -> Iterator[Found]:
     """Each print-out. Several ranks' are one: their headers are the same and come before the first
@@ -59,7 +79,11 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             now.rate(line)
         elif " per device" in line:
             if (found := PER_DEVICE.search(line)) and "Batch size" in now.header:
-                now.per_device = number(found[1])
+                if now.per_device not in (0, number(found[1])):
+                    other = now.other(version)
+                    yield from _closed(now)
+                    now = other
+                now.per_device = now.latest_per_device = number(found[1])
         elif any(name in line for name in NAMES) and (found := HEADER.search(line)):
             name, blanks, value = found.groups()
             if name == "TensorFlow":
@@ -70,8 +94,14 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                     yield from _closed(now)
                     now = _Open()
                 now.header.setdefault("TensorFlow", version)
+                now.latest, now.latest_per_device = {}, 0
                 now.setting(name, value)
             elif now.header and name != "Model":
+                # Other tools' lines have the same names, and do not stand in its column.
+                if len(name) + 1 + len(blanks) == COLUMN and now.contradicts(name, value):
+                    other = now.other(version)
+                    yield from _closed(now)
+                    now = other
                 now.setting(name, value)
     yield from _closed(now)
 
@@ -91,6 +121,13 @@ def _closed(now: _Open) -> Iterator[Found]:
     whole = number(header["Batch size"].split()[0])
     if not totals or not whole or not now.per_device:
         yield LeftOut(TOOL, f"of {model} no total, or a batch or a rate of nothing, could be read")
+        return
+    if max(totals) > TOGETHER * min(totals):
+        yield LeftOut(
+            TOOL,
+            f"of {model} totals of {min(totals):g} and {max(totals):g} images/sec stand under one "
+            f"header: prints of several runs have run into each other",
+        )
         return
     steps = int(number(header.get("Num batches", ""))) or now.last_step
     if not steps:

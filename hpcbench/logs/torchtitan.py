@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcbench.logs import GPU, Found, LeftOut, Printed, per_line
+from hpcbench.logs import GPU, Found, LeftOut, Printed, ends_early, per_line
 from hpcbench.logs.text import number
 
 TOOL = "torchtitan"
@@ -12,7 +12,7 @@ MODEL = re.compile(r"Building (\S+ \S+?)(?: with|$)")
 MESH = re.compile(r"Building \d+-D device mesh with \[(.*?)\], \[([\d, ]+)\]")
 STARTS = re.compile(
     r"Training starts at step \d+, with local batch size (\d+), global batch size (\d+)"
-    r".*?sequence length (\d+)"
+    r".*?sequence length (\d+)(?:, total steps (\d+))?"
 )
 STEP = re.compile(r"step: +(\d+) .*?(?:tps|wps): +([\d,.]+|nan|inf)  ")
 WORDS = ("Building ", "Training starts", "step:")
@@ -25,7 +25,7 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
     about: tuple[int, int, int] | None = None
     rates: list[tuple[int, float]] = []
     text: list[str] = []
-    begun = 0
+    begun = planned = 0
 
     def closed() -> Iterator[Found]:
         intervals = per_line(rates)
@@ -48,6 +48,7 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 [(steps, rate * devices / length) for steps, rate in intervals],
                 "\n".join([model, parallel, str(devices), str(about), *text]),
                 expected=begun - 1,
+                until=ends_early([row[0] for row in rates], planned, "step"),
                 device=GPU,
                 options={"sequence_length": str(length), "local_batch": str(local)},
             )
@@ -69,6 +70,7 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             )
         elif found := STARTS.search(line):
             about = int(found[1]), int(found[2]), int(found[3])
+            planned = int(found[4] or 0)
         elif found := MODEL.search(line):
             model = found[1]
         elif "step:" in line and ("tps:" in line or "wps:" in line):

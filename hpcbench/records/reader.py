@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 
 def read_document(folder: Path) -> dict[str, Any]:
     """A run's run.json; raises ValueError if it is not one, OSError if it cannot be read."""
-    document = json.loads((folder / RUN_FILE).read_text())
+    text = (folder / RUN_FILE).read_text(encoding="utf-8")
+    try:
+        document = json.loads(text)
+        if "\\ud" in text.lower():
+            # Half of a surrogate pair can be read, and not be written.
+            json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError(f"{RUN_FILE} has tables within tables without end") from error
     check_version(document)
     return dict(document)
 
@@ -145,6 +152,11 @@ def _check_facts(document: dict[str, Any]) -> None:
     for name, place in tables.items():
         if not isinstance(place, dict) or not isinstance(place.get(name, {}), dict):
             raise ValueError(f"{RUN_FILE} has a {name} that is no table")
+    hosts = document.get("hosts") or []
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        raise ValueError(f"{RUN_FILE} has hosts that are no list of names")
+    if not isinstance(document.get("identity", {}), dict):
+        raise ValueError(f"{RUN_FILE} has an identity that is no table")
     for name in ("load_average", "cores_of_machine"):
         if not isinstance(provenance.get(name, 0), int | float):
             raise ValueError(f"{RUN_FILE} has a {name} that is no number")
@@ -219,7 +231,7 @@ def _parsed(text: str, row: type, names: tuple[str, ...], file: str) -> "pd.Data
             na_values={column: [""] for column in names},
             index_col=False,
         )
-    except (ValueError, pd.errors.ParserError) as error:
+    except (ValueError, OverflowError, pd.errors.ParserError) as error:
         raise ValueError(f"{file}: {str(error).strip()}") from error
 
 
