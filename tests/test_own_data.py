@@ -45,11 +45,19 @@ def test_what_lies_about_is_no_class_and_no_image(tmp_path):
     Image.open(train / "dog" / "0.png").save(train / "dog" / "0.TIFF")
     (train / "dog" / "notes.txt").write_text("good dogs")
     (train / "later").mkdir()
+    write_images(train / "eel", ["more"], count=3)
+    (train / "eel" / "gone").symlink_to(train / "nowhere")
+    for odd in ("noext", "img.0"):
+        (train / "dog" / odd).write_bytes((train / "dog" / "0.png").read_bytes())
+    (train / "stray.png").write_bytes((train / "dog" / "0.png").read_bytes())
+    write_images(tmp_path / "extra", ["cat"])
     spec = locate("image-folder", tmp_path).spec
-    assert (spec.outputs, spec.train_samples + spec.test_samples) == (3, 37)
+    assert (spec.outputs, spec.train_samples + spec.test_samples) == (3, 39)
     assert spec.remark == (
         f"{train}: left out 1 subfolder without an image (later) and 1 file that Pillow does not "
-        f"read (notes.txt)"
+        f"read (dog/notes.txt) and 2 items within classes' folders that are no files (eel/gone, "
+        f"eel/more) and 1 image outside of the classes' folders (stray.png); {tmp_path}: nothing "
+        f"of extra is read"
     )
 
 

@@ -1,15 +1,16 @@
 """A user's own images: a folder of class-named subfolders, or a CSV of pixels.
 
 ``image-folder``: ``train/<class>/*.png`` (or whatever else Pillow reads) and ``test/<class>/*`` or
-``val``, or the class folders alone. ``imagenet`` is such a folder with the counts of ILSVRC 2012.
-Images are cut to a square about their centre, brought to one size, and read when they are needed:
-``--input resident`` decodes each once and keeps it, ``--input stream`` decodes it every epoch.
+``val``, ``valid`` or ``validation``, or the class folders alone. ``imagenet`` is such a folder with
+the counts of ILSVRC 2012. Images are cut to a square about their centre, brought to one size, and
+read when they are needed: ``--input resident`` decodes each once and keeps it, ``--input stream``
+decodes it every epoch.
 ``pixel-csv``: ``train.csv`` with a column ``label`` and one column a pixel, as Kaggle's digits have
 it. Where nothing with labels is set aside for it, every fifth sample tests.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,14 @@ from hpcbench.words import count
 
 # What Pillow knows by name and cannot read by itself.
 STUBS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
-# What macOS and Windows leave behind; names with a dot in front are hidden.
-OF_SYSTEMS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+# What systems and their file servers leave behind; names with a dot in front are hidden.
+OF_SYSTEMS = frozenset(
+    {"__MACOSX", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information"}
+    | {"@eaDir", "lost+found"}
+)
 # Images of any size become squares of this many pixels, unless asked otherwise.
 SIDE = 32
-TEST_FOLDERS = ("test", "val")
+TEST_FOLDERS = ("test", "val", "valid", "validation")
 EVERY = 5
 NAMED = 3
 
@@ -51,25 +55,49 @@ def _inside(folder: Path) -> list[Path]:
     )
 
 
+def _is_image(path: Path) -> bool:
+    """By its ending; a file of another one by what is in it."""
+    if path.suffix.lower() in _suffixes():
+        return path.is_file()
+    if not path.is_file():
+        return False
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.format not in STUBS
+    # Pillow's decoders raise what they like of what is no image.
+    except Exception:
+        return False
+
+
 @dataclass(frozen=True)
 class _Classes:
     """The images of each subfolder of ``folder`` that has any, by its name; ``others`` are files in
-    them that are none, and ``empty`` subfolders without an image."""
+    them that are none, ``deeper`` what is a folder there or leads nowhere, ``empty`` subfolders
+    without an image, and ``strays`` images outside of them."""
 
     folder: Path
-    images: dict[str, list[Path]]
-    others: list[Path]
-    empty: list[Path]
+    images: dict[str, list[Path]] = field(default_factory=dict)
+    others: list[Path] = field(default_factory=list)
+    deeper: list[Path] = field(default_factory=list)
+    empty: list[Path] = field(default_factory=list)
+    strays: list[Path] = field(default_factory=list)
 
     @classmethod
     def of(cls, folder: Path) -> "_Classes":
-        found = cls(folder, {}, [], [])
-        for place in filter(Path.is_dir, _inside(folder)):
-            files = [path for path in _inside(place) if path.is_file()]
-            images = [path for path in files if path.suffix.lower() in _suffixes()]
+        found = cls(folder)
+        for place in _inside(folder):
+            if not place.is_dir():
+                found.strays.extend(filter(_is_image, [place]))
+                continue
+            inside = _inside(place)
+            images = [path for path in inside if _is_image(path)]
             if images:
                 found.images[place.name] = images
-                found.others.extend(path for path in files if path not in set(images))
+                rest = sorted(set(inside) - set(images))
+                found.others.extend(path for path in rest if path.is_file())
+                found.deeper.extend(path for path in rest if not path.is_file())
             else:
                 found.empty.append(place)
         return found
@@ -78,12 +106,15 @@ class _Classes:
     def remark(self) -> str:
         """What was left out, in a sentence; empty where nothing was."""
         parts = []
-        if self.empty:
-            names = ", ".join(path.name for path in self.empty[:NAMED])
-            parts.append(f"{count(len(self.empty), 'subfolder')} without an image ({names})")
-        if self.others:
-            kind = self.others[0].name
-            parts.append(f"{count(len(self.others), 'file')} that Pillow does not read ({kind})")
+        for paths, noun, what in (
+            (self.empty, "subfolder", "without an image"),
+            (self.others, "file", "that Pillow does not read"),
+            (self.deeper, "item", "within classes' folders that are no files"),
+            (self.strays, "image", "outside of the classes' folders"),
+        ):
+            if paths:
+                names = ", ".join(str(path.relative_to(self.folder)) for path in paths[:NAMED])
+                parts.append(f"{count(len(paths), noun)} {what} ({names})")
         return f"{self.folder}: left out {' and '.join(parts)}" if parts else ""
 
 
@@ -119,7 +150,7 @@ class _Labels:
                 f"each of at least two classes"
             )
         files = [(path, names.index(name)) for name in names for path in train.images[name]]
-        remarks = [train.remark]
+        remarks = [train.remark, _unread(paths)]
         if len(paths) > 1:
             test = _Classes.of(paths[1])
             unknown = sorted(set(test.images) - set(names))
@@ -135,6 +166,15 @@ class _Labels:
             )
         trained = _mixed([file for place, file in enumerate(files) if place % EVERY])
         return cls(names, trained, files[::EVERY], "; ".join(filter(None, remarks)))
+
+
+def _unread(paths: list[Path]) -> str:
+    """Folders beside that to train on of which nothing is read."""
+    if paths[0].name != "train":
+        return ""
+    around = paths[0].parent
+    beside = [path.name for path in _inside(around) if path.is_dir() and path not in paths]
+    return f"{around}: nothing of {', '.join(beside[:NAMED])} is read" if beside else ""
 
 
 def _mixed(files: Labelled) -> Labelled:
