@@ -308,6 +308,25 @@ def test_two_ranks_of_a_launcher_that_tells_them_nothing(tmp_path):
 
 
 @pytest.mark.slow
+def test_so_are_two_on_two_hosts_of_one_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+
+    def on(host):
+        code = f"import platform, runpy; platform.node = lambda: {host!r}\n"
+        code += "runpy.run_module('hpcbench.train', run_name='__main__', alter_sys=True)"
+        command = train_command(tmp_path, "--model=fc-64", *LONG)
+        return [sys.executable, "-c", code, *command[command.index("hpcbench.train") + 1 :]]
+
+    first = start(on("n1"), tmp_path, "throughput.csv", 1)
+    done = run(on("n2"))
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert done.status == 2
+    one_sentence(done, f"process {first.pid} measures the same on n1 of this job", "mpirun")
+
+
+@pytest.mark.slow
 def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
     """What is left then is the last evaluation."""
     flags = ("--model=cnn-1", "--epochs=1", "--train-samples=9600", "--interval-steps=150")

@@ -52,7 +52,8 @@ def settle_repeat(resolved: ResolvedRun, communicator: Communicator) -> tuple[Ru
 
 
 def refuse_company(resolved: ResolvedRun, settled: RunConfig, owner: Owner) -> None:
-    """Raise ConfigError where another process of this host and job measures the same point now.
+    """Raise ConfigError where another process of this host, or of this job on another one, measures
+    the same point now.
 
     So it is where a launcher that nothing tells of started several ranks, each of which believes
     that it is alone. Whoever names the repeat wants it so.
@@ -65,10 +66,12 @@ def refuse_company(resolved: ResolvedRun, settled: RunConfig, owner: Owner) -> N
         if not folder.exists():
             return
         other = None if repeat == settled.repeat else writer_of(folder)
-        if other and (other.host, other.job) == (owner.host, owner.job):
+        here = other is not None and other.host == owner.host
+        if other and other.job == owner.job and (here or owner.job):
+            where = "this host" if here else f"{other.host} of this job"
             raise ConfigError(
-                f"process {other.pid} measures the same on this host right now: start the ranks of "
-                f"one run with mpirun, srun, horovodrun or torchrun; two runs would slow each other"
+                f"process {other.pid} measures the same on {where} right now: start the ranks of "
+                f"one run with mpirun, srun, horovodrun or torchrun; each believes to be alone"
             )
 
 
