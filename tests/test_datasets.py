@@ -91,6 +91,24 @@ def test_idx_files_as_others_leave_them(tmp_path, place, data):
         MNIST.read(files)
 
 
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("FashionMNIST/raw", "fashion-mnist"),
+        ("fashion_mnist", "fashion-mnist"),
+        ("KMNIST/raw", None),
+        ("my-mnist", "mnist"),
+    ],
+)
+def test_files_of_the_same_names_are_of_what_their_folder_is_called(tmp_path, place, name):
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    for stem, array in zip(IDX_FILES, small_mnist().values(), strict=True):
+        (folder / stem).write_bytes(idx(array))
+    found = {each for each in ("mnist", "fashion-mnist") if DATASETS[each].find(folder)}
+    assert found == ({name} if name else set())
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", b"\x00\x00\x08\x03\x00\x00"])
 def test_a_corrupt_file_is_named(tmp_path, damage):
     for name in ("mnist.npz", "t.idx", "t.gz"):

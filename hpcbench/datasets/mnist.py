@@ -7,6 +7,7 @@ Reads the two layouts in which they are published: four idx files (each plain or
 import csv
 import gzip
 import importlib.util
+import re
 import struct
 import zlib
 from functools import partial
@@ -90,17 +91,25 @@ def read(paths: list[Path]) -> Arrays:
     return _checked(paths * 4, *arrays)
 
 
+# Sets in files of the same names.
+LIKE_MNIST = {"fashionmnist", "kmnist", "emnist", "qmnist", "notmnist"}
+
+
 def _find(name: str, torchvision: str, folder: Path) -> list[Path] | None:
     """``<name>.npz``, or the four idx files, in ``folder``, in its subfolder ``name`` or where
     torchvision keeps them.
 
-    Idx files carry no name of their set, so straight in ``folder`` they are taken for MNIST.
+    Idx files carry no name of their set, so straight in ``folder`` they are taken for what that is
+    called, or for MNIST where it has no such name.
     """
     archive = folder / f"{name}.npz"
     if archive.is_file():
         return [archive]
     places = [folder / name, folder / torchvision / "raw"]
-    if name == "mnist" or torchvision in (folder.name, folder.parent.name):
+    called = {
+        re.sub("[-_]", "", part.lower()) for part in folder.absolute().parts[-2:]
+    } & LIKE_MNIST
+    if called == {torchvision.lower()} or (name == "mnist" and not called):
         places += [folder, folder / "raw"]
     for place in places:
         files = [_idx_file(place, stem) for stem in IDX_FILES]
