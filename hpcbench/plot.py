@@ -143,6 +143,7 @@ def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
         answers.points,
         answers.runs,
         answers.curves,
+        answers.observed.epochs,
         answers.extrapolations,
         answers.collectives.points,
     )

@@ -23,6 +23,10 @@ def words_of(runs):
         ((rows(1, [100] * 6), rows(2, [210] * 6)), "more than ideal speedup"),
         ((rows(1, [100]), rows(2, [214])), "of too few runs to tell it from noise.* at 2 \\(107%"),
         ((rows(2, [100] * 6),), "no run on one device"),
+        (
+            ([row | {"seconds": 0.02} for row in rows(1, [100] * 6)],),
+            r"takes less than 0.1 s.*fc-64 at 1 \(could move a number by up to 22 %\)",
+        ),
         ((rows(1, [100.1, 100, 100.2, 99.9, 100, 70]),), "far from the others.*-30%"),
         (
             (rows(1, np.linspace(100, 110, 12)), rows(2, np.linspace(200, 220, 12))),

@@ -123,7 +123,8 @@ def run_table(
     """One row a run from its intervals.
 
     ``samples_per_second`` is all samples over all seconds: a mean of the intervals' rates would
-    overweight the fast ones (Hoefler and Belli, SC'15, rule 3). ``step_seconds`` by the slowest
+    overweight the fast ones (Hoefler and Belli, SC'15, rule 3). ``interval_seconds`` is the median
+    training interval. ``step_seconds`` by the slowest
     rank; ``compute_seconds`` and ``mean_compute_seconds`` a step without the exchange, by the
     slowest rank and on average over ranks; all three of whole steps, without intervals that hold
     the shorter one at an epoch's end, where there are others. What was not measured is missing:
@@ -145,6 +146,7 @@ def run_table(
             "seconds": train["seconds"],
             "samples_per_second": train["samples"] / train["seconds"],
             "step_seconds": whole["seconds"] / whole["steps"],
+            "interval_seconds": _typical_interval(throughput),
             "compute_seconds": whole_alone["seconds"] / whole_alone["steps"],
             "mean_compute_seconds": whole_alone["mean_rank_seconds"] / whole_alone["steps"],
         },
@@ -171,6 +173,12 @@ def run_table(
     batch = runs["batch_per_device"].where(runs["scaling"] == "weak", runs["global_batch"])
     of_run = {"batch": batch, "placement": _placement(runs), "sweeps": runs["sweep"]}
     return runs.assign(**of_run)
+
+
+def _typical_interval(throughput: pd.DataFrame) -> "pd.Series[float]":
+    """The median duration of each run's training intervals, by RUN."""
+    train = throughput[throughput["phase"] == PHASE_TRAIN]
+    return train.groupby(RUN, sort=False)["seconds"].median()
 
 
 def _sums(rows: pd.DataFrame) -> pd.DataFrame:

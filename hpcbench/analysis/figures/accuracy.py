@@ -6,6 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from hpcbench.analysis.accuracy import CURVE
 from hpcbench.analysis.figures import style
 from hpcbench.analysis.figures.panels import (
     label_axes,
@@ -20,8 +21,9 @@ from hpcbench.records.schema import ACCURACY
 from hpcbench.words import count
 
 
-def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
-    """Test metric against ``epoch`` or ``elapsed_seconds``, a line a device count."""
+def accuracy_figure(curves: pd.DataFrame, epochs: pd.DataFrame, against: str, label: str) -> Figure:
+    """Test metric against ``epoch`` or ``elapsed_seconds``, a line a device count and a dot a
+    run; ``curves`` are ``accuracy_curves`` of ``epochs``."""
     looks_of = looks(curves)
     parts = list(panels(curves))
     figure, grid = make_grid(len(parts))
@@ -49,6 +51,14 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
                     linestyle=dashes,
                     linewidth=0.9,
                 )
+                own = epochs[(epochs[CURVE] == curve[CURVE].iloc[0]).all(axis=1)]
+                axes.plot(
+                    own[against],
+                    scale * own["test_metric"],
+                    ".",
+                    color=look.colour,
+                    **style.DOTS,
+                )
                 axes.fill_between(
                     curve[against],
                     scale * curve["lowest"],
@@ -58,7 +68,7 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
                     linewidth=0,
                 )
         axes.set_title(title)
-        axes.set_xlim(0, rows[against].max() * 1.08)
+        axes.set_xlim(0, max(rows[against].max(), axes.dataLim.x1) * 1.08)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=against == "epoch"))
         axes.set_ylabel("accuracy, %" if metric == ACCURACY else metric.replace("_", " "))
@@ -90,5 +100,9 @@ def accuracy_figure(curves: pd.DataFrame, against: str, label: str) -> Figure:
         for i, devices in enumerate(counts)
     ]
     legend(figure, handles)
-    note(figure, "medians over runs, band: lowest to highest run")
+    note(
+        figure,
+        "medians over runs (dots); band: lowest to highest run,\n"
+        "which from six runs on holds the median in 97 % or more",
+    )
     return figure

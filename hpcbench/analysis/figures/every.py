@@ -32,11 +32,12 @@ def all_figures(
     table: pd.DataFrame,
     runs: pd.DataFrame,
     curves: pd.DataFrame,
+    epochs: pd.DataFrame,
     extrapolations: Mapping[Key, Extrapolation],
     collectives: pd.DataFrame,
 ) -> dict[str, Drawing]:
     """Every figure that there are points for, by file name; ``runs`` as ``with_speedups`` gives,
-    ``collectives`` as ``collective_points`` does."""
+    ``curves`` as ``accuracy_curves`` of ``epochs``, ``collectives`` as ``collective_points``."""
     drawings = {
         "overview": Drawing(
             "Overview",
@@ -81,13 +82,15 @@ def all_figures(
     if len(curves):
         drawings["accuracy_epochs"] = Drawing(
             "Accuracy against epochs",
-            "Test accuracy (or error) after each epoch, a line a strategy and device count",
-            lambda: accuracy_figure(curves, "epoch", "epochs"),
+            "Test accuracy (or error) after each epoch, a line a strategy and device count, a dot "
+            "a run",
+            lambda: accuracy_figure(curves, epochs, "epoch", "epochs"),
         )
         drawings["accuracy_seconds"] = Drawing(
             "Accuracy against time",
-            "Test accuracy (or error) against seconds of training, a line a strategy and count",
-            lambda: accuracy_figure(curves, "elapsed_seconds", "training seconds"),
+            "Test accuracy (or error) against seconds of training, a line a strategy and count, a "
+            "dot a run",
+            lambda: accuracy_figure(curves, epochs, "elapsed_seconds", "training seconds"),
         )
     return drawings | collective_figures(collectives)
 
