@@ -25,7 +25,7 @@ def words_of(runs):
         ((rows(2, [100] * 6),), "no run on one device"),
         (
             ([row | {"seconds": 0.02} for row in rows(1, [100] * 6)],),
-            r"takes less than 0.1 s.*fc-64 at 1 \(could move a number by up to 22 %\)",
+            r"last less than 0.1 s.*fc-64 at 1 \(could move a number by up to 22 %\)",
         ),
         ((rows(1, [100.1, 100, 100.2, 99.9, 100, 70]),), "far from the others.*-30%"),
         (

@@ -264,14 +264,14 @@ def _unsteady(runs: pd.DataFrame) -> Iterator[Caution]:
 
 
 def _short(runs: pd.DataFrame) -> Iterator[Caution]:
-    """Runs of this project's own loop whose epochs, and so intervals, are over in no time."""
+    """Runs of this project's own loop whose intervals, at most an epoch, are over in no time."""
     own = ~runs["framework"].str.startswith("imported") & (runs["framework"] != PROGRAM)
     short = runs[own & (runs["interval_seconds"] < SHORT)]
     if len(short):
         points = short.drop_duplicates([*SERIES, "devices"])
         yield Caution(
-            f"an epoch, and so an interval, takes less than {SHORT:g} s, so that what it costs to "
-            f"begin one, some milliseconds, looks like training: {_names(_points(points))}",
+            f"intervals last less than {SHORT:g} s, so that what it costs to begin one, some "
+            f"milliseconds, looks like training: {_names(_points(points))}",
             BEGINNING / float(short["interval_seconds"].min()),
         )
 

@@ -20,6 +20,9 @@ from hpcbench.analysis.figures.panels import (
 from hpcbench.records.schema import ACCURACY
 from hpcbench.words import count
 
+# Of more dots than this an SVG is larger and slower than a picture of them.
+MANY = 2000
+
 
 def accuracy_figure(curves: pd.DataFrame, epochs: pd.DataFrame, against: str, label: str) -> Figure:
     """Test metric against ``epoch`` or ``elapsed_seconds``, a line a device count and a dot a
@@ -28,6 +31,7 @@ def accuracy_figure(curves: pd.DataFrame, epochs: pd.DataFrame, against: str, la
     parts = list(panels(curves))
     figure, grid = make_grid(len(parts))
     counts = sorted(curves["devices"].unique())
+    of_curves = dict(list(epochs.groupby(CURVE)))
     # Series often lie on each other (that is their point): hollow marks of several sizes show it.
     labels = sorted({look.label for look in looks_of.values()})
     growth = min(1.6, 5 / len(labels))
@@ -51,12 +55,13 @@ def accuracy_figure(curves: pd.DataFrame, epochs: pd.DataFrame, against: str, la
                     linestyle=dashes,
                     linewidth=0.9,
                 )
-                own = epochs[(epochs[CURVE] == curve[CURVE].iloc[0]).all(axis=1)]
+                own = of_curves[tuple(curve[CURVE].iloc[0])]
                 axes.plot(
                     own[against],
                     scale * own["test_metric"],
                     ".",
                     color=look.colour,
+                    rasterized=len(epochs) > MANY,
                     **style.DOTS,
                 )
                 axes.fill_between(
