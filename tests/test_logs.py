@@ -206,6 +206,10 @@ def test_an_unfinished_print_lends_the_next_nothing(of_first, of_second):
     assert both == alone
 
 
+def test_what_follows_a_total_is_not_of_its_print():
+    assert found(f"{TF_CNN}then 32 per device\n") == found(TF_CNN)
+
+
 def test_prints_that_run_into_each_other_are_left_out():
     """Line by line, as of two jobs that write into one file."""
     larger = TF_CNN.replace("128 global", "256 global").replace("600.25", "1111.00")

@@ -326,6 +326,16 @@ def test_a_failed_run_is_told_and_run_again(tmp_path):
         assert "0 complete already" in done.output
 
 
+def test_a_report_that_cannot_be_written_is_said_before_a_run(tmp_path):
+    (tmp_path / "file").touch()
+    figures = tmp_path / "file" / "figures"
+    sweep = ["python", "-m", "hpcbench.sweep", "run", sweep_file(tmp_path), "--plot", figures]
+    done = run([*sweep, "--results", tmp_path / "results"])
+    assert done.status == 3
+    assert f"folder {figures} cannot be written" in done.errors
+    assert list(tmp_path.rglob("run.json")) == []
+
+
 def test_a_sweep_of_which_nothing_fits_is_refused(tmp_path):
     path = sweep_file(tmp_path, SMALL.replace("[1, 2]", "[2]").replace('"horovod"', '"single"'))
     path.write_text(path.read_text().replace(', "mirrored"', ""))

@@ -39,6 +39,8 @@ SETTINGS = [
     "software",
 ]
 SERIES = [*SUBJECT, *SETTINGS]
+# What makes a point.
+POINT = [*SERIES, "devices"]
 # What series of one model and strategy may differ in.
 TELLING = ["dataset", "scaling", *SETTINGS]
 # Points of different panels are never compared: weak beside strong, or one machine beside another.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Ratio
-from hpcbench.analysis.load import MIXED, SERIES, facts_of, options_of, software, with_names
+from hpcbench.analysis.load import MIXED, POINT, SERIES, facts_of, options_of, software, with_names
 from hpcbench.analysis.pairing import rate_ratio, run_ratios
 from hpcbench.records.identity import UNKNOWN
 from hpcbench.records.upgrade import identity_of
@@ -264,7 +264,7 @@ def with_failures(table: pd.DataFrame, failed: list[dict[str, Any]]) -> pd.DataF
         Counter(filter(None, map(_point_of, failed))).items(), key=lambda item: item[0].count("")
     )
     for key, count in counts:
-        facts = dict(zip(_POINT, key, strict=True))
+        facts = dict(zip(POINT, key, strict=True))
         fitting = table.index[_fits(table, facts)]
         if len(fitting) == 1:
             table.loc[fitting[0], "failed"] += count
@@ -274,7 +274,6 @@ def with_failures(table: pd.DataFrame, failed: list[dict[str, Any]]) -> pd.DataF
     return with_names(table)
 
 
-_POINT = [*SERIES, "devices"]
 # What a run that failed before it started does not know of itself; its placement depends on what
 # other runs there are.
 _MACHINE = ("device_kind", "cpu_math", "placement", "software")
@@ -308,4 +307,4 @@ def _point_of(document: dict[str, Any]) -> tuple[Any, ...] | None:
         "placement": "",
         "software": software(document.get("provenance") or {}),
     }
-    return tuple(facts[name] for name in _POINT)
+    return tuple(facts[name] for name in POINT)

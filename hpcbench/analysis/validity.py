@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS
-from hpcbench.analysis.load import SERIES, Row
+from hpcbench.analysis.load import POINT, SERIES, Row
 from hpcbench.analysis.pairing import known, rate_ratio
 from hpcbench.analysis.scaling import PLAUSIBLE
 from hpcbench.devices.counters import PACKAGES
@@ -29,7 +29,7 @@ DRIFT = 0.01
 FEWEST_REPEATS = 5
 NAMED = 6
 # An interval shorter than this is much of what it costs to begin one: to draw an epoch's order and
-# to meet at a barrier, of which 1.8 to 4.4 ms were measured on two cores of an AMD EPYC.
+# to meet at a barrier; on CPUs 1.8 to 4.4 ms were measured.
 SHORT, BEGINNING = 0.1, 0.0044
 
 
@@ -161,7 +161,7 @@ def _outliers(runs: pd.DataFrame) -> Iterator[Caution]:
             for row, at in zip(far.to_dict("records"), middle[far.index], strict=True)
         ]
         others = runs.drop(far.index).groupby([*SERIES, "devices"])["samples_per_second"].median()
-        without = others.loc[list(far[[*SERIES, "devices"]].itertuples(index=False, name=None))]
+        without = others.loc[list(far[POINT].itertuples(index=False, name=None))]
         moved = np.abs(without.to_numpy() / middle[far.index].to_numpy() - 1)
         yield Caution(
             f"runs far from the others of their point, kept all the same: {_names(names)}",
@@ -254,7 +254,7 @@ def _unsteady(runs: pd.DataFrame) -> Iterator[Caution]:
     """Runs whose steps had no steady time when the clock started."""
     unsteady = runs[runs["steady"].isin([False])]
     if len(unsteady):
-        points = unsteady.drop_duplicates([*SERIES, "devices"])
+        points = unsteady.drop_duplicates(POINT)
         yield Caution(
             f"the step time of {len(unsteady)} of {len(runs)} runs had not become steady when the "
             f"clock started, so they may hold some warm-up, or a busy machine: "
@@ -268,7 +268,7 @@ def _short(runs: pd.DataFrame) -> Iterator[Caution]:
     own = ~runs["framework"].str.startswith("imported") & (runs["framework"] != PROGRAM)
     short = runs[own & (runs["interval_seconds"] < SHORT)]
     if len(short):
-        points = short.drop_duplicates([*SERIES, "devices"])
+        points = short.drop_duplicates(POINT)
         yield Caution(
             f"intervals last less than {SHORT:g} s, so that what it costs to begin one, some "
             f"milliseconds, looks like training: {_names(_points(points))}",

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS
-from hpcbench.analysis.load import SERIES, Row
+from hpcbench.analysis.load import POINT, SERIES, Row
 from hpcbench.analysis.phases import slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
@@ -15,7 +15,6 @@ from hpcbench.records.schema import PHASE_NO_EXCHANGE
 
 CAUSES = {"extra_data": "waiting for data"}
 CAUSES |= {name: words for name, words in PARTS.items() if name != "base_compute"}
-POINT = [*SERIES, "devices"]
 # Of a step; what costs less is not worth a sentence.
 LEAST_SHARE = 0.01
 FACTS = (

@@ -78,7 +78,9 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             # A total without its header, as people quote it, is told of; once for several ranks.
             now.rate(line)
         elif " per device" in line:
-            if (found := PER_DEVICE.search(line)) and "Batch size" in now.header:
+            found = PER_DEVICE.search(line)
+            # After its total a print has no more of its own.
+            if found and "Batch size" in now.header and not now.totals:
                 if now.per_device not in (0, number(found[1])):
                     other = now.other(version)
                     yield from _closed(now)

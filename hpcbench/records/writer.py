@@ -47,7 +47,7 @@ def ensure_writable(folder: Path) -> None:
         probe.write_bytes(b"hpcbench")
         probe.unlink()
     except OSError as error:
-        raise EnvironmentLacks(f"results folder {folder} cannot be written: {error}") from error
+        raise EnvironmentLacks(f"folder {folder} cannot be written: {error}") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -39,7 +39,8 @@ def run_all(runs: Sequence[PlannedRun], output: OutputConfig, figures: Path | No
     runs, after each repeat, and at the end, whatever that is.
     """
     logs = output.results / output.sweep / "logs"
-    ensure_writable(logs)
+    for folder in (logs, *([figures] if figures else [])):
+        ensure_writable(folder)
     runner = Runner(logs)
     runner.stop_on([signal.SIGTERM, signal.SIGUSR1], lambda: None)
     failed = 0

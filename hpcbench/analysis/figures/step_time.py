@@ -11,11 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from hpcbench.analysis.figures import style
 from hpcbench.analysis.figures.panels import WITHIN, error_lengths, legend, looks, note, panels
-from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.load import POINT, SERIES
 from hpcbench.analysis.step_time import PARTS, timed_apart
 
 MOST_BARS = 24
-_POINT = [*SERIES, "devices"]
 # Bars apart; runs are drawn between a bar and the next.
 DOTS_BELOW = 0.45
 # Characters of a bar's label in a line.
@@ -81,8 +80,8 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             elinewidth=0.7,
             capsize=1.5,
         )
-        for place, key in zip(places, ordered[_POINT].to_dict("records"), strict=True):
-            own = runs[(runs[_POINT] == pd.Series(key)).all(axis=1)]
+        for place, key in zip(places, ordered[POINT].to_dict("records"), strict=True):
+            own = runs[(runs[POINT] == pd.Series(key)).all(axis=1)]
             axes.plot(
                 1e3 * own["step_seconds"],
                 np.full(len(own), place - DOTS_BELOW),

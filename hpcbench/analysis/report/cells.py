@@ -53,6 +53,10 @@ def between(row: Row, name: str, show: Callable[[Any], str] = number) -> Cell:
     return Cell(text, value)
 
 
+def milliseconds(seconds: Any) -> str:
+    return number(1e3 * seconds)
+
+
 def percent(value: Any) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.0f} %"
 

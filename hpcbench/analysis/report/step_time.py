@@ -7,7 +7,7 @@ from hpcbench.analysis.report.cells import (
     Cell,
     Table,
     between,
-    number,
+    milliseconds,
     of_series,
     varying_settings,
 )
@@ -35,7 +35,7 @@ def step_table(points: pd.DataFrame) -> Table | None:
             [
                 *of_series(row, extra),
                 *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
-                *(between(row, name, lambda seconds: number(1e3 * seconds)) for name in columns),
+                *(between(row, name, milliseconds) for name in columns),
             ]
             for row in known.to_dict("records")
         ],

@@ -8,7 +8,7 @@ from hpcbench.analysis.report.cells import (
     Cell,
     Table,
     between,
-    number,
+    milliseconds,
     of_series,
     varying_settings,
 )
@@ -37,6 +37,6 @@ def _row(row: Row, extra: list[str], names: list[str]) -> list[Cell]:
     return [
         *of_series(row, extra),
         *(Cell(str(row[name]), row[name]) for name in ("devices", "runs", "intervals")),
-        *(between(row, name, lambda seconds: number(1e3 * seconds)) for name in names),
-        Cell(number(1e3 * row["slowest_max"]), row["slowest_max"]),
+        *(between(row, name, milliseconds) for name in names),
+        Cell(milliseconds(row["slowest_max"]), row["slowest_max"]),
     ]

@@ -8,7 +8,7 @@ from hpcbench.analysis.report.cells import (
     Cell,
     Table,
     between,
-    number,
+    milliseconds,
     of_series,
     percent,
     varying_settings,
@@ -58,10 +58,6 @@ def why_report(why: pd.DataFrame) -> Table | None:
             for row in why.to_dict("records")
         ],
     )
-
-
-def milliseconds(seconds: float) -> str:
-    return number(1e3 * seconds)
 
 
 def _words(said: str) -> Cell:
