@@ -10,7 +10,7 @@ from hpcbench.cluster.schedulers.slurm.nodes import expanded, node_of_each_task
 from hpcbench.devices.cores import core_share
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.runs.agreement import refuse_shared_gpus, shared_place
+from hpcbench.runs.agreement import refuse_shared_gpus, refuse_shared_places, told_apart
 from hpcbench.strategies.multiworker import tf_config
 
 MPIRUN = {
@@ -53,6 +53,7 @@ NAMED = {"HPCBENCH_HOSTS": "n1:4,n2:4"}
         (MVAPICH | PMI, "mvapich2"),
         (FLUX | PMI | NAMED, "flux"),
         (PMI | NAMED, "pmi"),
+        ({"PMI_ID": "5", "PMI_SIZE": "8"} | NAMED, "pmi-port"),
         (SRUN | PMI, "srun"),
     ],
 )
@@ -68,8 +69,13 @@ def test_a_local_rank_that_nobody_tells_is_not_guessed():
         detect(PMI | {"HPCBENCH_HOSTS": "n1:4"})
     with pytest.raises(ConfigError, match="PMIX_RANK=3 is set"):
         detect({"PMIX_RANK": "3", "PMIX_NAMESPACE": "n"})
-    # Alone, MPI is asked and says so.
-    assert detect({"PMIX_RANK": "0", "PMIX_NAMESPACE": "n"}) == Launch("pmix")
+    # MPI that knows of one rank may not have been told of the others.
+    with pytest.raises(ConfigError, match="MPI does not say how many.*HPCBENCH_HOSTS="):
+        detect({"PMIX_RANK": "0", "PMIX_NAMESPACE": "n"})
+    with pytest.raises(ConfigError, match="PALS_RANKID=5 is set"):
+        detect({name: value for name, value in PALS.items() if name != "PMI_SIZE"})
+    assert detect({"PMIX_RANK": "0", "HPCBENCH_HOSTS": "n1"}) == Launch("pmix")
+    assert detect({"PMIX_RANK": "5"} | NAMED) == Launch("pmix", 5, 8, 1, 4)
 
 
 def test_a_step_with_fewer_tasks_on_its_last_node():
@@ -218,10 +224,18 @@ def test_ranks_on_one_gpu_are_refused():
         refuse_shared_gpus(["GPU-a", "GPU-b", "GPU-a"])
 
 
-def test_ranks_in_one_place_are_told():
-    assert shared_place(["a", "a", "b"], [0, 1, 0]) == ""
-    doubt = shared_place(["a", "a", "a", "b"], [0, 1, 1, 0])
-    assert doubt.startswith("ranks 1 and 2 are both local rank 1 of a host called a")
+def test_ranks_in_one_place_are_refused():
+    refuse_shared_places(["a", "a", "b"], [(0, 7), (1, 7), (0, 7)])
+    # A launcher that binds ranks and numbers them wrongly.
+    refuse_shared_places(["a", "a"], [(0, 7), (0, 8)])
+    with pytest.raises(EnvironmentLacks, match="ranks 1 and 2 are both local rank 1 of a and"):
+        refuse_shared_places(["a", "a", "a", "b"], [(0, 7), (1, 8), (1, 8), (0, 7)])
+
+
+def test_hosts_that_share_a_name_are_told_apart():
+    assert told_apart(["a", "a", "b"], ["1", "1", "2"]) == ["a", "a", "b"]
+    boots = ["89859e47-c216", "89859e47-c216", "11111111-aaaa"]
+    assert told_apart(["box"] * 3, boots) == ["box (89859e47)"] * 2 + ["box (11111111)"]
 
 
 def test_a_broken_launcher_is_an_error():
@@ -233,7 +247,8 @@ def test_the_ranks_hosts_come_from_a_list_or_from_this_host():
     spread = Launch("mpirun", 3, 4, 1, 2)
     assert rank_hosts(spread, {"HPCBENCH_HOSTS": "n1:2, n2:2"}) == ["n1", "n1", "n2", "n2"]
     assert rank_hosts(Launch("mpirun", 1, 2, 1, 2), {}) == ["localhost"] * 2
-    for hosts, says in (("n1:2", "only 2 have"), ("n1:two", "not like"), (None, "HPCBENCH_HOSTS=")):
+    wrong = [(entry, "not like n1:2,n2:2") for entry in ("n1:two", "n1:-1", "n1:0", ":2", "n1,,n2")]
+    for hosts, says in (("n1:2", "only 2 have"), (None, "HPCBENCH_HOSTS="), *wrong):
         with pytest.raises(ConfigError, match=says):
             rank_hosts(spread, {"HPCBENCH_HOSTS": hosts} if hosts else {})
 

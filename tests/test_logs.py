@@ -258,6 +258,10 @@ def test_ranks_that_print_the_same_are_one_run():
     # Eight workers of TensorFlow 1.4, one after the other in a log.
     (eight,) = found(TF_1_4 + "total images/sec: 899.99\n" * 7)
     assert rates(eight) == [899.99]
+    assert (run.doubt, eight.doubt) == ("", "")
+    # Two of eight may be two jobs' that wrote into one file.
+    (two,) = found(TF_1_4 + "total images/sec: 899.99\n")
+    assert two.doubt == "the lowest of 2 totals is taken, as of ranks of one launch"
 
 
 def test_lines_that_cannot_be_read_are_counted():
@@ -307,6 +311,9 @@ def test_encodings(name):
         text.replace("\n", "\r\n").encode(),
         gzip.compress(text.encode()),
         text.encode() + b"\xff\xfe\x00broken",
+        # A hole, where two nodes wrote to one file.
+        b"\0" * 501 + text.encode(),
+        text.encode().replace(b"\n", b"\n" + b"\0" * 100, 1),
     ):
         (run,) = printed(lines_of(content), 10)
         assert (run.devices, rates(run)) == (devices, expected)
@@ -321,7 +328,21 @@ def test_a_log_that_is_cut_off_gives_no_wrong_number(name, data):
             assert set(rates(one)) <= set(expected)
 
 
-OTHERS = ["loss 3.2", "step 4", "", "WARNING: Model not compiled", "images: 3", "[1,1]<stderr>: ok"]
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("key", ["log", "message"])
+def test_lines_that_were_wrapped_in_json_are_the_programs(name, key):
+    """As Docker and journald keep what a container prints."""
+    text, devices, expected = ALL[name]
+    lines = [
+        json.dumps({key: f"{line}\n", "stream": "stdout", "time": "2024-01-01T00:00:00.5Z", "n": 1})
+        for line in text.splitlines()
+    ]
+    (run,) = found("\n".join([*lines, '{"broken']) + "\n")
+    assert (run.devices, rates(run)) == (devices, expected)
+    assert identify(run) == identify(found(text)[0])
+
+
+OTHERS = ["loss_scale = 64", "loss 3.2", "step 4", "", "WARNING: Model not compiled", "images: 3", "[1,1]<stderr>: ok"]
 
 
 @given(st.sampled_from(sorted(ALL)), st.data())
@@ -385,7 +406,13 @@ def test_a_log_for_each_rank_is_doubted(tmp_path):
     logs = [tmp_path / f"rank{rank}" for rank in range(2)]
     for log, total in zip(logs, ("600.25", "600.50"), strict=True):
         log.write_text(TF_CNN.replace("600.25", total))
-    assert any("the ranks of one launch" in remark for remark in gather(logs, 10).remarks)
+    (remark,) = gather(logs, 10).remarks
+    assert remark.startswith("2 prints of resnet50 on 2 devices stand in 2 logs: if these are the r")
+    # One after the other in one file.
+    both = tmp_path / "both"
+    both.write_text("".join(log.read_text() for log in logs))
+    (remark,) = gather([both], 10).remarks
+    assert remark.startswith(f"2 prints of resnet50 on 2 devices stand in {both}: if these are the")
 
 
 def test_kinds_are_no_repeats_of_each_other(tmp_path):

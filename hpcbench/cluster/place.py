@@ -1,5 +1,7 @@
 """A rank's place on its host, where its launcher's variables do not say all of it."""
 
+import platform
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,15 +10,18 @@ from hpcbench.errors import ConfigError
 
 # Names the hosts where nothing else does: "n1:2,n2:2", a host and its ranks.
 HOSTS = "HPCBENCH_HOSTS"
+ENTRY = re.compile(r"\s*([^\s:]+)(?::0*([1-9]\d*))?\s*", re.ASCII)
 
 
 def named_hosts(named: str) -> list[str]:
     """The host of each rank in HPCBENCH_HOSTS; ConfigError where that cannot be read."""
-    try:
-        entries = [entry.strip().partition(":") for entry in named.split(",")]
-        return [host for host, _, ranks in entries for _ in range(int(ranks or 1))]
-    except ValueError as error:
-        raise ConfigError(f"{HOSTS}={named!r}: not like n1:2,n2:2") from error
+    hosts = []
+    for entry in named.split(","):
+        match = ENTRY.fullmatch(entry)
+        if match is None:
+            raise ConfigError(f"{HOSTS}={named!r}: not like n1:2,n2:2")
+        hosts += [match[1]] * int(match[2] or 1)
+    return hosts
 
 
 def local_place(
@@ -53,6 +58,37 @@ def mpi_ranks() -> tuple[int, int, int] | None:
     found = mpi.COMM_WORLD.size, node.rank, node.size
     node.Free()
     return found
+
+
+def world_size(told_by: str, rank: int, environment: Mapping[str, str]) -> int:
+    """How many ranks there are, by HPCBENCH_HOSTS or by MPI, where a launcher tells the rank alone,
+    in the variable ``told_by``.
+
+    Raises ConfigError where neither knows. MPI that knows of one rank may not have been told of the
+    others: each would train on its own.
+    """
+    named = environment.get(HOSTS)
+    if named:
+        return len(named_hosts(named))
+    ranks = mpi_ranks()
+    if ranks is None or ranks[0] == 1:
+        raise ConfigError(
+            f"{told_by}={rank} is set, so something started this process as one of several, and "
+            f"MPI does not say how many; start them with mpirun, srun or torchrun, or name the "
+            f"ranks' hosts, as in {HOSTS}=n1:2,n2:2 ({HOSTS}={platform.node()} where it is the "
+            f"only one)"
+        )
+    return ranks[0]
+
+
+def mpi_hosts(size: int) -> list[str]:
+    """The host of each of ``size`` ranks as they tell each other by MPI; empty where it knows of
+    another number, or there is none."""
+    mpi = start_mpi("a rank")
+    if mpi is None or mpi.COMM_WORLD.size != size:
+        return []
+    hosts: list[str] = mpi.COMM_WORLD.allgather(platform.node())
+    return hosts
 
 
 def start_mpi(who: str) -> Any:

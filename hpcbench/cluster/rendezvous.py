@@ -6,9 +6,10 @@ import zlib
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from hpcbench.cluster.launchers import LAUNCHERS, Launch
-from hpcbench.cluster.place import HOSTS, named_hosts
+from hpcbench.cluster.place import HOSTS, mpi_hosts, named_hosts
 from hpcbench.cluster.schedulers import current_job, scheduler_of
 from hpcbench.errors import ConfigError
+from hpcbench.words import count
 
 # Which gRPC, between TensorFlow's workers, takes a proxy from, and what tells it of exceptions
 # (gRPC, "gRPC environment variables").
@@ -23,7 +24,8 @@ FIRST_PORT, PORTS = 20_000, 10_000
 def rank_hosts(launch: Launch, environment: Mapping[str, str]) -> list[str]:
     """The host of each rank, in rank order, by the name under which others reach it.
 
-    From ``HPCBENCH_HOSTS``, else this host where all ranks are on it, else from the scheduler.
+    From ``HPCBENCH_HOSTS``, else this host where all ranks are on it, else from the scheduler whose
+    launcher started them, else as MPI's ranks tell each other.
     Raises ConfigError where none of them says, or a name with the suffix has no address.
     """
     named = environment.get(HOSTS)
@@ -60,15 +62,23 @@ def _reached(hosts: list[str], suffix: str) -> list[str]:
 
 def _scheduled(launch: Launch, environment: Mapping[str, str]) -> tuple[list[str], str]:
     """The hosts as the scheduler tells them; none, and why, where it does not."""
-    scheduler = scheduler_of(current_job(environment))
+    scheduler, launcher = scheduler_of(current_job(environment)), LAUNCHERS[launch.launcher]
     try:
-        if LAUNCHERS[launch.launcher].of_scheduler:
+        if launcher.of_scheduler:
             return scheduler.rank_hosts(environment), ""
-        # The harness starts equally many on each node, one node after the other.
+        if launcher.connects_mpi and (hosts := mpi_hosts(launch.size)):
+            return hosts, ""
         nodes = scheduler.nodes(environment)
-        return [node for node in nodes for _ in range(launch.local_size)], ""
     except ValueError as error:
         return [], f" ({error})"
+    # Where ranks cannot ask each other, they are as the harness starts them, or they are not known.
+    each = launch.local_size
+    if nodes and (each * len(nodes) != launch.size or launch.rank % each != launch.local_rank):
+        return [], (
+            f" (they are not equally many on each of {count(len(nodes), 'node')}, one node after "
+            f"the other)"
+        )
+    return [node for node in nodes for _ in range(each)], ""
 
 
 def pass_proxies(hosts: Sequence[str], environment: MutableMapping[str, str]) -> None:

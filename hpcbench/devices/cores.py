@@ -11,6 +11,7 @@ from pathlib import Path
 from hpcbench.cluster.launchers import LAUNCHERS, Launch
 from hpcbench.cluster.launchers.mpirun import YIELD_WHEN_IDLE
 from hpcbench.cluster.place import start_mpi
+from hpcbench.errors import EnvironmentLacks
 from hpcbench.terminal import warn
 from hpcbench.words import count
 
@@ -51,6 +52,7 @@ def bind_cores(
     """Bind this process to the cores of its ``devices``, unless the launcher did.
 
     Has to come before the framework, whose threads inherit the binding, and before MPI starts.
+    Raises EnvironmentLacks where a host's ranks want more cores each than there are for all.
     """
     cores = available_cores()
     processes_per_core = 1
@@ -72,6 +74,12 @@ def bind_cores(
             _sets_differ(launch, cores) if launch.launcher == "mpirun" else bound
         ):
             local_rank, local_size = 0, 1
+        wanted = cores_per_device or 1
+        if wanted > 1 and wanted * local_size > len(cores):
+            raise EnvironmentLacks(
+                f"--cores-per-device {wanted} on {count(local_size, 'rank')} of this host are "
+                f"{wanted * local_size} cores, and there are {len(cores)}"
+            )
         cores = core_share(cores, local_rank, local_size, cores_per_device)
     elif cores_per_device:
         cores = cores[: cores_per_device * devices]

@@ -12,6 +12,7 @@ SETTING = re.compile(r"(?<!\w)(\w+) = (\S+)\s*$")
 RATE = re.compile(r"train: epoch (\d+), iter (\d+), .*?samples/s: (nan|inf|\d+\.\d+)")
 PRECISIONS = {"True": "mixed_float16", "False": "float32"}
 NEEDED = ("model", "gpu_num_per_node", "num_nodes", "batch_size_per_device")
+PRECISION = "use_fp16"
 
 
 def read(lines: Sequence[str]) -> Iterator[Found]:
@@ -27,6 +28,8 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 rates.append((int(found[2]), number(found[3])))
                 text.append(found[0])
         elif " = " in line and (found := SETTING.search(line)):
+            if found[1] not in (*NEEDED, PRECISION):
+                continue
             if rates:
                 yield from _closed(settings, rates, text, begun)
                 settings, rates, text, begun = {}, [], [], 0
@@ -58,5 +61,5 @@ def _closed(
         "\n".join([*(f"{name} = {settings[name]}" for name in NEEDED), *text]),
         expected=begun - 1,
         device=GPU,
-        precision=PRECISIONS.get(settings.get("use_fp16", ""), UNKNOWN),
+        precision=PRECISIONS.get(settings.get(PRECISION, ""), UNKNOWN),
     )

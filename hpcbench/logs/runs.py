@@ -110,18 +110,19 @@ def identify(run: Kept) -> str:
 
 
 def _of_one_launch(runs: dict[str, tuple[Kept, Path]]) -> Iterable[str]:
-    """Prints of several ranks that may be one run: a file for each rank of tf_cnn_benchmarks."""
-    alike: dict[tuple[object, ...], set[Path]] = {}
+    """Prints of several ranks that may be one run: one of tf_cnn_benchmarks for each rank."""
+    alike: dict[tuple[object, ...], list[Path]] = {}
     for run, log in runs.values():
         if not isinstance(run, Printed):
             continue
         if run.tool == tf_cnn_benchmarks.TOOL and run.devices > 1:
             point = run.model, run.strategy, run.devices, run.batch_per_device, run.dataset
-            alike.setdefault(point, set()).add(log)
+            alike.setdefault(point, []).append(log)
     for (model, *_, devices, _, _), logs in alike.items():
         if len(logs) == devices:
             yield (
-                f"{len(logs)} logs hold a print of {model} on {devices} devices each: if these are "
+                f"{len(logs)} prints of {model} on {devices} devices stand in "
+                f"{logs[0] if len(set(logs)) == 1 else count(len(set(logs)), 'log')}: if these are "
                 f"the ranks of one launch, import rank 0's alone, for they count as so many runs"
             )
 

@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import json
 import re
 import zlib
 
@@ -28,7 +29,20 @@ def lines_of(content: bytes) -> list[str]:
     text = _decoded(content)
     if "\x1b" in text:
         text = CONTROL.sub("", text)
-    return LAST_NUMBER.sub(CUT, text).splitlines()
+    lines = LAST_NUMBER.sub(CUT, text).splitlines()
+    return [part for line in lines for part in _unwrapped(line)]
+
+
+def _unwrapped(line: str) -> list[str]:
+    """What a program printed, where whoever logged it made each line a JSON object, as Docker does:
+    lines of its texts. Other lines as they are."""
+    if not line.startswith('{"'):
+        return [line]
+    try:
+        texts = [text for text in json.loads(line).values() if isinstance(text, str)]
+    except ValueError:
+        return [line]
+    return [part for text in texts for part in CONTROL.sub("", text).splitlines()]
 
 
 def _unpacked(content: bytes) -> bytes:
@@ -45,10 +59,14 @@ def _decoded(content: bytes) -> str:
     for mark, encoding in MARKS.items():
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, "replace")
-    if b"\0" in content[:200]:
-        # UTF-16 that lost its mark: of ASCII every other byte is zero.
-        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le", "replace")
-    return content.decode("utf-8", "replace")
+    # UTF-16 that lost its mark: of ASCII every other byte is zero. Other zeros are holes, as they
+    # are left where two nodes wrote to one file.
+    head = content.lstrip(b"\0")[:200]
+    first = (len(content) - len(content.lstrip(b"\0"))) % 2
+    zeros = [sum(byte == 0 for byte in head[start::2]) for start in (first, 1 - first)]
+    if max(zeros) > len(head) // 4 > 4 * min(zeros):
+        return content.decode("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le", "replace")
+    return content.replace(b"\0", b"").decode("utf-8", "replace")
 
 
 def number(text: str) -> float:

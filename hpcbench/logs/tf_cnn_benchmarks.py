@@ -135,16 +135,19 @@ def _closed(now: _Open) -> Iterator[Found]:
     if not steps:
         yield LeftOut(TOOL, f"of {model} nothing says how many batches were timed")
         return
+    world = round(whole / now.per_device)
+    few = 1 < len(totals) < world
     dataset = header.get("Dataset", UNKNOWN)
     devices = header.get("Devices", "")
     yield Printed(
         TOOL,
         model,
         header.get("Variables", UNKNOWN),
-        round(whole / now.per_device),
+        world,
         int(now.per_device),
         [(steps, min(totals))],
         "\n".join(now.text),
+        until=f"the lowest of {len(totals)} totals is taken, as of ranks of one launch" if few else "",
         dataset=dataset,
         input="synthetic" if "synthetic" in dataset else UNKNOWN,
         device=GPU if "gpu" in devices else CPU if "cpu" in devices else UNKNOWN,

@@ -3,20 +3,25 @@
 import itertools
 import os
 import platform
+import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from hpcbench.cluster.launchers import Launch
 from hpcbench.cluster.patience import time_limit
+from hpcbench.cluster.place import HOSTS
 from hpcbench.config import RunConfig
+from hpcbench.devices.cores import available_cores
 from hpcbench.devices.gpus import MIG, NVIDIA, gpus_of_process, visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.ownership import Owner, writer_of
 from hpcbench.records.writer import claim_folder
 from hpcbench.runs.resolve import ResolvedRun
 from hpcbench.strategies import Communicator, Strategy
-from hpcbench.terminal import warn
+
+# Longer names, UUIDs and ids are cut where ranks tell them each other.
+LENGTH = 64
 
 
 def rendezvous(
@@ -80,26 +85,50 @@ def exchange_hosts(
 ) -> tuple[list[str], dict[int, int]]:
     """All ranks' host names, and the process ids of the other ranks on this host.
 
-    Raises EnvironmentLacks, on all ranks, where two of them compute on one ``gpu``, by the UUID of
-    this process's; empty where it has none. Rank 0 warns where two have one ``local_rank`` on one
-    host.
+    Hosts that share a name are told apart by what their kernels call this boot. Raises
+    EnvironmentLacks, on all ranks, where two of them compute on one ``gpu``, by the UUID of this
+    process's, empty where it has none; and where two on one host have one ``local_rank`` and the
+    same cores.
     """
-    length = 64
-    name = platform.node()[:length]
-    codes = [float(ord(c)) for c in name.ljust(length) + gpu[:length].ljust(length)]
-    rows = communicator.all_gather([os.getpid(), local_rank, *codes])
-    texts = ["".join(chr(int(code)) for code in row[2:]) for row in rows]
-    hosts = [text[:length].rstrip() for text in texts]
-    doubt = shared_place(hosts, [int(row[1]) for row in rows])
-    if doubt and communicator.rank == 0:
-        warn(doubt)
-    refuse_shared_gpus([text[length:].rstrip() for text in texts])
+    cores = zlib.crc32(repr(available_cores()).encode())
+    texts = (platform.node(), kernel_boot(), gpu)
+    codes = [float(ord(c)) for text in texts for c in text[:LENGTH].ljust(LENGTH)]
+    rows = communicator.all_gather([os.getpid(), local_rank, cores, *codes])
+    told = ["".join(chr(int(code)) for code in row[3:]) for row in rows]
+    names, boots, gpus = (
+        [text[start : start + LENGTH].rstrip() for text in told]
+        for start in range(0, len(texts) * LENGTH, LENGTH)
+    )
+    hosts = told_apart(names, boots)
+    refuse_shared_places(hosts, [(int(row[1]), int(row[2])) for row in rows])
+    refuse_shared_gpus(gpus)
+    here = hosts[communicator.rank]
     pids = {
         rank: int(rows[rank, 0])
         for rank, host in enumerate(hosts)
-        if host == name and rank != communicator.rank
+        if host == here and rank != communicator.rank
     }
     return hosts, pids
+
+
+def kernel_boot() -> str:
+    """What no other machine has in common with this one; empty where the kernel does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def told_apart(names: list[str], boots: list[str]) -> list[str]:
+    """Hosts' ``names``, with the start of their boot's id where hosts of several boots share one:
+    containers often call themselves the same everywhere."""
+    boots_of: dict[str, set[str]] = {}
+    for name, boot in zip(names, boots, strict=True):
+        boots_of.setdefault(name, set()).add(boot)
+    return [
+        f"{name} ({boot[:8]})" if len(boots_of[name]) > 1 else name
+        for name, boot in zip(names, boots, strict=True)
+    ]
 
 
 def gpu_of_rank(local_rank: int, environment: Mapping[str, str] = os.environ) -> str:
@@ -116,18 +145,18 @@ def gpu_of_rank(local_rank: int, environment: Mapping[str, str] = os.environ) ->
         return ""
 
 
-def shared_place(hosts: list[str], local_ranks: list[int]) -> str:
-    """A sentence where two ranks have one local rank on one host, else nothing: they are bound to
-    the same cores, or are on hosts of one name and pass for one node."""
-    of_place: dict[tuple[str, int], int] = {}
-    for rank, (host, local) in enumerate(zip(hosts, local_ranks, strict=True)):
-        first = of_place.setdefault((host, local), rank)
+def refuse_shared_places(hosts: list[str], places: list[tuple[int, int]]) -> None:
+    """Raise EnvironmentLacks where two ranks of one host have the same of ``places``, a local rank
+    and a mark of a rank's cores: each would measure the other."""
+    of_place: dict[tuple[str, int, int], int] = {}
+    for rank, (host, (local, cores)) in enumerate(zip(hosts, places, strict=True)):
+        first = of_place.setdefault((host, local, cores), rank)
         if first != rank:
-            return (
-                f"ranks {first} and {rank} are both local rank {local} of a host called {host}: "
-                f"either they share cores, or hosts share a name and count as one node"
+            raise EnvironmentLacks(
+                f"ranks {first} and {rank} are both local rank {local} of {host} and share its "
+                f"cores; if {HOSTS} is set, let it name that host for both, else have the launcher "
+                f"bind each to its own cores"
             )
-    return ""
 
 
 def refuse_shared_gpus(gpus: list[str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hpcbench.cluster.place import local_place, mpi_ranks
+from hpcbench.cluster.place import local_place, world_size
 from hpcbench.errors import ConfigError
 from hpcbench.registry import Registry
 
@@ -113,23 +113,14 @@ def launch_of(
 ) -> Launch | None:
     """The launch by the names of a launcher's variables; None where its rank is not set.
 
-    A name that is empty, or a local one that is not set, is made up for by what the ranks tell each
-    other. Raises ConfigError where they cannot, and where the values are no rank and world size.
+    A name that is empty or not set is made up for by what the ranks tell each other. Raises
+    ConfigError where they cannot, and where the values are no rank and world size.
     """
-    if rank not in environment or (size and size not in environment):
+    if rank not in environment:
         return None
     try:
         place, local = int(environment[rank]), environment.get(local_rank)
-        if size:
-            world = int(environment[size])
-        else:
-            ranks = mpi_ranks()
-            if ranks is None or place >= ranks[0]:
-                raise ConfigError(
-                    f"{rank}={place} is set, so something started this process as one of several, "
-                    f"and MPI does not say how many; start them with mpirun, srun or torchrun"
-                )
-            world = ranks[0]
+        world = int(environment.get(size) or world_size(rank, place, environment))
         if local is not None and local_size in environment:
             found = int(local), int(environment[local_size])
         else:

@@ -39,6 +39,7 @@ for launcher in (
     Recognized("mpiexec", 25, "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     # Whoever else speaks PMI, or PMIx, which tells of the rank alone.
     Recognized("pmi", 10, "PMI_RANK", "PMI_SIZE", "", ""),
+    Recognized("pmi-port", 9, "PMI_ID", "PMI_SIZE", "", ""),
     Recognized("pmix", 5, "PMIX_RANK", "", "", ""),
 ):
     LAUNCHERS.add(launcher.name, launcher)
