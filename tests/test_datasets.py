@@ -3,7 +3,9 @@
 import dataclasses
 import gzip
 import hashlib
+import pickle
 import struct
+import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -116,6 +118,23 @@ def test_a_corrupt_file_is_named(tmp_path, damage):
         path.write_bytes(damage)
         with pytest.raises(DataError, match=name):
             MNIST.read([path]) if name == "mnist.npz" else read_idx(path)
+
+
+@pytest.mark.parametrize("damage", [b"", pickle.dumps({b"labels": []}), pickle.dumps([1])])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_corrupt_part_is_named(tmp_path, damage, packed):
+    """Not the first of the parts, or their archive alone."""
+    spec, folder = DATASETS["cifar10"], tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    part = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1]}
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        broken = name == "data_batch_3"
+        (folder / name).write_bytes(damage if broken else pickle.dumps(part))
+    if packed:
+        with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+            archive.add(folder, folder.name)
+    with pytest.raises(DataError, match=r"^data file \S*data_batch_3\b.* is corrupt or unreadable"):
+        spec.read(spec.find(tmp_path))
 
 
 def test_arrays_of_another_shape_are_refused(tmp_path):

@@ -70,7 +70,7 @@ def test_a_local_rank_that_nobody_tells_is_not_guessed():
     with pytest.raises(ConfigError, match="PMIX_RANK=3 is set"):
         detect({"PMIX_RANK": "3", "PMIX_NAMESPACE": "n"})
     # MPI that knows of one rank may not have been told of the others.
-    with pytest.raises(ConfigError, match="MPI does not say how many.*HPCBENCH_HOSTS="):
+    with pytest.raises(ConfigError, match=r"MPI does not say how many.*HPCBENCH_HOSTS="):
         detect({"PMIX_RANK": "0", "PMIX_NAMESPACE": "n"})
     with pytest.raises(ConfigError, match="PALS_RANKID=5 is set"):
         detect({name: value for name, value in PALS.items() if name != "PMI_SIZE"})

@@ -342,7 +342,15 @@ def test_lines_that_were_wrapped_in_json_are_the_programs(name, key):
     assert identify(run) == identify(found(text)[0])
 
 
-OTHERS = ["loss_scale = 64", "loss 3.2", "step 4", "", "WARNING: Model not compiled", "images: 3", "[1,1]<stderr>: ok"]
+OTHERS = [
+    "loss_scale = 64",
+    "loss 3.2",
+    "step 4",
+    "",
+    "WARNING: Model not compiled",
+    "images: 3",
+    "[1,1]<stderr>: ok",
+]
 
 
 @given(st.sampled_from(sorted(ALL)), st.data())
@@ -407,7 +415,9 @@ def test_a_log_for_each_rank_is_doubted(tmp_path):
     for log, total in zip(logs, ("600.25", "600.50"), strict=True):
         log.write_text(TF_CNN.replace("600.25", total))
     (remark,) = gather(logs, 10).remarks
-    assert remark.startswith("2 prints of resnet50 on 2 devices stand in 2 logs: if these are the r")
+    assert remark.startswith(
+        "2 prints of resnet50 on 2 devices stand in 2 logs: if these are the r"
+    )
     # One after the other in one file.
     both = tmp_path / "both"
     both.write_text("".join(log.read_text() for log in logs))

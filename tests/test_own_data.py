@@ -1,5 +1,7 @@
 """A user's own images: folders of classes, a CSV of pixels, and what does not fit."""
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,6 +111,38 @@ def test_labels_may_be_whole_floats(tmp_path):
     write_csv(tmp_path / "train.csv", label=["1", *["0"] * 48, "seven"])
     with pytest.raises(DataError, match=r"'seven' in row 50, column 'label'"):
         locate("pixel-csv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "recoded",
+    [
+        lambda text: text.encode("utf-16"),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: gzip.compress(text.encode()),
+        # Lines that end in a comma, that of names too or not.
+        lambda text: text.replace("\n", ",\n").encode(),
+        lambda text: text.replace("\n", ",\n").replace(",\n", "\n", 1).encode(),
+    ],
+    ids=["utf-16", "utf-8 with a mark", "gzip", "commas", "commas of rows"],
+)
+def test_a_csv_as_other_programs_write_it(tmp_path, recoded):
+    path = tmp_path / "train.csv"
+    write_csv(path)
+    data = locate("pixel-csv", tmp_path).read()
+    path.write_bytes(recoded(path.read_text()))
+    again = locate("pixel-csv", tmp_path).read()
+    assert (again.train_targets == data.train_targets).all()
+    assert (np.asarray(again.train_inputs) == np.asarray(data.train_inputs)).all()
+
+
+def test_a_csv_of_rows_longer_than_its_header_is_not_shifted(tmp_path):
+    path = tmp_path / "train.csv"
+    write_csv(path)
+    names, *rows = path.read_text().splitlines()
+    for more in ("7", "7,7"):
+        path.write_text("\n".join([names, *(f"{row},{more}" for row in rows)]))
+        with pytest.raises(DataError, match="more cells a row than names in its header"):
+            locate("pixel-csv", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,11 @@ from hpcbench.safe_pickle import load, load_npz, npz_length
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 SHAPE = (32, 32, 3)
 TRAIN_SAMPLES = 50_000
+# What is raised of files that are none, or are cut off.
+BROKEN = (
+    *(OSError, ValueError, KeyError, EOFError, AttributeError, TypeError),
+    *(BadZipFile, zlib.error, tarfile.TarError),
+)
 
 
 def _find(name: str, folder_name: str, members: tuple[str, ...], folder: Path) -> list[Path] | None:
@@ -51,11 +56,21 @@ def _batches(paths: list[Path], members: tuple[str, ...]) -> Iterator[dict[bytes
                 opened: IO[bytes] | None = archive.extractfile(by_name[member])
                 if opened is None:
                     raise ValueError(f"{member} is not a file")
-                yield load(opened)
+                yield _loaded(opened, f"{member} of {paths[0]}")
         return
     for path in paths:
         with open(path, "rb") as file:
-            yield load(file)
+            yield _loaded(file, str(path))
+
+
+def _loaded(file: IO[bytes], name: str) -> dict[bytes, Any]:
+    try:
+        content: dict[bytes, Any] = load(file)
+        # A row of bytes an image: the red, the green and the blue plane.
+        content[b"data"] = content[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    except BROKEN as error:
+        raise DataError(f"data file {name} is corrupt or unreadable: {error}") from error
+    return content
 
 
 def _read(label: bytes, members: tuple[str, ...], classes: int, paths: list[Path]) -> Arrays:
@@ -64,8 +79,7 @@ def _read(label: bytes, members: tuple[str, ...], classes: int, paths: list[Path
             arrays = load_npz(paths[0], NAMES)
         else:
             parts = list(_batches(paths, members))
-            # A row of bytes an image: the red, the green and the blue plane.
-            planes = [p[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for p in parts]
+            planes = [part[b"data"] for part in parts]
             classes_of = [np.array(p[label]) for p in parts]
             arrays = [
                 np.concatenate(planes[:-1]),
@@ -73,16 +87,7 @@ def _read(label: bytes, members: tuple[str, ...], classes: int, paths: list[Path
                 planes[-1],
                 classes_of[-1],
             ]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        BadZipFile,
-        zlib.error,
-        tarfile.TarError,
-    ) as error:
+    except BROKEN as error:
         raise DataError(f"data file {paths[0]} is corrupt or unreadable: {error}") from error
     for images, labels in (arrays[:2], arrays[2:]):
         _check(paths[0], images, labels.reshape(-1), classes)

@@ -136,7 +136,7 @@ def _closed(now: _Open) -> Iterator[Found]:
         yield LeftOut(TOOL, f"of {model} nothing says how many batches were timed")
         return
     world = round(whole / now.per_device)
-    few = 1 < len(totals) < world
+    doubt = f"the lowest of {len(totals)} totals is taken, as of ranks of one launch"
     dataset = header.get("Dataset", UNKNOWN)
     devices = header.get("Devices", "")
     yield Printed(
@@ -147,7 +147,7 @@ def _closed(now: _Open) -> Iterator[Found]:
         int(now.per_device),
         [(steps, min(totals))],
         "\n".join(now.text),
-        until=f"the lowest of {len(totals)} totals is taken, as of ranks of one launch" if few else "",
+        until=doubt if 1 < len(totals) < world else "",
         dataset=dataset,
         input="synthetic" if "synthetic" in dataset else UNKNOWN,
         device=GPU if "gpu" in devices else CPU if "cpu" in devices else UNKNOWN,
