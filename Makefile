@@ -22,6 +22,7 @@ slurm-demo: setup
 test: setup lint
 	@containers/setup.sh --browser
 	@containers/setup.sh --torch
+	@containers/setup.sh --jax
 	@containers/setup.sh --programs
 	@$(PYTHON_OF_VENV) -m pytest $(TWO_AT_A_TIME)
 

@@ -4,6 +4,7 @@
 #   containers/setup.sh [--no-data]     the environment
 #   containers/setup.sh --browser       Chromium, in which the tests open the report
 #   containers/setup.sh --torch         PyTorch, the optional second framework
+#   containers/setup.sh --jax           JAX, the optional third one
 #   containers/setup.sh --programs      what the tests of hpcbench scale train with besides
 #
 # TENSORFLOW=2.21.0 takes another TensorFlow, 2.16 to 2.21, and keeps to it; MPI=none leaves MPI out
@@ -23,8 +24,8 @@ stop() { printf 'setup: %s\n' "$*" >&2; exit 3; }
 refuse() { printf 'setup: %s\n' "$*" >&2; exit 2; }
 
 case "${1:-}" in
-    "" | --no-data | --browser | --torch | --programs) ;;
-    *) refuse "$1 is none of --no-data, --browser, --torch, --programs; the head of containers/setup.sh says more" ;;
+    "" | --no-data | --browser | --torch | --jax | --programs) ;;
+    *) refuse "$1 is none of --no-data, --browser, --torch, --jax, --programs; the head of containers/setup.sh says more" ;;
 esac
 case "$venv" in *[[:space:]]*) refuse "VENV=$venv: a name without spaces, please" ;; esac
 for name in MPI HOROVOD; do
@@ -54,6 +55,16 @@ if [ "${1:-}" = --torch ]; then
     index=(--retries 1 --timeout 10 --extra-index-url https://download.pytorch.org/whl/cpu)
     if [ "${GPU:-yes}" = yes ] && command -v nvidia-smi >/dev/null; then index=(); fi
     $venv/bin/python -m pip --quiet --disable-pip-version-check install ${index[@]+"${index[@]}"} -r requirements-torch.lock
+    exit 0
+fi
+
+if [ "${1:-}" = --jax ]; then
+    [ -x $venv/bin/python ] || stop "there is no $venv yet: run make setup first"
+    if $venv/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("jax") is None)'; then exit 0; fi
+    say "installing JAX"
+    packages=(-r requirements-jax.lock)
+    if [ "${GPU:-yes}" = yes ] && command -v nvidia-smi >/dev/null; then packages+=("jax[cuda12]"); fi
+    $venv/bin/python -m pip --quiet --disable-pip-version-check install "${packages[@]}"
     exit 0
 fi
 

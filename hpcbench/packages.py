@@ -14,6 +14,7 @@ EXTRAS = {
     "keras": "cpu",
     "tensorboard": "cpu",
     "torch": "torch",
+    "jax": "jax",
     "mpi4py": "train",
     "mlperf_logging": "train",
     "pynvml": "train",
@@ -22,7 +23,7 @@ EXTRAS = {
     "mlxtend": "data",
     "shtab": "completion",
 }
-IN_A_CLONE = {"torch": "containers/setup.sh --torch"}
+IN_A_CLONE = {"torch": "containers/setup.sh --torch", "jax": "containers/setup.sh --jax"}
 
 
 def installation(module: str) -> str:

@@ -121,7 +121,7 @@ def test_frameworks_are_imported_only_in_their_rooms():
 
 def test_a_framework_is_loaded_only_when_it_is_used():
     """But for the modules that are all of one framework, nothing imports one at its top."""
-    inside = re.compile(r"layers\.|frameworks\.(tensorflow|torch)\.")
+    inside = re.compile(r"layers\.|frameworks\.(tensorflow|torch|jax)\.")
     for module, tree in MODULES.items():
         top = ast.Module([n for n in tree.body if not isinstance(n, ast.If)], [])
         names = {

@@ -51,7 +51,9 @@ PHASES = (PHASE_TRAIN, PHASE_NO_EXCHANGE)
 # Stands between values that were allowed to mix.
 MIXED = " + "
 # Packages whose version changes what is measured.
-SOFTWARE = ("tensorflow", "keras", "horovod", "mpi4py", "torch", "image")
+SOFTWARE = ("tensorflow", "keras", "horovod", "mpi4py", "torch", "jax", "image")
+# Of these a run uses one, whatever is installed beside it.
+FRAMEWORKS = ("tensorflow", "torch", "jax")
 # Settings of a run that stand in columns of their own, or that no number depends on.
 ELSEWHERE = {
     *("model", "dataset", "framework", "strategy", "devices", "scaling", "batch", "precision"),
@@ -223,7 +225,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
         rows.append(
             {name: document[name] for name in RUN}
             | {
-                "software": software(provenance),
+                "software": software(document),
                 "options": options_of(document),
                 "training": _training(document),
                 "started": provenance.get("started", ""),
@@ -239,13 +241,15 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def software(provenance: dict[str, Any]) -> str:
-    """The versions that change what is measured, as "horovod 0.28.1, keras 3.15.1"."""
-    packages = provenance.get("packages", {})
+def software(document: dict[str, Any]) -> str:
+    """The versions that change what a run measures, as "horovod 0.28.1, keras 3.15.1"."""
+    packages = (document.get("provenance") or {}).get("packages", {})
+    own = (document.get("identity") or {}).get("framework")
+    others = tuple(name for name in FRAMEWORKS if own in FRAMEWORKS and name != own)
     return ", ".join(
         f"{name} {version}"
         for name, version in sorted(packages.items())
-        if name.startswith(SOFTWARE)
+        if name.startswith(SOFTWARE) and not name.startswith(others)
     )
 
 

@@ -305,6 +305,6 @@ def _point_of(document: dict[str, Any]) -> tuple[Any, ...] | None:
         "options": options_of(document),
         "sweeps": identity.sweep,
         "placement": "",
-        "software": software(document.get("provenance") or {}),
+        "software": software(document),
     }
     return tuple(facts[name] for name in POINT)

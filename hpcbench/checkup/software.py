@@ -22,7 +22,7 @@ PYTHONS = ((3, 11), (3, 12), (3, 13))
 TENSORFLOWS = ((2, 16), (2, 21))
 HOROVOD = "Horovod"
 LOADS = "hpcbench.checkup.loads"
-TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
+TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 
 
 def version(*packages: str) -> str | None:
@@ -57,11 +57,11 @@ def tensorflow(_: CheckContext) -> Iterator[Finding]:
     """TensorFlow and Keras, by what is installed; nothing is loaded."""
     found = tensorflow_version()
     if found is None:
-        others = find_spec("torch") is not None
+        others = [name for name in ("torch", "jax") if find_spec(name) is not None]
         yield Finding(
             "TensorFlow",
             Severity.WARNING if others else Severity.PROBLEM,
-            "not installed" + (": --framework torch works" if others else ""),
+            "not installed" + (f": --framework {others[0]} works" if others else ""),
             f"run {installation('tensorflow')}",
         )
         return

@@ -55,7 +55,8 @@ class Workshop:
 class ModelSpec:
     """A model and how it is trained; every default can be overridden on the command line.
 
-    ``build`` makes it as a Keras model; ``builders`` make the same network for other frameworks, by
+    ``build`` makes it as a Keras model, for TensorFlow and JAX, or ``tensorflow_only`` where it has
+    layers of TensorFlow's operations; ``builders`` make the same network for other frameworks, by
     their names, each called as its framework documents it. It takes data sets of one ``kind``;
     ``datasets`` are those that ``auto`` looks for, in this order. ``parameters`` and
     ``trainable_parameters`` are counts for the first of them, None where they are not known.
@@ -80,10 +81,12 @@ class ModelSpec:
     image_size: int = 32
     devices_per_replica: tuple[int, ...] = (1,)
     builders: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    tensorflow_only: bool = False
 
     def builder(self, framework: str) -> Callable[..., Any]:
         """What makes it for ``framework``; ConfigError where it is not written for that."""
-        build = self.build if framework == "tensorflow" else self.builders.get(framework)
+        of_keras = ("tensorflow",) if self.tensorflow_only else ("tensorflow", "jax")
+        build = self.build if framework in of_keras else self.builders.get(framework)
         if build is None:
             raise ConfigError(f"model {self.name} is not written for {framework}")
         return build
@@ -91,7 +94,8 @@ class ModelSpec:
     @property
     def frameworks(self) -> tuple[str, ...]:
         """The frameworks that the model is written for."""
-        return (*(["tensorflow"] if self.build else []), *self.builders)
+        of_keras = ["tensorflow"] if self.tensorflow_only else ["tensorflow", "jax"]
+        return (*(of_keras if self.build else []), *self.builders)
 
 
 class ModelRegistry(Registry[ModelSpec]):

@@ -137,6 +137,7 @@ def _add(
         ModelSpec(
             name=name,
             build=partial(_network, shape, frozenset(grouped)),
+            tensorflow_only=True,
             optimizer="sgd",
             learning_rate=0.01,
             momentum=0.9,

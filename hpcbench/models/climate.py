@@ -120,6 +120,7 @@ def _add(
         ModelSpec(
             name=name,
             build=partial(_network, shape),
+            tensorflow_only=True,
             optimizer="larc",
             learning_rate=0.1,
             momentum=0.9,

@@ -13,7 +13,10 @@ from typing import Any
 from hpcbench.cluster.site import SAID_IN
 from hpcbench.process import output_of
 
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "torch", "horovod", "mpi4py", "numpy")
+PACKAGES = (
+    *("tensorflow", "tensorflow-cpu", "keras", "torch", "jax", "jaxlib", "horovod", "mpi4py"),
+    "numpy",
+)
 # Prefixes; "TF_" alone would take in another tool's variables, "OMPI_MCA_" the launcher's own.
 SETTINGS = (
     "HOROVOD_",

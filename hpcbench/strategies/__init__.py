@@ -21,6 +21,7 @@ from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.registry import Registry
 
 if TYPE_CHECKING:
+    import jax
     import tensorflow as tf
     import torch
 
@@ -190,6 +191,40 @@ class TorchStrategy(Strategy):
     def unsynchronized(self, module: "torch.nn.Module") -> AbstractContextManager[Any]:
         """In here the backward pass of what :meth:`parallel` made averages nothing."""
         return nullcontext()
+
+
+class JaxStrategy(Strategy):
+    """Over which devices JAX's compiled loop is sharded, and how it averages gradients along the
+    axis ``devices`` of the mesh."""
+
+    exchange: str = ""
+
+    @property
+    def mesh(self) -> "jax.sharding.Mesh":
+        """All devices of the run, in the order of ranks."""
+        import jax
+
+        every = jax.devices() if self.processes > 1 else jax.local_devices()
+        return jax.sharding.Mesh(every[: self.world_size], ("devices",))
+
+    @property
+    def local_mesh(self) -> "jax.sharding.Mesh":
+        """This process's devices."""
+        import jax
+
+        return jax.sharding.Mesh(jax.local_devices()[: self.replicas], ("devices",))
+
+    def all_reduce_mean(self, tensors: "Sequence[jax.Array]") -> "list[jax.Array]":
+        """Inside the loop: the average of each of ``tensors``, of one type, over all devices."""
+        import jax
+        import jax.numpy as jnp
+
+        if self.exchange != "flat":
+            return [jax.lax.pmean(tensor, "devices") for tensor in tensors]
+        flat = jax.lax.pmean(jnp.concatenate([tensor.ravel() for tensor in tensors]), "devices")
+        ends = np.cumsum([tensor.size for tensor in tensors])[:-1]
+        parts = jnp.split(flat, ends)
+        return [part.reshape(like.shape) for part, like in zip(parts, tensors, strict=True)]
 
 
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", __name__)

@@ -3,11 +3,11 @@
 from hpcbench.cluster.launchers import Launch
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError
-from hpcbench.strategies import STRATEGIES, TensorFlowStrategy, TorchStrategy
+from hpcbench.strategies import STRATEGIES, JaxStrategy, TensorFlowStrategy, TorchStrategy
 
 
 @STRATEGIES.register("single")
-class Single(TensorFlowStrategy, TorchStrategy):
+class Single(TensorFlowStrategy, TorchStrategy, JaxStrategy):
     name = "single"
     frameworks = None
 

@@ -67,7 +67,7 @@ def run(command: Sequence[str], **options: Any) -> Finished:
 
 def launcher(strategy: str, devices: int) -> list[str]:
     """What starts ``devices`` ranks here; a machine without MPI has Horovod's Gloo alone."""
-    if strategy not in ("horovod", "mpi", "multiworker", "ddp"):
+    if strategy not in ("horovod", "mpi", "multiworker", "ddp", "jax-distributed"):
         return []
     if program("mpirun"):
         return ["mpirun", "-np", str(devices), "--bind-to", "none", "--oversubscribe"]

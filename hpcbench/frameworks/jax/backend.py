@@ -1,0 +1,397 @@
+"""JAX's side of training: a Keras model in one compiled loop over steps, on every device alike."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from numpy.typing import NDArray
+
+from hpcbench.frameworks.backend import (
+    DEVICE_STRIDE,
+    EVALUATION_BATCH,
+    Backend,
+    Exchange,
+    Sums,
+    Workload,
+)
+from hpcbench.frameworks.jax import placement
+from hpcbench.frameworks.jax.flops import training_flops
+from hpcbench.frameworks.jax.model import build_model, optimizer, set_arithmetic
+from hpcbench.frameworks.jax.objectives import objective
+from hpcbench.models import BuildContext
+from hpcbench.strategies import JaxStrategy
+
+MODEL_FILE = "model.keras"
+EVALUATION_BYTES = 64 << 20
+# Of one call, at most.
+MOST_STEPS = 1024
+# What Keras' optimizers keep before their slots: the number of the step, and the learning rate.
+OF_STEP = 2
+
+# Trainable weights, other variables, and the optimizer's slots.
+State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
+
+
+class JaxBackend(Backend):
+    """Every device has its own copy of the weights, which the exchange keeps the same."""
+
+    metric_sums = 1
+
+    def __init__(self, workload: Workload) -> None:
+        config, schedule, spec = workload.config, workload.schedule, workload.spec
+        strategy = workload.strategy
+        if not isinstance(strategy, JaxStrategy):
+            raise TypeError(f"strategy {strategy.name} is not JAX's")
+        self._strategy, self._data = strategy, workload.data
+        self._batch, self._room = schedule.batch_per_device, min(schedule.full_steps, MOST_STEPS)
+        self._mesh, self._local_mesh = strategy.mesh, strategy.local_mesh
+        self._objective = objective(spec)
+        self.metric = self._objective.metric
+        set_arithmetic(config.precision, self._mesh)
+        keras.utils.set_random_seed(workload.seed)
+        self.model = build_model(
+            config.model,
+            BuildContext(
+                input_shape=spec.input_shape,
+                outputs=spec.outputs,
+                words=spec.words,
+                # Devices' own seeds are made of this one in the loop.
+                seed=workload.seed,
+                logits_dtype="float64" if config.precision == "float64" else "float32",
+                batch_normalization=keras.layers.BatchNormalization,
+            ),
+        )
+        self._dtype = self.model.compute_dtype
+        self._float = np.float64 if config.precision == "float64" else np.float32
+        self._optimizer = optimizer(schedule.optimizer, schedule.momentum)
+        self._optimizer.build(self.model.trainable_variables)
+        self._generators = [
+            place
+            for place, variable in enumerate(self.model.non_trainable_variables)
+            if variable.dtype == "uint32"
+        ]
+        batch_norm = {
+            id(variable)
+            for layer in self.model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization)
+            for variable in layer.non_trainable_variables
+        }
+        self._batch_norm = [
+            place
+            for place, variable in enumerate(self.model.non_trainable_variables)
+            if id(variable) in batch_norm
+        ]
+        self._state: State = placement.whole(
+            self._mesh,
+            (
+                [variable.value for variable in self.model.trainable_variables],
+                [variable.value for variable in self.model.non_trainable_variables],
+                [variable.value for variable in self._optimizer.variables[OF_STEP:]],
+            ),
+        )
+        self.parameters = self.model.count_params()
+        self.trainable_parameters = sum(
+            math.prod(variable.shape) for variable in self.model.trainable_variables
+        )
+        data = (np.asarray(workload.data.train_inputs), np.asarray(workload.data.train_targets))
+        self._resident = placement.whole(self._mesh, data)
+        sample_bytes = 4 * math.prod(workload.data.test_inputs.shape[1:])
+        self._evaluation_batch = min(EVALUATION_BATCH, max(1, EVALUATION_BYTES // sample_bytes))
+        self._evaluate = jax.jit(self._evaluated)
+        self._programs: dict[tuple[str, Exchange], Callable[..., Any]] = {}
+        self.broadcast_state()
+
+    def metric_value(self, sums: Sums, samples: int) -> float:
+        return self._objective.value(sums, samples)
+
+    def steps(
+        self,
+        order: NDArray[np.int32],
+        rates: NDArray[np.float64],
+        first_step: int = 0,
+        exchange: Exchange = Exchange.GRADIENTS,
+    ) -> Sums:
+        return self._train(
+            order, np.full(order.shape, 1 / self._batch), rates, first_step, exchange
+        )
+
+    def partial_step(
+        self,
+        shares: Sequence[NDArray[np.int32]],
+        rates: NDArray[np.float64],
+        total: int,
+        step: int = 0,
+    ) -> Sums:
+        """As :meth:`Backend.partial_step`; shares are filled up with samples of weight zero, since
+        all devices run one program. Batch normalization sees those."""
+        world = self._strategy.world_size
+        order = np.zeros((1, len(shares), -(-total // world)), np.int32)
+        weights = np.zeros(order.shape)
+        for replica, share in enumerate(shares):
+            order[0, replica, : len(share)] = share
+            weights[0, replica, : len(share)] = world / total
+        return self._train(order, weights, rates, step, Exchange.GRADIENTS)
+
+    def _train(
+        self,
+        order: NDArray[np.int32],
+        weights: NDArray[np.float64],
+        rates: NDArray[np.float64],
+        first_step: int,
+        exchange: Exchange,
+    ) -> Sums:
+        mesh = self._mesh_of(exchange)
+        state, resident = placement.on(mesh, self._state), placement.on(mesh, self._resident)
+        program = self._program("train", exchange, self._run, (P(), P(), P(None, "devices")))
+        # Each number of steps would be a program of its own: there is room for most, filled up.
+        room = self._room if order.shape[-1] == self._batch else 1
+        total = []
+        for first in range(0, len(order), room):
+            rows = slice(first, first + room)
+            scalars = np.int32(first_step + first), np.int32(len(order[rows]))
+            chosen, by = (self._filled(whole[rows], room) for whole in (order, weights))
+            common = placement.whole(mesh, (*scalars, self._filled(rates[rows], room)))
+            state, sums = program(state, (*resident, *common), placement.split(mesh, (chosen, by)))
+            total.append(sums)
+        self._state = state
+        return sum((_local_sum(sums) for sums in total), np.zeros(1 + self.metric_sums))
+
+    def exchanges(self, count: int, exchange: Exchange) -> None:
+        mesh = self._mesh_of(exchange)
+        program = self._program("exchange", exchange, self._run_exchanges, (P(), P()))
+        _local_sum(
+            program(placement.on(mesh, self._state[0]), placement.whole(mesh, np.int32(count)))
+        )
+
+    def evaluate(self, start: int, stop: int) -> Sums:
+        weights, others, _ = self._mine()
+        total = np.zeros(1 + self.metric_sums)
+        for first in range(start, stop, self._evaluation_batch):
+            last = min(first + self._evaluation_batch, stop)
+            # One shape, so one compilation.
+            chosen = np.minimum(np.arange(first, first + self._evaluation_batch), last - 1)
+            counted = (np.arange(self._evaluation_batch) < last - first).astype(np.float32)
+            inputs = np.asarray(self._data.test_inputs[chosen])
+            targets = np.asarray(self._data.test_targets[chosen])
+            total += np.asarray(
+                self._evaluate(weights, others, inputs, targets, counted), np.float64
+            )
+        return total
+
+    def average_batch_norm_state(self) -> None:
+        if not self._batch_norm or self._strategy.world_size == 1:
+            return
+        program = self._program("average", Exchange.GRADIENTS, self._averaged, (P(), P()))
+        weights, others, slots = placement.on(self._mesh, self._state)
+        moving = program([others[place] for place in self._batch_norm], ())[0]
+        for place, value in zip(self._batch_norm, moving, strict=True):
+            others[place] = value
+        self._state = weights, others, slots
+
+    def state(self) -> list[NDArray[Any]]:
+        """All but the states of dropout's generators, which follow from seed, device and step."""
+        weights, others, slots = self._mine()
+        kept = [value for place, value in enumerate(others) if place not in self._generators]
+        return [np.asarray(value) for value in (*weights, *kept, *slots)]
+
+    def restore(self, state: Sequence[NDArray[Any]]) -> None:
+        now = self._mine()
+        kept, given = [], iter(state)
+        for kind, values in enumerate(now):
+            kept.append(
+                [
+                    value if kind == 1 and place in self._generators else _like(value, given)
+                    for place, value in enumerate(values)
+                ]
+            )
+        if next(given, None) is not None:
+            raise ValueError("the state is longer than this model's")
+        self._state = placement.whole(self._mesh, tuple(kept))
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        # JAX's arrays never change.
+        before = self._state
+        yield
+        self._state = before
+
+    def broadcast_state(self) -> None:
+        if self._strategy.world_size > 1:
+            program = self._program("share", Exchange.GRADIENTS, self._shared, (P(), P()))
+            self._state = program(placement.on(self._mesh, self._state), ())[0]
+
+    def flops_per_sample(self) -> int:
+        others = [variable.value for variable in self.model.non_trainable_variables]
+        inputs = self._prepared(jnp.asarray(self._data.test_inputs[:1]))
+        return training_flops(
+            lambda weights, inputs: self.model.stateless_call(weights, others, inputs)[0],
+            [variable.value for variable in self.model.trainable_variables],
+            inputs,
+        )
+
+    def save_model(self, folder: Path) -> None:
+        weights, others, _ = self._mine()
+        for variable, value in (
+            *zip(self.model.trainable_variables, weights, strict=True),
+            *zip(self.model.non_trainable_variables, others, strict=True),
+        ):
+            variable.assign(np.asarray(value))
+        self.model.save(folder / MODEL_FILE)
+
+    def _prepared(self, inputs: jax.Array) -> jax.Array:
+        """Bytes are pixels, to be scaled to [0, 1]; whole numbers stand for words, as they are."""
+        if inputs.dtype == jnp.uint8:
+            return inputs.astype(self._dtype) * jnp.asarray(1 / 255, self._dtype)
+        return inputs if jnp.issubdtype(inputs.dtype, jnp.integer) else inputs.astype(self._dtype)
+
+    def _sums(self, targets: jax.Array, outputs: jax.Array, counted: jax.Array) -> jax.Array:
+        """Of the losses and of what the metric is made of, over samples that are ``counted``."""
+        losses = self._objective.losses(targets, outputs)
+        both = jnp.stack([losses, self._objective.tally(targets, outputs).astype(losses.dtype)])
+        return both @ counted.astype(losses.dtype)
+
+    def _evaluated(
+        self,
+        weights: list[jax.Array],
+        others: list[jax.Array],
+        inputs: jax.Array,
+        targets: jax.Array,
+        counted: jax.Array,
+    ) -> jax.Array:
+        outputs, _ = self.model.stateless_call(weights, others, self._prepared(inputs))
+        return self._sums(targets, outputs, counted)
+
+    def _run(self, exchange: Exchange, state: State, common: Any, mine: Any) -> Any:
+        """All steps on one device; ``mine`` are its samples and their weights, a row a step."""
+        inputs, targets, number_of_first, count, rates = common
+        weights, others, slots = state
+        device = jax.lax.axis_index("devices") + self._offset(exchange)
+        for place in self._generators:
+            # Keras' generators count the numbers that they drew: one a step.
+            seed = self.model.non_trainable_variables[place].value[0]
+            of_device = seed + (device * DEVICE_STRIDE).astype(jnp.uint32)
+            others[place] = jnp.stack([of_device, number_of_first.astype(jnp.uint32)])
+
+        def loss(
+            weights: list[jax.Array], others: list[jax.Array], chosen: jax.Array, by: jax.Array
+        ) -> Any:
+            outputs, others = self.model.stateless_call(
+                weights, others, self._prepared(inputs[chosen]), training=True
+            )
+            losses = self._objective.losses(targets[chosen], outputs)
+            sums = self._sums(targets[chosen], outputs, by > 0)
+            return losses @ by.astype(losses.dtype), (others, sums)
+
+        order, samples_by = mine
+
+        def step(row: jax.Array, carried: Any) -> Any:
+            weights, others, slots, total = carried
+            gradients, (others, sums) = jax.grad(loss, has_aux=True)(
+                weights, others, order[row, 0], samples_by[row, 0]
+            )
+            gradients = self._exchanged(gradients, exchange)
+            of_step = [number_of_first + row, rates[row]]
+            weights, after = self._optimizer.stateless_apply([*of_step, *slots], gradients, weights)
+            return weights, others, after[OF_STEP:], total + sums.astype(total.dtype)
+
+        first = (weights, others, slots, jnp.zeros(1 + self.metric_sums, self._float))
+        *state_after, total = jax.lax.fori_loop(0, count, step, first)
+        return tuple(state_after), total[None]
+
+    def _exchanged(self, gradients: list[jax.Array], exchange: Exchange) -> list[jax.Array]:
+        if exchange is Exchange.GRADIENTS:
+            return self._strategy.all_reduce_mean(gradients)
+        if exchange is Exchange.ONE_ELEMENT:
+            # All devices have their gradients before any of them goes on.
+            met = jax.lax.pmean(_element_of(gradients), "devices")
+            gradients, _ = jax.lax.optimization_barrier((gradients, met))
+        return gradients
+
+    def _offset(self, exchange: Exchange) -> int:
+        """The first device of the mesh that a program for ``exchange`` runs on."""
+        return self._strategy.first_device if exchange is Exchange.NONE else 0
+
+    def _run_exchanges(self, exchange: Exchange, weights: list[jax.Array], count: Any) -> Any:
+        # One after the other: each needs what came out of the one before.
+        given = [_element_of(weights)] if exchange is Exchange.ONE_ELEMENT else weights
+        mean = self._strategy.all_reduce_mean
+        return _element_of(jax.lax.fori_loop(0, count, lambda _, before: mean(before), given))
+
+    def _averaged(self, _: Exchange, values: Any, __: Any) -> Any:
+        return jax.lax.pmean(values, "devices"), jnp.zeros(1)
+
+    def _shared(self, _: Exchange, values: Any, __: Any) -> Any:
+        """Device 0's values on all."""
+        first = jax.lax.axis_index("devices") == 0
+
+        def of_first(value: jax.Array) -> jax.Array:
+            return jax.lax.psum(jnp.where(first, value, jnp.zeros_like(value)), "devices")
+
+        return jax.tree.map(of_first, values), jnp.zeros(1)
+
+    def _program(
+        self, name: str, exchange: Exchange, run: Callable[..., Any], specs: tuple[Any, ...]
+    ) -> Callable[..., Any]:
+        """``run``, compiled for all devices of its mesh; it returns what is the same on all of
+        them, if anything, and a number or a row for each."""
+        key = name, exchange
+        if key not in self._programs:
+            out = P("devices") if name == "exchange" else (P(), P("devices"))
+            sharded = jax.shard_map(
+                partial(run, exchange),
+                mesh=self._mesh_of(exchange),
+                in_specs=specs,
+                out_specs=out,
+                # Without an exchange, the same array differs from device to device.
+                check_vma=False,
+            )
+            self._programs[key] = jax.jit(sharded)
+        return self._programs[key]
+
+    def _mesh_of(self, exchange: Exchange) -> Mesh:
+        """Where nothing is exchanged, a process runs by itself: others may not even run."""
+        return self._local_mesh if exchange is Exchange.NONE else self._mesh
+
+    def _filled(self, rows: NDArray[Any], room: int) -> NDArray[Any]:
+        """``rows`` and zeros, in the types that the program takes."""
+        kind = np.int32 if rows.dtype == np.int32 else self._float
+        filled = np.zeros((room, *rows.shape[1:]), kind)
+        filled[: len(rows)] = rows
+        return filled
+
+    def _mine(self) -> State:
+        """The state of this process's first device."""
+        weights, others, slots = jax.tree.map(
+            lambda array: array.addressable_shards[0].data, self._state
+        )
+        return weights, others, slots
+
+
+def _element_of(arrays: Sequence[jax.Array]) -> jax.Array:
+    """A number that all of ``arrays`` are needed for, shape (1,)."""
+    return jnp.stack([array.ravel()[:1] for array in arrays]).sum(axis=0)
+
+
+def _like(now: jax.Array, given: Iterator[NDArray[Any]]) -> NDArray[Any]:
+    """The next of ``given``; ValueError where it is not of the shape of ``now``."""
+    value = next(given, None)
+    if value is None:
+        raise ValueError("the state is shorter than this model's")
+    if value.shape != now.shape:
+        raise ValueError(f"shape {value.shape} where {now.shape} is expected")
+    return value
+
+
+def _local_sum(rows: jax.Array) -> Sums:
+    """The sum of this process's rows, a device each."""
+    parts = [np.asarray(shard.data, np.float64) for shard in rows.addressable_shards]
+    return np.asarray(np.concatenate(parts).sum(axis=0))

@@ -1,0 +1,81 @@
+"""What a run minimizes and what it is judged by, of each sample, as TensorFlow's side has it."""
+
+from abc import ABC, abstractmethod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcbench.datasets import DatasetSpec
+from hpcbench.errors import ConfigError
+from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR
+
+
+class Objective(ABC):
+    """``metric`` is its name in accuracy.csv: the mean over samples of what :meth:`tally` gives."""
+
+    metric: str
+
+    @abstractmethod
+    def losses(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        """The loss of each sample, shape (n,)."""
+
+    @abstractmethod
+    def tally(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        """What the metric is made of, of each sample, shape (n,)."""
+
+    def value(self, tally: NDArray[np.float64], samples: int) -> float:
+        """The metric from its sum over ``samples`` samples, shape (1,)."""
+        return float(tally[0] / samples)
+
+
+class Classification(Objective):
+    """One of several classes: cross-entropy of the softmax of ``outputs``, shape (n, classes)."""
+
+    metric = ACCURACY
+
+    def losses(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        likely = jax.nn.log_softmax(outputs)
+        return -jnp.take_along_axis(likely, targets[:, None], axis=1)[:, 0]
+
+    def tally(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        return outputs.argmax(axis=-1) == targets
+
+
+class Binary(Objective):
+    """Yes (1) or no (0): cross-entropy of the sigmoid of ``outputs``, shape (n, 1)."""
+
+    metric = ACCURACY
+
+    def losses(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        return jax.nn.softplus(outputs[:, 0]) - targets * outputs[:, 0]
+
+    def tally(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        return (outputs[:, 0] > 0) == targets
+
+
+class Regression(Objective):
+    """A number: squared error of ``outputs``, shape (n, 1); judged by the mean absolute error."""
+
+    metric = MEAN_ABSOLUTE_ERROR
+
+    def losses(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        return jnp.square(targets - outputs[:, 0])
+
+    def tally(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        return jnp.abs(targets - outputs[:, 0])
+
+
+def objective(spec: DatasetSpec) -> Objective:
+    """What ``spec`` is there to learn; ConfigError where that is not written for JAX."""
+    known = {
+        "classification": Classification(),
+        "binary": Binary(),
+        "regression": Regression(),
+    }
+    if spec.task not in known:
+        raise ConfigError(
+            f"data set {spec.name} is not for framework jax, which has no {spec.task}"
+        )
+    return known[spec.task]

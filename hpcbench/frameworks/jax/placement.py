@@ -1,0 +1,39 @@
+"""Arrays on the devices of a mesh: the same on each, or each its part."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+
+def on(mesh: Mesh, tree: Any) -> Any:
+    """``tree``, of which each device has a copy, as arrays of ``mesh``; nothing is copied."""
+    place = NamedSharding(mesh, P())
+
+    def moved(array: jax.Array) -> jax.Array:
+        if array.sharding == place:
+            return array
+        parts = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(array.shape, place, parts)
+
+    return jax.tree.map(moved, tree)
+
+
+def whole(mesh: Mesh, tree: Any) -> Any:
+    """Arrays of the host, the same on all processes, on each device of ``mesh``."""
+    place = NamedSharding(mesh, P())
+
+    def copied(value: Any) -> jax.Array:
+        host = np.asarray(value)
+        return jax.make_array_from_process_local_data(place, host, host.shape)
+
+    return jax.tree.map(copied, tree)
+
+
+def split(mesh: Mesh, tree: Any) -> Any:
+    """Arrays of the host, (steps, replicas of this process, ...), each device's part on it."""
+    place = NamedSharding(mesh, P(None, "devices"))
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, place), tree)

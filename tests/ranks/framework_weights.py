@@ -1,0 +1,55 @@
+"""Trains fc-64 in float64 as one rank from given weights; what they become is in a file a rank.
+
+framework_weights.py FRAMEWORK STRATEGY DEVICES ROUNDS FOLDER
+
+The global batch is 32 for any number of devices, and the last step has 5 samples, so that all
+frameworks and strategies compute the same; ROUNDS are those of phases timed beside training.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from hpcbench.config import RunConfig
+from hpcbench.datasets import DATASETS, synthetic
+from hpcbench.frameworks.backend import Workload
+from hpcbench.schedule import make_schedule
+from hpcbench.training.beside import Beside
+from hpcbench.training.loop import Training
+from rank import connected, train
+
+BATCH, SAMPLES = 32, 10 * 32 + 5
+
+framework, name, devices, rounds, folder = sys.argv[1:]
+strategy = connected(name, devices=int(devices), framework=framework)
+config = RunConfig(
+    model="fc-64",
+    framework=framework,
+    precision="float64",
+    optimizer="sgd",
+    momentum=0.5,
+    # Exact in float32, to which TensorFlow's side rounds it.
+    learning_rate=0.125,
+    scaling="strong",
+    batch=BATCH,
+    epochs=2,
+    train_samples=SAMPLES,
+    interval_steps=3,
+)
+spec = DATASETS["mnist"]
+data = synthetic.arrays(spec, seed=0).first(SAMPLES, 100)
+schedule = make_schedule(config, strategy.world_size, SAMPLES)
+workload = Workload(config, schedule, 0, spec, data, strategy)
+training = Training(workload, beside=Beside(int(rounds), strategy.rank == 0))
+generator = np.random.default_rng(0)
+# Weights, then what the optimizer keeps of each.
+state = training.backend.state()
+count = len(state) // 2
+given = [generator.normal(0, 0.05, value.shape) for value in state[:count]]
+training.backend.restore([*given, *state[count:]])
+training.warm_up()
+rows = train(training)
+print(*(f"{row.test_loss:.12g}" for row in rows if hasattr(row, "test_loss")))
+np.savez(Path(folder) / f"rank{strategy.rank}.npz", *training.backend.state())
+strategy.all_gather([0.0])

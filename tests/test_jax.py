@@ -1,0 +1,244 @@
+"""JAX beside TensorFlow: the same steps, one process or several, and what it refuses."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from hpcbench.errors import CommunicationFailed, OutOfMemory
+from hpcbench.frameworks import FRAMEWORKS
+from hpcbench.models import MODELS
+from hpcbench.records.reader import read_results
+from hpcbench.training.beside import PHASES
+from support import RANKS, launcher, only_run, run
+
+jax = pytest.importorskip("jax", reason="JAX is an optional extra")
+
+FLAGS = ("--framework=jax", "--model=fc-64")
+
+
+def weights_of(folder, framework, strategy, ranks=1, devices=1, rounds=0):
+    """What each rank's weights become, and the test losses that it printed."""
+    folder.mkdir()
+    arguments = [framework, strategy, str(devices), str(rounds), folder]
+    start = launcher(strategy, ranks) if ranks > 1 else []
+    done = run([*start, sys.executable, RANKS / "framework_weights.py", *arguments])
+    assert done.status == 0, done.errors
+    kept = []
+    for rank in range(ranks):
+        with np.load(folder / f"rank{rank}.npz") as state:
+            kept.append([state[name] for name in state.files])
+    return kept
+
+
+@pytest.mark.slow
+def test_all_strategies_take_tensorflows_steps(tmp_path):
+    """A remainder of 5 samples makes the last step one of unequal shares; phases change nothing."""
+    (expected,) = weights_of(tmp_path / "tensorflow", "tensorflow", "single")
+    found = {
+        "single": weights_of(tmp_path / "single", "jax", "single"),
+        "sharded": weights_of(tmp_path / "sharded", "jax", "sharded", devices=2),
+        "beside": weights_of(tmp_path / "beside", "jax", "sharded", devices=2, rounds=6),
+        "ranks": weights_of(tmp_path / "ranks", "jax", "jax-distributed", ranks=2, devices=2),
+        "ranks beside": weights_of(
+            tmp_path / "both", "jax", "jax-distributed", ranks=2, devices=2, rounds=6
+        ),
+    }
+    for name, ranks in found.items():
+        for state in ranks:
+            for ours, theirs, alone in zip(state, expected, found["single"][0], strict=True):
+                # TensorFlow's side rounds a share's size to float32.
+                assert np.abs(ours - theirs).max() < 1e-8, name
+                assert np.abs(ours - alone).max() < 1e-12, name
+    for with_phases, without in (("beside", "sharded"), ("ranks beside", "ranks")):
+        for ours, theirs in zip(found[with_phases], found[without], strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    first, second = found["ranks"]
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_and_time_their_phases(results):
+    samples = ("--train-samples=6000", "--test-samples=500", "--epochs=2")
+    done = run(
+        [
+            *launcher("jax-distributed", 2),
+            *(sys.executable, "-m", "hpcbench.train", f"--results={results}"),
+            *(*FLAGS, *samples, "--checkpoint"),
+        ]
+    )
+    assert done.status == 0, done.errors
+    folder, document = only_run(results)
+    assert (folder / "model.keras").exists()
+    assert document["provenance"]["packages"]["jax"] == jax.__version__
+    read = read_results(results)
+    assert set(read.accuracy["framework"]) == {"jax"}
+    assert set(read.accuracy["strategy"]) == {"jax-distributed"}
+    losses = read.accuracy["train_loss"].tolist()
+    assert losses[1] < losses[0]
+    assert {"train", *PHASES} == set(read.ranks["phase"])
+    assert read.throughput["cpu_math"].str.startswith("XLA ").all()
+
+
+RESUMED = """
+import sys
+import numpy as np
+from hpcbench.cluster.launchers import Launch
+from hpcbench.config import RunConfig
+from hpcbench.datasets import DATASETS, synthetic
+from hpcbench.frameworks import FRAMEWORKS
+from hpcbench.frameworks.backend import Exchange, Workload
+from hpcbench.schedule import make_schedule
+from hpcbench.strategies import STRATEGIES
+
+model, name, devices = sys.argv[1], sys.argv[2], int(sys.argv[3])
+FRAMEWORKS["jax"].prepare(1, devices, 0)
+strategy = STRATEGIES[name](Launch(), devices, "flat")
+spec = DATASETS["mnist"]
+data = synthetic.arrays(spec, seed=0).first(200, 50)
+config = RunConfig(model=model, framework="jax", batch=8)
+
+def backend():
+    schedule = make_schedule(config, devices, 200)
+    return FRAMEWORKS["jax"].backend(Workload(config, schedule, 0, spec, data, strategy))
+
+def alike(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one.state(), other.state(), strict=True))
+
+order = np.random.default_rng(0).integers(0, 200, (6, devices, 8), np.int32)
+rates = np.full(3, 0.1)
+through, first, second, beside = (backend() for _ in range(4))
+assert alike(through, first)
+for one in (through, beside):
+    one.steps(order[:3], rates)
+    if one is beside:
+        with one.put_back():
+            one.steps(order[3:], rates, exchange=Exchange.NONE)
+            one.steps(order[:3], rates, exchange=Exchange.ONE_ELEMENT)
+            one.exchanges(3, Exchange.GRADIENTS)
+            assert not alike(one, through)
+    one.steps(order[3:], rates, 3)
+    one.average_batch_norm_state()
+first.steps(order[:3], rates)
+first.average_batch_norm_state()
+second.restore(first.state())
+second.steps(order[3:], rates, 3)
+second.average_batch_norm_state()
+assert alike(through, beside), "phases change the training"
+if model != "cnn-batchnorm" or devices == 1:
+    # Of several devices only the averages of their moving statistics are kept.
+    assert alike(through, second), "a resumed run is another"
+assert not alike(through, first)
+try:
+    second.restore(first.state()[::-1])
+except ValueError as error:
+    print(error)
+try:
+    second.restore(first.state()[1:])
+except ValueError as error:
+    print(error)
+print(*through.evaluate(0, 50), *through.evaluate(0, 30) + through.evaluate(30, 50))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "strategy", "devices"),
+    [("cnn-2", "sharded", 2), ("cnn-batchnorm", "single", 1), ("cnn-batchnorm", "sharded", 2)],
+)
+def test_state_is_kept_and_put_back(model, strategy, devices):
+    done = run([sys.executable, "-c", RESUMED, model, strategy, str(devices)])
+    assert done.status == 0, done.errors
+    *errors, sums = done.output.splitlines()
+    assert [error.partition(" ")[0] for error in errors] == ["shape", "shape"]
+    loss, right, of_parts, right_of_parts = map(float, sums.split())
+    assert right == right_of_parts
+    assert loss == pytest.approx(of_parts, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--model=alexnet"], "is not written for jax; choose from"),
+        (["--devices=2", "--strategy=single"], "strategy single has one device, not 2"),
+        (["--xla"], "--xla is not there for framework jax"),
+        (["--input=stream"], "--input stream is not there for framework jax"),
+        (["--optimizer=larc"], "--optimizer larc is not there for framework jax"),
+        (["--strategy=horovod"], "not for framework jax, which has jax-distributed, sharded"),
+    ],
+)
+def test_what_does_not_fit_is_refused(results, flags, says):
+    done = run([sys.executable, "-m", "hpcbench.train", f"--results={results}", *FLAGS, *flags])
+    assert done.status == 2
+    assert says in done.errors
+
+
+def test_errors_of_xla_are_told_by_their_kind():
+    framework = FRAMEWORKS["jax"]
+    error = jax.errors.JaxRuntimeError
+    out = framework.translate(error("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."))
+    assert isinstance(out, OutOfMemory)
+    lost = framework.translate(error("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"))
+    assert isinstance(lost, CommunicationFailed)
+    assert framework.translate(error("INVALID_ARGUMENT: a shape")) is None
+    assert framework.translate(ValueError("gloo")) is None
+
+
+COUNTS = """
+import json, sys
+import numpy as np
+from hpcbench.frameworks import FRAMEWORKS
+FRAMEWORKS["jax"].prepare(1, 1, 0)
+import jax, keras
+from hpcbench.datasets import DATASETS
+from hpcbench.frameworks.jax.backend import build_model
+from hpcbench.frameworks.jax.flops import training_flops
+from hpcbench.models import BuildContext
+found = {}
+for name in sys.argv[1:]:
+    shape = DATASETS["mnist"].input_shape
+    model = build_model(
+        name, BuildContext(shape, 10, 0, "float32", keras.layers.BatchNormalization)
+    )
+    others = [variable.value for variable in model.non_trainable_variables]
+    weights = [variable.value for variable in model.trainable_variables]
+    forward = lambda w, x: model.stateless_call(w, others, x)[0]
+    images = np.zeros((8, *shape), np.float32)
+    compiled = jax.jit(jax.grad(lambda w, x: forward(w, x).sum())).lower(weights, images).compile()
+    analysis = compiled.cost_analysis()
+    found[name] = training_flops(forward, weights, images), analysis["flops"]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_operations_are_those_that_tensorflow_computes():
+    """And for matrix products alone, those of XLA's cost analysis, which counts all else too."""
+    from hpcbench.frameworks.tensorflow.flops import step_flops
+    from test_flops import BATCH, built, training_graph
+
+    names = ["fc-64", "fc-512", "cnn-1", "cnn-2", "cnn-pytorch"]
+    done = run([sys.executable, "-c", COUNTS, *names])
+    assert done.status == 0, done.errors
+    for name, (ours, xla) in json.loads(done.output.splitlines()[-1]).items():
+        shape = (28, 28, 1)
+        assert ours % 8 == 0
+        expected = step_flops(training_graph(built(name, shape), shape))
+        assert ours // 8 * BATCH == expected, name
+        if name.startswith("fc"):
+            assert xla == pytest.approx(ours, rel=0.02), name
+
+
+def test_models_say_whether_jax_can_train_them():
+    known = {model.name for model in MODELS if "jax" in model.frameworks}
+    assert {"fc-64", "fc-512", "cnn-1", "cnn-2", "cnn-pytorch"} <= known
+    assert not {name for name in known if name.startswith(("alexnet", "climate"))}
+
+
+def test_without_jax_one_sentence_says_what_to_install(results):
+    code = "import sys; sys.modules['jax'] = None; from hpcbench.train import main; "
+    code += "sys.exit(main(sys.argv[1:]))"
+    done = run([sys.executable, "-c", code, *FLAGS, f"--results={results}"])
+    assert done.status == 3
+    assert "containers/setup.sh --jax" in done.errors
