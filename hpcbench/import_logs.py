@@ -15,6 +15,7 @@ from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.logs import CPU, GPU, Printed
 from hpcbench.logs.runs import gather, summary, write, write_collective
 from hpcbench.records.identity import UNKNOWN
+from hpcbench.records.writer import ensure_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +72,7 @@ def import_all(args: argparse.Namespace) -> int:
         raise ConfigError(f"--batches-per-iter {args.batches_per_iter}: at least 1")
     if args.ranks is not None and args.ranks < 2:
         raise ConfigError(f"--ranks {args.ranks}: at least 2, for one exchanges nothing")
+    ensure_writable(args.results)
     gathered = gather(args.logs, args.batches_per_iter, args.ranks)
     devices = {one.device for one, _ in gathered.runs.values()}
     both = args.device_kind != UNKNOWN and {CPU, GPU} <= devices

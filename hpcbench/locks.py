@@ -106,7 +106,7 @@ def _is_abandoned(file: Path) -> bool:
         if holder["host"] != platform.node():
             return False
         os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except (OSError, ValueError, KeyError, TypeError):
         # Just being written, or already gone.

@@ -55,6 +55,9 @@ NAMED = {"HPCBENCH_HOSTS": "n1:4,n2:4"}
         (PMI | NAMED, "pmi"),
         ({"PMI_ID": "5", "PMI_SIZE": "8"} | NAMED, "pmi-port"),
         (SRUN | PMI, "srun"),
+        # Started within a step of two tasks, whose variables it inherits.
+        (SRUN | {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"} | PMI | NAMED, "pmi"),
+        ({"RANK": "5", "WORLD_SIZE": "8"} | NAMED, "environment"),
     ],
 )
 def test_launchers_of_other_machines_are_recognized(environment, name):
@@ -76,6 +79,14 @@ def test_a_local_rank_that_nobody_tells_is_not_guessed():
         detect({name: value for name, value in PALS.items() if name != "PMI_SIZE"})
     assert detect({"PMIX_RANK": "0", "HPCBENCH_HOSTS": "n1"}) == Launch("pmix")
     assert detect({"PMIX_RANK": "5"} | NAMED) == Launch("pmix", 5, 8, 1, 4)
+
+
+def test_pytorchs_variables_of_several_ranks_are_no_single_run():
+    several = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "pod0"}
+    with pytest.raises(ConfigError, match="environment says that this is rank 1 of 2"):
+        detect(several)
+    for alone in ({"RANK": "0", "WORLD_SIZE": "1"}, {"RANK": "0"}, {"WORLD_SIZE": "2"}):
+        assert detect(alone) == Launch("none")
 
 
 def test_a_step_with_fewer_tasks_on_its_last_node():
@@ -107,6 +118,9 @@ def test_slurms_tasks_are_where_it_put_them(distribution, hosts):
         with pytest.raises(ConfigError, match=r"arbitrary.*HPCBENCH_HOSTS="):
             rank_hosts(launch, step | distribution)
     else:
+        elsewhere = {"SLURM_PROCID": "1", "SLURM_NODEID": "2"}
+        with pytest.raises(ConfigError, match=r"task 1 is on node 2.*HPCBENCH_HOSTS="):
+            rank_hosts(launch, step | distribution | elsewhere)
         assert rank_hosts(launch, step | distribution) == list(hosts)
 
 

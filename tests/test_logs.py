@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import random
+from dataclasses import replace
 from itertools import zip_longest
 
 import pandas as pd
@@ -13,7 +16,7 @@ from hpcbench.analysis.answers import points_of
 from hpcbench.analysis.load import observe
 from hpcbench.analysis.scaling import scaling_table
 from hpcbench.import_logs import main
-from hpcbench.logs import LeftOut, Printed
+from hpcbench.logs import AFTER_ANOTHER, LeftOut, Printed
 from hpcbench.logs.runs import gather, identify, printed
 from hpcbench.logs.text import lines_of, number
 from hpcbench.records.reader import read_results
@@ -203,7 +206,7 @@ def test_an_unfinished_print_lends_the_next_nothing(of_first, of_second):
     second = TF_CNN.replace(of_first, of_second)
     alone, (lost, *both) = found(second), found(crashed + second)
     assert isinstance(lost, LeftOut)
-    assert both == alone
+    assert [replace(one, until="") if isinstance(one, Printed) else one for one in both] == alone
 
 
 def test_what_follows_a_total_is_not_of_its_print():
@@ -222,6 +225,93 @@ def test_prints_that_run_into_each_other_are_left_out():
         mixed = found("\n".join(line for both in lines for line in both))
         assert mixed
         assert {type(each) for each in mixed} == {LeftOut}
+
+
+OTHER_JOBS = {
+    "megatron": (MEGATRON, [("world size: 8", "world size: 16"), ("size: 4,", "size: 8,")]),
+    "torchtitan": (TITAN, [("[8]", "[16]"), ("tps: 8,192", "tps: 4,096")]),
+    "dlperf": (DLPERF, [("num_nodes = 2", "num_nodes = 4"), ("5900.5", "5800.5")]),
+    "tf_cnn": (TF_CNN, [("128 global", "256 global"), ("600.25", "1111.00")]),
+    "horovod": (HOROVOD, [("GPUs: 4", "GPUs: 8"), ("4 GPU(s)", "8 GPU(s)")]),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_JOBS)
+def test_two_jobs_that_write_into_one_log_give_no_wrong_number(name):
+    """Whole or cut off, in pieces of any length: what is read is of one of them, or left out, or
+    that another print before it did not end is said of it."""
+    text, changes = OTHER_JOBS[name]
+    other = text
+    for old, new in changes:
+        assert old in other
+        other = other.replace(old, new)
+    right = {one.devices: rates(one) for one in (*found(text), *found(other))}
+    assert len(right) == 2
+    for seed in range(500):
+        chance = random.Random(seed)
+        both = [job.splitlines() for job in (text, other)]
+        both = [job[: chance.choice((len(job), chance.randint(1, len(job))))] for job in both]
+        mixed = []
+        while any(both):
+            job, length = chance.choice(both), chance.choice((1, 3, 30))
+            mixed += job[:length]
+            del job[:length]
+        for one in found("\n".join(mixed) + "\n"):
+            told = isinstance(one, LeftOut) or AFTER_ANOTHER in one.doubt
+            assert told or set(rates(one)) <= set(right[one.devices]), seed
+
+
+@pytest.mark.parametrize("name", ["megatron", "torchtitan", "dlperf"])
+def test_what_ranks_or_restarts_print_again_is_left_out(name):
+    text = OTHER_JOBS[name][0]
+    lines = text.splitlines(keepends=True)
+    twice = "".join(line * 2 for line in lines)
+    (left,) = found(twice)
+    assert isinstance(left, LeftOut)
+    assert "comes again, so several ranks" in left.why
+    restarted = text + "".join(lines[-2:])
+    (left,) = found(restarted)
+    assert isinstance(left, LeftOut)
+    assert "so several ranks, several prints or one and its restart stand in one log" in left.why
+
+
+@given(st.sampled_from(sorted(ALL)), st.data())
+def test_a_number_that_was_cut_off_within_a_log_is_none(name, data):
+    text, devices, expected = ALL[name]
+    cut = text[: data.draw(st.integers(0, len(text)))]
+    after = data.draw(st.sampled_from(["\nslurmstepd: killed\n", "2024-01-01 12:00\n", "  ok\n"]))
+    for one in found(cut + after):
+        if isinstance(one, Printed):
+            assert one.devices == devices
+            assert set(rates(one)) <= set(expected)
+
+
+def test_a_killed_print_before_another_of_its_header_is_told():
+    crashed = TF_CNN.partition("total images")[0]
+    (run,) = found(crashed + TF_CNN)
+    assert run.doubt == "of 2 prints with this header 1 came to an end"
+
+
+def test_a_decimal_comma_is_no_thousand():
+    (run,) = found(HOROVOD.replace("330.0 img", "330,0 img"))
+    assert rates(run) == [1200.0]
+    assert run.doubt == "1 of 2 lines with a rate could be read"
+
+
+def test_an_archive_that_is_cut_off_is_told(tmp_path):
+    log = tmp_path / "log.gz"
+    log.write_bytes(gzip.compress((HOROVOD + "tail\n" * 9999).encode())[:-30])
+    gathered = gather([log], 10)
+    assert len(gathered.runs) == 1
+    assert any("the archive is cut off" in remark for remark in gathered.remarks)
+
+
+def test_a_folder_that_cannot_be_written_down_is_refused(tmp_path, capsys):
+    (tmp_path / "log").write_text(HOROVOD)
+    results = os.fsdecode(bytes(tmp_path) + b"/o\xffut")
+    assert main([str(tmp_path / "log"), "--results", results]) == 2
+    assert "has a name that is no UTF-8" in capsys.readouterr().err
+    assert not os.path.exists(results)
 
 
 def test_where_a_print_ends_is_told():

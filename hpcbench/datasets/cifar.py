@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download
-from hpcbench.errors import DataError
+from hpcbench.errors import DataError, first_line
 from hpcbench.safe_pickle import load, load_npz, npz_length
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -69,7 +69,9 @@ def _loaded(file: IO[bytes], name: str) -> dict[bytes, Any]:
         # A row of bytes an image: the red, the green and the blue plane.
         content[b"data"] = content[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     except BROKEN as error:
-        raise DataError(f"data file {name} is corrupt or unreadable: {error}") from error
+        raise DataError(
+            f"data file {name} is corrupt or unreadable: {first_line(error)}"
+        ) from error
     return content
 
 
@@ -88,7 +90,9 @@ def _read(label: bytes, members: tuple[str, ...], classes: int, paths: list[Path
                 classes_of[-1],
             ]
     except BROKEN as error:
-        raise DataError(f"data file {paths[0]} is corrupt or unreadable: {error}") from error
+        raise DataError(
+            f"data file {paths[0]} is corrupt or unreadable: {first_line(error)}"
+        ) from error
     for images, labels in (arrays[:2], arrays[2:]):
         _check(paths[0], images, labels.reshape(-1), classes)
     return Arrays(

@@ -87,6 +87,12 @@ class PrintedCollective:
         return "" if self.complete else "it ends before its end"
 
 
+# What is to be known of a print whose lines cannot be told from those of one before it.
+AFTER_ANOTHER = (
+    "the print before it, of other settings, did not end: if both wrote at once, its lines may be "
+    "that one's"
+)
+
 Found = Printed | PrintedCollective | LeftOut
 
 
@@ -96,6 +102,25 @@ def per_line(rows: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     to the next."""
     gaps = [after - before for (before, _), (after, _) in pairwise(rows) if after > before]
     return [(min(gaps), rate) for _, rate in rows[1:] if rate and gaps]
+
+
+def mixed_steps(steps: Sequence[int], name: str, other: int) -> str:
+    """Why lines that tell of ``steps`` are not of one print: a step comes again or before an
+    earlier one, or they may be of the print before, which stopped at step ``other`` and was on
+    another number of devices (0 for none). Empty where they are of one."""
+    if other and steps and steps[0] > other:
+        return (
+            f"{name} {steps[0]} goes on where a print on other devices stopped, so both stand in "
+            f"one log; give each its own"
+        )
+    for before, after in pairwise(steps):
+        if after <= before:
+            again = "comes again" if after == before else f"follows {before}"
+            return (
+                f"{name} {after} {again}, so several ranks, several prints or one and its restart "
+                f"stand in one log; give each its own, and of ranks one"
+            )
+    return ""
 
 
 def ends_early(steps: Sequence[int], planned: int, name: str) -> str:

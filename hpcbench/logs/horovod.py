@@ -63,7 +63,8 @@ def reader(batches: int) -> Reader:
                 now.numbers.add(number_of)
             for found in ITERATION.finditer(line):
                 now.text.append(found[0])
-                now.rates.append(number(found[2]))
+                # It separates no thousands: a comma is another language's decimal point.
+                now.rates.append(0.0 if "," in found[2] else number(found[2]))
             if found := TOTAL.search(line):
                 now.text.append(found[0])
                 now.mixed |= int(found[1]) != now.devices

@@ -3,7 +3,16 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcbench.logs import GPU, Found, LeftOut, Printed, ends_early, per_line
+from hpcbench.logs import (
+    AFTER_ANOTHER,
+    GPU,
+    Found,
+    LeftOut,
+    Printed,
+    ends_early,
+    mixed_steps,
+    per_line,
+)
 from hpcbench.logs.text import number
 from hpcbench.records.identity import UNKNOWN
 
@@ -16,6 +25,7 @@ ITERATION = re.compile(
     r"iteration +(\d+)/ *(\d+) \|.*?elapsed time per iteration \(ms\): +(\S+) \|"
     r".*?global batch size: +(\d+) \|"
 )
+TWO_HEADERS = "two world sizes are printed before its first iteration"
 PRECISIONS = {"torch.bfloat16": "mixed_bfloat16", "torch.float16": "mixed_float16"}
 
 
@@ -27,12 +37,15 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
     rows: list[tuple[int, float, int]] = []
     planned = 0
     text: list[str] = []
-    begun = 0
+    begun, clash, other = 0, "", 0
 
-    def closed() -> Iterator[Found]:
+    def closed(clash: str) -> Iterator[Found]:
         name = f"{told.get('num_layers', '?')} layers of {told.get('hidden_size', '?')}"
         if not devices:
             yield LeftOut(TOOL, "it does not say its world size")
+            return
+        if clash or (clash := mixed_steps([step for step, _, _ in rows], "iteration", other)):
+            yield LeftOut(TOOL, f"of {name} {clash}")
             return
         batches = {batch for _, _, batch in rows[1:]}
         if len(batches) > 1:
@@ -54,7 +67,15 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             intervals,
             "\n".join([name, parallel, str(devices), str(told), *text]),
             expected=begun - 1,
-            until=ends_early([row[0] for row in rows], planned, "iteration"),
+            until="; ".join(
+                filter(
+                    None,
+                    [
+                        ends_early([row[0] for row in rows], planned, "iteration"),
+                        AFTER_ANOTHER if other else "",
+                    ],
+                )
+            ),
             precision=PRECISIONS.get(told.get("params_dtype", ""), UNKNOWN),
             device=GPU,
             options={"sequence_length": told["seq_length"]} if "seq_length" in told else {},
@@ -64,8 +85,13 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
         if "using world size" in line:
             if found := WORLD.search(line):
                 if begun:
-                    yield from closed()
-                    rows, text, begun, told = [], [], 0, {}
+                    yield from closed(clash)
+                    steps = [step for step, _, _ in rows]
+                    unfinished = len(steps) == 1 or ends_early(steps, planned, "")
+                    other = steps[-1] if unfinished and devices != int(found[1]) else 0
+                    rows, text, begun, told, devices, clash = [], [], 0, {}, 0, ""
+                elif devices not in (0, int(found[1])):
+                    clash = TWO_HEADERS
                 devices = int(found[1])
                 # How many replicas there are grows with the devices, and is no other strategy.
                 split = [f"{name} {size}" for name, size in SIZE.findall(found[2]) if int(size) > 1]
@@ -80,4 +106,4 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 rows.append((int(found[1]), number(found[3]), int(found[4])))
                 text.append(found[0])
     if begun:
-        yield from closed()
+        yield from closed(clash)

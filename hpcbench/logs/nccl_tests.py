@@ -71,14 +71,14 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             yield _closed(now, complete=True)
             now, program = _Open(), ""
         elif now.row and (row := now.row.search(line)):
-            _add(now, row)
+            _add(now, row, line[row.start("size") : row.end()])
     if now.begun:
         yield _closed(now, complete=False)
 
 
-def _add(now: _Open, row: re.Match[str]) -> None:
+def _add(now: _Open, row: re.Match[str], text: str) -> None:
     said = row.groupdict(default="")
-    now.text.append(row[0])
+    now.text.append(text)
     now.operator, now.root = said.get("redop", ""), said.get("root", "")
     now.wrong += said["wrong"].isdigit() and int(said["wrong"]) > 0
     seconds = 1e-6 * number(said["time"])

@@ -28,7 +28,7 @@ from hpcbench.logs import (
     tf_cnn_benchmarks,
     torchtitan,
 )
-from hpcbench.logs.text import lines_of
+from hpcbench.logs.text import is_cut_off, lines_of
 from hpcbench.records.identity import UNKNOWN, Identity
 from hpcbench.records.schema import (
     ACCURACY_FILE,
@@ -66,7 +66,10 @@ def gather(logs: Iterable[Path], batches: int, ranks: int | None = None) -> Gath
     gathered = Gathered()
     for log in logs:
         try:
-            found = printed(lines_of(log.read_bytes()), batches, ranks)
+            content = log.read_bytes()
+            found = printed(lines_of(content), batches, ranks)
+            if is_cut_off(content):
+                gathered.remarks.append(f"{log}: the archive is cut off, and what is left was read")
         except OSError as error:
             gathered.left_out.append(f"{log}: {error.strerror}")
             continue

@@ -45,6 +45,15 @@ def _unwrapped(line: str) -> list[str]:
     return [part for text in texts for part in CONTROL.sub("", text).splitlines()]
 
 
+def is_cut_off(content: bytes) -> bool:
+    """Whether a log file's ``content`` is an archive of which the end is missing."""
+    if not content.startswith(GZIP):
+        return False
+    unpack = zlib.decompressobj(wbits=31)
+    unpack.decompress(content)
+    return not unpack.eof
+
+
 def _unpacked(content: bytes) -> bytes:
     """What can be unpacked of an archive that may have been cut off."""
     unpack = zlib.decompressobj(wbits=31)

@@ -1,10 +1,11 @@
 """tf_cnn_benchmarks (tensorflow/benchmarks): each rank prints a header, and the total of all."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hpcbench.logs import CPU, GPU, Found, LeftOut, Printed
+from hpcbench.logs import AFTER_ANOTHER, CPU, GPU, Found, LeftOut, Printed
 from hpcbench.logs.text import number
 from hpcbench.records.identity import UNKNOWN
 
@@ -29,20 +30,37 @@ TELLING = {"Data format": "data_format", "Optimizer": "optimizer", "AllReduce": 
 
 @dataclass
 class _Open:
-    """``latest``: the settings of the header that came last, of this print or of another."""
+    """``latest``: the settings of the header that came last, of this print or of another;
+    ``mixed``: it says one thing in two ways, or more often than there are headers;
+    ``after_another``: a print before it, of another point, did not end."""
 
     header: dict[str, str] = field(default_factory=dict)
     latest: dict[str, str] = field(default_factory=dict)
     latest_per_device: float = 0
+    headers: int = 0
+    times: Counter[str] = field(default_factory=Counter)
+    mixed: bool = False
+    after_another: bool = False
     per_device: float = 0
     last_step: int = 0
     totals: list[float] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
 
     def setting(self, name: str, value: str) -> None:
+        self.headers += name == "Model"
+        self._count(name, self.latest.get(name, value) != value)
         self.header.setdefault(name, value)
         self.latest[name] = value
         self.text.append(f"{name}: {value}")
+
+    def of_device(self, batch: float) -> None:
+        """That many samples a device."""
+        self._count("per device", self.latest_per_device not in (0, batch))
+        self.per_device = self.latest_per_device = batch
+
+    def _count(self, name: str, differs: bool) -> None:
+        self.times[name] += 1
+        self.mixed |= not self.totals and (differs or self.times[name] > max(1, self.headers))
 
     def rate(self, line: str) -> None:
         """A line that names one: of all devices at the end, or of this rank on the way."""
@@ -59,11 +77,15 @@ class _Open:
 
     def contradicts(self, name: str, value: str) -> bool:
         """Whether the header that came last is another print's: ranks' headers are the same."""
-        return not self.totals and self.header.get(name, value) != value
+        return not self.totals and self.header.get(name, value) != value and name not in self.latest
 
     def other(self, version: str) -> "_Open":
         """The print that the header that came last is of."""
-        found = _Open({"TensorFlow": version} if version else {}, per_device=self.latest_per_device)
+        found = _Open(
+            {"TensorFlow": version} if version else {},
+            per_device=self.latest_per_device,
+            after_another=True,
+        )
         for name, value in self.latest.items():
             found.setting(name, value)
         return found
@@ -81,11 +103,12 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             found = PER_DEVICE.search(line)
             # After its total a print has no more of its own.
             if found and "Batch size" in now.header and not now.totals:
-                if now.per_device not in (0, number(found[1])):
+                batch = number(found[1])
+                if now.per_device not in (0, batch) and not now.latest_per_device:
                     other = now.other(version)
                     yield from _closed(now)
                     now = other
-                now.per_device = now.latest_per_device = number(found[1])
+                now.of_device(batch)
         elif any(name in line for name in NAMES) and (found := HEADER.search(line)):
             name, blanks, value = found.groups()
             if name == "TensorFlow":
@@ -94,7 +117,7 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             elif name == "Model" and len(blanks) > 1:
                 if now.ended_by(value):
                     yield from _closed(now)
-                    now = _Open()
+                    now = _Open(after_another=bool(now.header) and not now.totals)
                 now.header.setdefault("TensorFlow", version)
                 now.latest, now.latest_per_device = {}, 0
                 now.setting(name, value)
@@ -119,6 +142,9 @@ def _closed(now: _Open) -> Iterator[Found]:
     if "forward" in mode or ("eval" in mode and "train" not in mode):
         yield LeftOut(TOOL, f"{model} was not trained: its mode is {header['Mode']}")
         return
+    if now.mixed and now.totals:
+        yield LeftOut(TOOL, f"of {model} headers of several prints have run into each other")
+        return
     totals = [total for total in now.totals if total]
     whole = number(header["Batch size"].split()[0])
     if not totals or not whole or not now.per_device:
@@ -136,7 +162,11 @@ def _closed(now: _Open) -> Iterator[Found]:
         yield LeftOut(TOOL, f"of {model} nothing says how many batches were timed")
         return
     world = round(whole / now.per_device)
-    doubt = f"the lowest of {len(totals)} totals is taken, as of ranks of one launch"
+    doubts = [AFTER_ANOTHER] if now.after_another else []
+    if 1 < len(totals) < world:
+        doubts.append(f"the lowest of {len(totals)} totals is taken, as of ranks of one launch")
+    if now.headers > len(now.totals):
+        doubts.append(f"of {now.headers} prints with this header {len(now.totals)} came to an end")
     dataset = header.get("Dataset", UNKNOWN)
     devices = header.get("Devices", "")
     yield Printed(
@@ -147,7 +177,7 @@ def _closed(now: _Open) -> Iterator[Found]:
         int(now.per_device),
         [(steps, min(totals))],
         "\n".join(now.text),
-        until=doubt if 1 < len(totals) < world else "",
+        until="; ".join(doubts),
         dataset=dataset,
         input="synthetic" if "synthetic" in dataset else UNKNOWN,
         device=GPU if "gpu" in devices else CPU if "cpu" in devices else UNKNOWN,

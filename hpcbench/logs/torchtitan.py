@@ -4,7 +4,16 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcbench.logs import GPU, Found, LeftOut, Printed, ends_early, per_line
+from hpcbench.logs import (
+    AFTER_ANOTHER,
+    GPU,
+    Found,
+    LeftOut,
+    Printed,
+    ends_early,
+    mixed_steps,
+    per_line,
+)
 from hpcbench.logs.text import number
 
 TOOL = "torchtitan"
@@ -14,7 +23,9 @@ STARTS = re.compile(
     r"Training starts at step \d+, with local batch size (\d+), global batch size (\d+)"
     r".*?sequence length (\d+)(?:, total steps (\d+))?"
 )
-STEP = re.compile(r"step: +(\d+) .*?(?:tps|wps): +([\d,.]+|nan|inf)  ")
+# A name follows: a rate that was cut off has none.
+STEP = re.compile(r"step: +(\d+) .*?(?:tps|wps): +([\d,.]+|nan|inf)  [a-z]")
+TWO_HEADERS = "two device meshes are printed before its first step"
 WORDS = ("Building ", "Training starts", "step:")
 
 
@@ -25,11 +36,13 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
     about: tuple[int, int, int] | None = None
     rates: list[tuple[int, float]] = []
     text: list[str] = []
-    begun = planned = 0
+    begun, planned, clash, other = 0, 0, "", 0
 
-    def closed() -> Iterator[Found]:
+    def closed(clash: str) -> Iterator[Found]:
         intervals = per_line(rates)
-        if not about:
+        if clash or (clash := mixed_steps([step for step, _ in rates], "step", other)):
+            yield LeftOut(TOOL, f"of {model or 'its model'} {clash}")
+        elif not about:
             yield LeftOut(TOOL, "it does not say its sequence length")
         elif not devices:
             yield LeftOut(
@@ -48,7 +61,15 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 [(steps, rate * devices / length) for steps, rate in intervals],
                 "\n".join([model, parallel, str(devices), str(about), *text]),
                 expected=begun - 1,
-                until=ends_early([row[0] for row in rates], planned, "step"),
+                until="; ".join(
+                    filter(
+                        None,
+                        [
+                            ends_early([row[0] for row in rates], planned, "step"),
+                            AFTER_ANOTHER if other else "",
+                        ],
+                    )
+                ),
                 device=GPU,
                 options={"sequence_length": str(length), "local_batch": str(local)},
             )
@@ -57,10 +78,15 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
         if not any(word in line for word in WORDS):
             continue
         if found := MESH.search(line):
-            if begun:
-                yield from closed()
-                rates, text, begun, about, model = [], [], 0, None, ""
             sizes = [int(size) for size in found[2].split(",") if size.strip()]
+            if begun:
+                yield from closed(clash)
+                steps = [step for step, _ in rates]
+                unfinished = len(steps) == 1 or ends_early(steps, planned, "")
+                other = steps[-1] if unfinished and devices != math.prod(sizes) else 0
+                rates, text, begun, about, model, clash = [], [], 0, None, "", ""
+            elif devices not in (0, math.prod(sizes)):
+                clash = TWO_HEADERS
             names = [name.strip(" '\"") for name in found[1].split(",")]
             devices = math.prod(sizes)
             # How many ways data are split grows with the devices, and is no other strategy.
@@ -75,8 +101,8 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             model = found[1]
         elif "step:" in line and ("tps:" in line or "wps:" in line):
             begun += 1
-            if found := STEP.search(line + "  "):
+            if found := STEP.search(line):
                 rates.append((int(found[1]), number(found[2])))
                 text.append(found[0])
     if begun:
-        yield from closed()
+        yield from closed(clash)

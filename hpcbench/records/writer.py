@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcbench.cluster.schedulers import VAGUE_FAILURES
-from hpcbench.errors import EnvironmentLacks
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.identity import RUN, Identity
 from hpcbench.records.ownership import Ownership
 from hpcbench.records.reader import is_complete
@@ -40,8 +40,16 @@ from hpcbench.records.schema import (
 
 
 def ensure_writable(folder: Path) -> None:
-    """Make ``folder`` and try a write in it; EnvironmentLacks says what does not work."""
+    """Make ``folder`` and try a write in it; EnvironmentLacks says what does not work,
+    ConfigError that its name cannot be written down."""
     probe = folder / f".probe-{os.getpid()}"
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"folder {os.fsencode(folder)!r} has a name that is no UTF-8, as the language's "
+            f"setting (LC_ALL, LANG) has it; choose another, or a UTF-8 one"
+        ) from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"hpcbench")

@@ -28,6 +28,17 @@ class Recognized(Launcher):
         raise ConfigError(f"{self.name} starts no runs here; choose mpirun or srun")
 
 
+class OfPytorch(Recognized):
+    """Whoever sets PyTorch's own variables, as schedulers of containers do; of one rank they say
+    nothing."""
+
+    connects_mpi = False
+
+    def detect(self, environment: Mapping[str, str]) -> Launch | None:
+        alone = environment.get("WORLD_SIZE", "1") == "1"
+        return None if alone else super().detect(environment)
+
+
 MV2, JSM = "MV2_COMM_WORLD_", "JSM_NAMESPACE_"
 for launcher in (
     # Below their own names they set PMI's too. MPICH's and Intel MPI's Hydra starts its proxies by
@@ -41,5 +52,6 @@ for launcher in (
     Recognized("pmi", 10, "PMI_RANK", "PMI_SIZE", "", ""),
     Recognized("pmi-port", 9, "PMI_ID", "PMI_SIZE", "", ""),
     Recognized("pmix", 5, "PMIX_RANK", "", "", ""),
+    OfPytorch("environment", 1, "RANK", "WORLD_SIZE", "", ""),
 ):
     LAUNCHERS.add(launcher.name, launcher)

@@ -23,6 +23,9 @@ class Srun(Launcher):
             ) from error
         if found is None:
             return None
+        if environment.get("PMI_SIZE", str(found.size)) != str(found.size):
+            # Another launcher started more within this step, whose variables they inherit.
+            return None
         return Launch(self.name, found.rank, found.size, found.local_rank, found.local_size)
 
     def command(self, program: Sequence[str], placement: Placement) -> list[str]:

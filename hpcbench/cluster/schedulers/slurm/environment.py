@@ -108,7 +108,11 @@ def rank_hosts(environment: Mapping[str, str]) -> list[str]:
     if distribution == "plane":
         distribution = f"plane={environment.get('SLURM_DIST_PLANESIZE', '')}"
     names = expanded(listed)
-    return [names[node] for node in node_of_each_task(tasks_per_node(tasks), distribution)]
+    node_of = node_of_each_task(tasks_per_node(tasks), distribution)
+    rank, node = (environment.get(f"SLURM_{name}", "") for name in ("PROCID", "NODEID"))
+    if rank.isdigit() and node.isdigit() and node_of[int(rank) : int(rank) + 1] != [int(node)]:
+        raise ValueError(f"task {rank} is on node {node}, where its distribution has it elsewhere")
+    return [names[node] for node in node_of]
 
 
 def where_this_job_is(environment: Mapping[str, str]) -> dict[str, str]:
