@@ -1,4 +1,4 @@
-"""The network of PyTorch's own MNIST example, for both frameworks.
+"""The network of PyTorch's own MNIST example, in Keras and in PyTorch.
 
 The same layers, the same way to draw the first weights, the same optimizer and decay, so that
 ``--framework tensorflow`` and ``--framework torch`` differ in nothing but the framework. One thing

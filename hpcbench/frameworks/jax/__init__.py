@@ -18,6 +18,7 @@ from hpcbench.errors import (
     first_line,
 )
 from hpcbench.frameworks import FRAMEWORKS, CpuMath, Framework, Probe
+from hpcbench.frameworks.keras_backend import load_keras
 from hpcbench.packages import installation, lacking
 
 if TYPE_CHECKING:
@@ -44,15 +45,13 @@ class XlaMath(CpuMath):
 
 def load() -> None:
     """Import JAX and Keras on it."""
-    os.environ["KERAS_BACKEND"] = "jax"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import jax  # noqa: F401
-        import keras
+
+        load_keras("jax")
     except ModuleNotFoundError as error:
         raise lacking(error) or error from error
-    if keras.backend.backend() != "jax":
-        raise EnvironmentLacks("Keras runs on another framework in this process already")
 
 
 @cache

@@ -1,7 +1,6 @@
 """TensorFlow with Keras 3: its devices, its errors, its backend."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +14,7 @@ from hpcbench.errors import (
     first_line,
 )
 from hpcbench.frameworks import FRAMEWORKS, CpuMath, Framework, Probe, SavedModel
+from hpcbench.frameworks.keras_backend import load_keras
 from hpcbench.packages import installation
 
 if TYPE_CHECKING:
@@ -26,24 +26,12 @@ if TYPE_CHECKING:
 LOST_RANKS = ("HorovodInternalError", "Horovod", "MPI_ERR", "NCCL", "Connection closed by peer")
 
 
-# Keras loads these, where there are, for helpers that no training calls: for a second and more.
-UNNEEDED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
-
-
 def load() -> None:
     """Import TensorFlow and Keras with the environment that they read; by itself TensorFlow takes
     oneDNN on some processors only."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    left_out = [name for name in UNNEEDED_BY_KERAS if name not in sys.modules]
-    # To import what is None in here fails as if it were not installed.
-    sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]
-    try:
-        import keras  # noqa: F401
-    finally:
-        for name in left_out:
-            del sys.modules[name]
+    load_keras("tensorflow")
 
 
 class TensorFlow(Framework):
