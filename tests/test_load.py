@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hpcbench.analysis.accuracy import accuracy_table
 from hpcbench.analysis.figures.panels import looks
-from hpcbench.analysis.load import kept_apart, mixed, observe, read_folder, run_table
+from hpcbench.analysis.load import kept_apart, mixed, observe, read_folder, run_table, software
 from hpcbench.analysis.scaling import scaling_table
 from support import IDENTITY
 from support.runs import rows, runs_of
@@ -97,6 +97,25 @@ def test_strategies_that_differ_in_more_than_the_strategy_are_told():
     runs = runs_of(rows(1, [100]), rows(1, [80], strategy="mirrored", precision="mixed_bfloat16"))
     (sentence,) = kept_apart(runs)
     assert "differ in more than the strategy: precision" in sentence
+
+
+def test_what_comes_with_a_framework_is_no_difference_between_strategies():
+    """But within one framework it is; and a run's software is of its framework alone."""
+    ours = rows(1, [100], cpu_math="oneDNN AVX2 (1 thread)")
+    other = {"framework": "jax", "strategy": "sharded", "cpu_math": "XLA AVX2 (1 thread)"}
+    runs = runs_of(ours, rows(1, [80], **other))
+    assert list(kept_apart(runs)) == []
+    assert sorted(look.label for look in looks(scaling_table(runs)).values()) == [
+        "jax sharded",
+        "tensorflow horovod",
+    ]
+    slow = rows(1, [70], strategy="mirrored", cpu_math="no oneDNN AVX2 (1 thread)")
+    (sentence,) = kept_apart(runs_of(ours, slow, rows(1, [80], **other)))
+    assert "more than the strategy: cpu_math (no oneDNN AVX2" in sentence
+    packages = {"tensorflow-cpu": "2.18.1", "torch": "2.13.0", "jax": "0.10.2", "mpi4py": "4.1"}
+    provenance = {"provenance": {"packages": packages}}
+    assert software(provenance | {"identity": {"framework": "jax"}}) == "jax 0.10.2, mpi4py 4.1"
+    assert software(provenance | {"identity": {"framework": "torch"}}) == "mpi4py 4.1, torch 2.13.0"
 
 
 def test_frameworks_are_named_where_there_are_several():

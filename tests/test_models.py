@@ -105,7 +105,8 @@ def test_the_workshops_softmax_and_cross_entropy():
 def test_keras_loads_without_what_training_does_not_need():
     """And who needs it loads it afterwards."""
     code = (
-        "import sys; from hpcbench.frameworks.tensorflow import load; load(); from hpcbench.frameworks.keras_backend import UNNEEDED\n"
+        "import sys; from hpcbench.frameworks.keras_backend import UNNEEDED\n"
+        "from hpcbench.frameworks.tensorflow import load; load()\n"
         "assert not set(UNNEEDED) & set(sys.modules)\n"
         "import matplotlib, pandas; load(); print(pandas.Series([2]).sum())"
     )

@@ -47,6 +47,8 @@ TELLING = ["dataset", "scaling", *SETTINGS]
 PANEL = ["model", "dataset", "scaling", "device_kind"]
 # What strategies have to share, to be compared as strategies.
 SHARED = ["cpu_math", "batch", "precision", "xla", "input", "options", "software"]
+# Of these, what comes with the framework, and is no news beside its name.
+OF_FRAMEWORK = ("cpu_math", "software")
 PHASES = (PHASE_TRAIN, PHASE_NO_EXCHANGE)
 # Stands between values that were allowed to mix.
 MIXED = " + "
@@ -343,9 +345,16 @@ def kept_apart(runs: pd.DataFrame) -> Iterable[str]:
                 f"runs differ in {differing}"
             )
     for panel, group in runs.groupby(PANEL):
-        differing = _differing(group, SHARED)
+        parts = [_differing(group, [name for name in SHARED if name not in OF_FRAMEWORK])]
+        parts += [_differing(of_one, OF_FRAMEWORK) for _, of_one in group.groupby("framework")]
+        differing = "; ".join(filter(None, parts))
         if differing and group["strategy"].nunique() > 1:
             yield f"the strategies of {panel[0]} differ in more than the strategy: {differing}"
+
+
+def shared_among(setting: str) -> list[str]:
+    """The columns in whose groups a setting of SHARED goes without saying unless it differs."""
+    return [*PANEL, "framework"] if setting in OF_FRAMEWORK else PANEL
 
 
 def _differing(group: pd.DataFrame, columns: Sequence[str]) -> str:

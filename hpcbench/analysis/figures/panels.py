@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from matplotlib.transforms import ScaledTranslation
 
 from hpcbench.analysis.figures import style
-from hpcbench.analysis.load import MIXED, PANEL, SERIES, SHARED
+from hpcbench.analysis.load import MIXED, PANEL, SERIES, SHARED, shared_among
 
 WITHIN = [name for name in SERIES if name not in PANEL]
 # What a legend says of a series whatever it is; the framework where there are several.
@@ -53,7 +53,10 @@ def looks(table: pd.DataFrame) -> dict[Key, Look]:
         for name in WITHIN
         if name not in (FRAMEWORK, ALWAYS_NAMED)
         # The batch and the exchange follow from model and strategy unless they were varied.
-        and table.groupby(PANEL if name in SHARED else [*PANEL, *named])[name].nunique().max() > 1
+        and table.groupby(shared_among(name) if name in SHARED else [*PANEL, *named])[name]
+        .nunique()
+        .max()
+        > 1
     ]
     labels: dict[Key, str] = {}
     for kind in kinds.to_dict("records"):

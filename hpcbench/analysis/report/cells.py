@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcbench.analysis.load import PANEL, SETTINGS, SHARED, SUBJECT, Row
+from hpcbench.analysis.load import SETTINGS, SHARED, SUBJECT, Row, shared_among
 
 
 @dataclass(frozen=True)
@@ -80,5 +80,5 @@ def varying_settings(table: pd.DataFrame) -> list[str]:
     return [
         name
         for name in SETTINGS
-        if text.groupby(PANEL if name in SHARED else SUBJECT)[name].nunique().max() > 1
+        if text.groupby(shared_among(name) if name in SHARED else SUBJECT)[name].nunique().max() > 1
     ]
