@@ -39,9 +39,8 @@ def test_all_strategies_take_tensorflows_steps(tmp_path):
     found = {
         "single": weights_of(tmp_path / "single", "jax", "single"),
         "sharded": weights_of(tmp_path / "sharded", "jax", "sharded", devices=2),
-        "ranks": weights_of(tmp_path / "ranks", "jax", "jax-distributed", ranks=2, devices=2),
-        "ranks beside": weights_of(
-            tmp_path / "both", "jax", "jax-distributed", ranks=2, devices=2, rounds=6
+        "ranks": weights_of(
+            tmp_path / "ranks", "jax", "jax-distributed", ranks=2, devices=2, rounds=6
         ),
     }
     for name, ranks in found.items():
@@ -50,8 +49,8 @@ def test_all_strategies_take_tensorflows_steps(tmp_path):
                 # TensorFlow's side rounds a share's size to float32.
                 assert np.abs(ours - theirs).max() < 1e-8, name
                 assert np.abs(ours - alone).max() < 1e-12, name
-    for state in (*found["ranks"], *found["ranks beside"]):
-        assert all(np.array_equal(a, b) for a, b in zip(state, found["ranks"][0], strict=True))
+    first, second = found["ranks"]
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.slow
@@ -99,42 +98,55 @@ def backend():
     schedule = make_schedule(config, devices, 200)
     return FRAMEWORKS["jax"].backend(Workload(config, schedule, 0, spec, data, strategy))
 
-def alike(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one.state(), other.state(), strict=True))
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 order = np.random.default_rng(0).integers(0, 200, (6, devices, 8), np.int32)
 rates = np.full(3, 0.1)
-through, first, second, beside = (backend() for _ in range(4))
-assert alike(through, first)
-for one in (through, beside):
+trained, fresh = backend(), backend()
+start = trained.state()
+assert same(start, fresh.state())
+
+def after(*parts):
+    # The state after parts of the training from its start.
+    trained.restore(start)
+    for part in parts:
+        part(trained)
+    trained.average_batch_norm_state()
+    return trained.state()
+
+def first_half(one):
     one.steps(order[:3], rates)
-    if one is beside:
-        with one.put_back():
-            one.steps(order[3:], rates, exchange=Exchange.NONE)
-            one.steps(order[:3], rates, exchange=Exchange.ONE_ELEMENT)
-            one.exchanges(3, Exchange.GRADIENTS)
-            assert not alike(one, through)
+
+def second_half(one):
     one.steps(order[3:], rates, 3)
-    one.average_batch_norm_state()
-first.steps(order[:3], rates)
-first.average_batch_norm_state()
-second.restore(first.state())
-second.steps(order[3:], rates, 3)
-second.average_batch_norm_state()
-assert alike(through, beside), "phases change the training"
+
+def phases(one):
+    before = one.state()
+    with one.put_back():
+        one.steps(order[3:], rates, exchange=Exchange.NONE)
+        one.steps(order[:3], rates, exchange=Exchange.ONE_ELEMENT)
+        one.exchanges(3, Exchange.GRADIENTS)
+        assert not same(before, one.state())
+
+half, through = after(first_half), after(first_half, second_half)
+assert same(through, after(first_half, phases, second_half)), "phases change the training"
+assert not same(half, through)
+fresh.restore(half)
+second_half(fresh)
+fresh.average_batch_norm_state()
 if model != "cnn-batchnorm" or devices == 1:
     # Of several devices only the averages of their moving statistics are kept.
-    assert alike(through, second), "a resumed run is another"
-assert not alike(through, first)
+    assert same(fresh.state(), through), "a resumed run is another"
 try:
-    second.restore(first.state()[::-1])
+    fresh.restore(half[::-1])
 except ValueError as error:
     print(error)
 try:
-    second.restore(first.state()[1:])
+    fresh.restore(half[1:])
 except ValueError as error:
     print(error)
-print(*through.evaluate(0, 50), *through.evaluate(0, 30) + through.evaluate(30, 50))
+print(*fresh.evaluate(0, 50), *fresh.evaluate(0, 30) + fresh.evaluate(30, 50))
 """
 
 
