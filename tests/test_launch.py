@@ -1,5 +1,7 @@
 """Ranks, GPUs and cores, read from the environment."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.runs.agreement import refuse_shared_gpus, refuse_shared_places, told_apart
 from hpcbench.strategies.multiworker import tf_config
+from support import run
 
 MPIRUN = {
     "OMPI_COMM_WORLD_RANK": "3",
@@ -347,3 +350,22 @@ def test_core_shares_are_equal_and_disjoint_while_there_are_cores(cores, ranks, 
     assert all(share for share in shares)
     if len(shares[0]) * ranks <= cores:
         assert len({core for share in shares for core in share}) == len(shares[0]) * ranks
+
+
+def test_ranks_that_want_more_cores_than_there_are_share_them_equally():
+    """Two ranks of two cores each on two: not both on the same two."""
+    code = (
+        "import os, sys\n"
+        "from hpcbench.cluster.launchers import Launch\n"
+        "from hpcbench.devices.cores import bind_cores\n"
+        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
+        "rank = int(sys.argv[1])\n"
+        "print(bind_cores(Launch('pmi', rank, 2, rank, 2), 2, 1, True, {}).count)\n"
+        "print(sorted(os.sched_getaffinity(0)))\n"
+    )
+    first, second = (run([sys.executable, "-c", code, rank]) for rank in ("0", "1"))
+    cores = [done.output.splitlines() for done in (first, second)]
+    assert [count for count, _ in cores] == ["1", "1"]
+    assert cores[0] != cores[1]
+    assert "are more than the 2 that there are: each has 1 core" in first.errors
+    assert second.errors == ""

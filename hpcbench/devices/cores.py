@@ -11,7 +11,6 @@ from pathlib import Path
 from hpcbench.cluster.launchers import LAUNCHERS, Launch
 from hpcbench.cluster.launchers.mpirun import YIELD_WHEN_IDLE
 from hpcbench.cluster.place import start_mpi
-from hpcbench.errors import EnvironmentLacks
 from hpcbench.terminal import warn
 from hpcbench.words import count
 
@@ -52,7 +51,7 @@ def bind_cores(
     """Bind this process to the cores of its ``devices``, unless the launcher did.
 
     Has to come before the framework, whose threads inherit the binding, and before MPI starts.
-    Raises EnvironmentLacks where a host's ranks want more cores each than there are for all.
+    Where a host's ranks want more cores than there are, each has an equal share.
     """
     cores = available_cores()
     processes_per_core = 1
@@ -74,13 +73,16 @@ def bind_cores(
             _sets_differ(launch, cores) if launch.launcher == "mpirun" else bound
         ):
             local_rank, local_size = 0, 1
-        wanted = cores_per_device or 1
-        if wanted > 1 and wanted * local_size > len(cores):
-            raise EnvironmentLacks(
-                f"--cores-per-device {wanted} on {count(local_size, 'rank')} of this host are "
-                f"{wanted * local_size} cores, and there are {len(cores)}"
-            )
-        cores = core_share(cores, local_rank, local_size, cores_per_device)
+        wanted = cores_per_device
+        if wanted and wanted * local_size > len(cores):
+            wanted = None
+            share = count(max(1, len(cores) // local_size), "core")
+            if launch.rank == 0 and processes_per_core == 1:
+                warn(
+                    f"--cores-per-device {cores_per_device} on {count(local_size, 'rank')} of this "
+                    f"host are more than the {len(cores)} that there are: each has {share}"
+                )
+        cores = core_share(cores, local_rank, local_size, wanted)
     elif cores_per_device:
         cores = cores[: cores_per_device * devices]
     os.sched_setaffinity(0, cores)
