@@ -72,8 +72,9 @@ def import_all(args: argparse.Namespace) -> int:
         raise ConfigError(f"--batches-per-iter {args.batches_per_iter}: at least 1")
     if args.ranks is not None and args.ranks < 2:
         raise ConfigError(f"--ranks {args.ranks}: at least 2, for one exchanges nothing")
-    ensure_writable(args.results)
     gathered = gather(args.logs, args.batches_per_iter, args.ranks)
+    if gathered.runs:
+        ensure_writable(args.results)
     devices = {one.device for one, _ in gathered.runs.values()}
     both = args.device_kind != UNKNOWN and {CPU, GPU} <= devices
     if both:

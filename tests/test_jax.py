@@ -2,11 +2,13 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from hpcbench.errors import CommunicationFailed, OutOfMemory
+from hpcbench.datasets import DATASETS
+from hpcbench.errors import CommunicationFailed, ConfigError, OutOfMemory
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS
 from hpcbench.records.reader import read_results
@@ -19,7 +21,7 @@ FLAGS = ("--framework=jax", "--model=fc-64")
 
 
 def weights_of(folder, framework, strategy, ranks=1, devices=1, rounds=0):
-    """What each rank's weights become, and the test losses that it printed."""
+    """What each rank's weights become."""
     folder.mkdir()
     arguments = [framework, strategy, str(devices), str(rounds), folder]
     start = launcher(strategy, ranks) if ranks > 1 else []
@@ -200,14 +202,14 @@ from hpcbench.frameworks import FRAMEWORKS
 FRAMEWORKS["jax"].prepare(1, 1, 0)
 import jax, keras
 from hpcbench.datasets import DATASETS
-from hpcbench.frameworks.jax.backend import build_model
+from hpcbench.frameworks.keras_model import build_model
 from hpcbench.frameworks.jax.flops import training_flops
 from hpcbench.models import BuildContext
 found = {}
 for name in sys.argv[1:]:
     shape = DATASETS["mnist"].input_shape
     model = build_model(
-        name, BuildContext(shape, 10, 0, "float32", keras.layers.BatchNormalization)
+        "jax", name, BuildContext(shape, 10, 0, "float32", keras.layers.BatchNormalization)
     )
     others = [variable.value for variable in model.non_trainable_variables]
     weights = [variable.value for variable in model.trainable_variables]
@@ -236,6 +238,44 @@ def test_operations_are_those_that_tensorflow_computes():
         assert ours // 8 * BATCH == expected, name
         if name.startswith("fc"):
             assert xla == pytest.approx(ours, rel=0.02), name
+
+
+@pytest.mark.slow
+def test_tables_and_texts_are_learned():
+    """Image networks are in the tests above."""
+    names = ["mlp-boston", "text-average"]
+    done = run([sys.executable, RANKS / "every_model.py", "single", "1", "jax", *names])
+    assert done.status == 0, done.errors
+    lines = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
+    assert [found["model"] for found in lines] == names
+    assert all(found["losses"][-1] < found["losses"][0] for found in lines), lines
+
+
+@pytest.mark.parametrize("task", ["classification", "binary", "regression"])
+def test_what_is_minimized_is_what_tensorflow_minimizes(task):
+    import tensorflow as tf
+
+    from hpcbench.frameworks.jax.objectives import objective
+    from hpcbench.frameworks.tensorflow.objectives import objective as of_tensorflow
+
+    spec = replace(DATASETS["mnist"], task=task)
+    ours, theirs = objective(spec), of_tensorflow(spec)
+    generator = np.random.default_rng(0)
+    outputs = generator.normal(0, 30, (20, 10 if task == "classification" else 1))
+    outputs = outputs.astype(np.float32)
+    targets = generator.integers(0, 10 if task == "classification" else 2, 20).astype(np.int32)
+    expected = theirs.losses(tf.constant(targets), tf.constant(outputs)).numpy()
+    assert np.asarray(ours.losses(targets, outputs)) == pytest.approx(expected, abs=1e-5)
+    tally = theirs.tally(tf.constant(targets), tf.constant(outputs)).numpy()
+    assert np.asarray(ours.tally(targets, outputs)).sum() == pytest.approx(tally[0], rel=1e-6)
+    assert (ours.metric, ours.value(tally, 20)) == (theirs.metric, theirs.value(tally, 20))
+
+
+def test_storms_are_not_for_jax():
+    from hpcbench.frameworks.jax.objectives import objective
+
+    with pytest.raises(ConfigError, match="is not for framework jax, which has no segmentation"):
+        objective(replace(DATASETS["mnist"], task="segmentation"))
 
 
 def test_models_say_whether_jax_can_train_them():

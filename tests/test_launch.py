@@ -58,6 +58,8 @@ NAMED = {"HPCBENCH_HOSTS": "n1:4,n2:4"}
         (PMI | NAMED, "pmi"),
         ({"PMI_ID": "5", "PMI_SIZE": "8"} | NAMED, "pmi-port"),
         (SRUN | PMI, "srun"),
+        # Left of a step around this one.
+        (SRUN | {"PMI_RANK": "0", "PMI_SIZE": "1"}, "srun"),
         # Started within a step of two tasks, whose variables it inherits.
         (SRUN | {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"} | PMI | NAMED, "pmi"),
         ({"RANK": "5", "WORLD_SIZE": "8"} | NAMED, "environment"),
@@ -76,7 +78,7 @@ def test_a_local_rank_that_nobody_tells_is_not_guessed():
     with pytest.raises(ConfigError, match="PMIX_RANK=3 is set"):
         detect({"PMIX_RANK": "3", "PMIX_NAMESPACE": "n"})
     # MPI that knows of one rank may not have been told of the others.
-    with pytest.raises(ConfigError, match=r"MPI does not say how many.*HPCBENCH_HOSTS="):
+    with pytest.raises(ConfigError, match=r"neither it nor MPI says how many.*HPCBENCH_HOSTS="):
         detect({"PMIX_RANK": "0", "PMIX_NAMESPACE": "n"})
     with pytest.raises(ConfigError, match="PALS_RANKID=5 is set"):
         detect({name: value for name, value in PALS.items() if name != "PMI_SIZE"})

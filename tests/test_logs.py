@@ -427,7 +427,7 @@ def test_lines_that_were_wrapped_in_json_are_the_programs(name, key):
         json.dumps({key: f"{line}\n", "stream": "stdout", "time": "2024-01-01T00:00:00.5Z", "n": 1})
         for line in text.splitlines()
     ]
-    (run,) = found("\n".join([*lines, '{"broken']) + "\n")
+    (run,) = found("\n".join([*lines, '{"broken', '{"deep":' + 99999 * "["]) + "\n")
     assert (run.devices, rates(run)) == (devices, expected)
     assert identify(run) == identify(found(text)[0])
 

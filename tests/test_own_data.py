@@ -135,6 +135,14 @@ def test_a_csv_as_other_programs_write_it(tmp_path, recoded):
     assert (np.asarray(again.train_inputs) == np.asarray(data.train_inputs)).all()
 
 
+def test_a_packed_csv_that_was_cut_off_is_no_csv(tmp_path):
+    path = tmp_path / "train.csv"
+    write_csv(path)
+    path.write_bytes(gzip.compress(path.read_bytes())[:-20])
+    with pytest.raises(DataError, match=r"train\.csv is not a CSV file"):
+        locate("pixel-csv", tmp_path)
+
+
 def test_a_csv_of_rows_longer_than_its_header_is_not_shifted(tmp_path):
     path = tmp_path / "train.csv"
     write_csv(path)

@@ -167,7 +167,7 @@ def context(**changes):
     ],
 )
 def test_what_a_users_function_returns_is_looked_at(tmp_path, build, says):
-    from hpcbench.frameworks.tensorflow.backend import build_model
+    from hpcbench.frameworks.keras_model import build_model
 
     net = tmp_path / "net.py"
     net.write_text(
@@ -175,7 +175,7 @@ def test_what_a_users_function_returns_is_looked_at(tmp_path, build, says):
     )
     if says is None:
         # Without an input layer, as most are written down.
-        assert build_model(str(net), context()).count_params() == 7850
+        assert build_model("tensorflow", str(net), context()).count_params() == 7850
         return
     with pytest.raises(ConfigError, match=says):
-        build_model(str(net), context())
+        build_model("tensorflow", str(net), context())

@@ -57,7 +57,8 @@ def tensorflow(_: CheckContext) -> Iterator[Finding]:
     """TensorFlow and Keras, by what is installed; nothing is loaded."""
     found = tensorflow_version()
     if found is None:
-        others = [name for name in ("torch", "jax") if find_spec(name) is not None]
+        needs = {"torch": ("torch",), "jax": ("jax", "keras")}
+        others = [name for name, of in needs.items() if all(map(find_spec, of))]
         yield Finding(
             "TensorFlow",
             Severity.WARNING if others else Severity.PROBLEM,

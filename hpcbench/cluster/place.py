@@ -73,8 +73,8 @@ def world_size(told_by: str, rank: int, environment: Mapping[str, str]) -> int:
     ranks = mpi_ranks()
     if ranks is None or ranks[0] == 1:
         raise ConfigError(
-            f"{told_by}={rank} is set, so something started this process as one of several, and "
-            f"MPI does not say how many; start them with mpirun, srun or torchrun, or name the "
+            f"{told_by}={rank} is set, so something started this process, and neither it nor MPI "
+            f"says how many there are; start them with mpirun, srun or torchrun, or name the "
             f"ranks' hosts, as in {HOSTS}=n1:2,n2:2 ({HOSTS}={platform.node()} where it is the "
             f"only one)"
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.datasets.lazy_array import LazyArray
-from hpcbench.datasets.sharding import mixed_order
+from hpcbench.datasets.sharding import EVERY, mixed_order
 from hpcbench.errors import DataError
 from hpcbench.words import count
 
@@ -31,7 +31,6 @@ OF_SYSTEMS = frozenset(
 # Images of any size become squares of this many pixels, unless asked otherwise.
 SIDE = 32
 TEST_FOLDERS = ("test", "val", "valid", "validation")
-EVERY = 5
 NAMED = 3
 
 

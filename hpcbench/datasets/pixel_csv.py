@@ -5,6 +5,7 @@ As Kaggle's digits have it, in ``train.csv``; every fifth sample tests.
 
 import codecs
 import dataclasses
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
-from hpcbench.datasets.sharding import mixed_order
+from hpcbench.datasets.sharding import EVERY, mixed_order
 from hpcbench.errors import DataError
 
 CSV_FILE = "train.csv"
 GZIP = b"\x1f\x8b"
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-EVERY = 5
 
 
 def _find_csv(folder: Path) -> list[Path] | None:
@@ -37,7 +37,7 @@ def _table(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
             encoding="utf-16" if start in UTF_16 else "utf-8-sig",
             compression="gzip" if start == GZIP else None,
         )
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, pd.errors.ParserError) as error:
         raise DataError(f"data file {path} is not a CSV file: {str(error).strip()}") from error
     table = _without_an_empty_end(path, table)
     if "label" not in table:

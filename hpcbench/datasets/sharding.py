@@ -17,6 +17,10 @@ def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int32]:
     return generator.permutation(samples).astype(np.int32)
 
 
+# Where nothing is set aside for it, each so many-th sample tests.
+EVERY = 5
+
+
 def mixed_order(samples: int) -> NDArray[np.int64]:
     """An order of samples that a file holds class by class, the same each time, so that the first
     of them are a fair part."""

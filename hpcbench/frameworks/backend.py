@@ -1,5 +1,6 @@
 """What training asks of a framework: the class Backend, and the workload that it is made for."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,8 +52,15 @@ RANK_STRIDE = 1_000_003
 DEVICE_STRIDE = 7919
 # Test samples at a time, at most.
 EVALUATION_BATCH = 1000
+EVALUATION_BYTES = 64 << 20
 # NVIDIA's compute capability from which GPUs have TF32 (Ampere).
 TF32_SINCE = (8, 0)
+
+
+def evaluation_batch(sample_shape: Sequence[int]) -> int:
+    """How many test samples at a time: as floats not so many that what comes out of the first
+    layers fills the memory."""
+    return min(EVALUATION_BATCH, max(1, EVALUATION_BYTES // (4 * math.prod(sample_shape))))
 
 
 def check_tf32(capability: tuple[int, int] | None) -> None:

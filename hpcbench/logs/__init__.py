@@ -89,7 +89,7 @@ class PrintedCollective:
 
 # What is to be known of a print whose lines cannot be told from those of one before it.
 AFTER_ANOTHER = (
-    "the print before it, of other settings, did not end: if both wrote at once, its lines may be "
+    "the print before it, of other settings, shows no end: if both wrote at once, its lines may be "
     "that one's"
 )
 
@@ -121,6 +121,11 @@ def mixed_steps(steps: Sequence[int], name: str, other: int) -> str:
                 f"stand in one log; give each its own, and of ranks one"
             )
     return ""
+
+
+def joined(*doubts: str) -> str:
+    """Those of ``doubts`` that there are, in a sentence."""
+    return "; ".join(filter(None, doubts))
 
 
 def ends_early(steps: Sequence[int], planned: int, name: str) -> str:

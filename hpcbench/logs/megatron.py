@@ -10,6 +10,7 @@ from hpcbench.logs import (
     LeftOut,
     Printed,
     ends_early,
+    joined,
     mixed_steps,
     per_line,
 )
@@ -67,14 +68,9 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             intervals,
             "\n".join([name, parallel, str(devices), str(told), *text]),
             expected=begun - 1,
-            until="; ".join(
-                filter(
-                    None,
-                    [
-                        ends_early([row[0] for row in rows], planned, "iteration"),
-                        AFTER_ANOTHER if other else "",
-                    ],
-                )
+            until=joined(
+                ends_early([step for step, _, _ in rows], planned, "iteration"),
+                AFTER_ANOTHER if other else "",
             ),
             precision=PRECISIONS.get(told.get("params_dtype", ""), UNKNOWN),
             device=GPU,

@@ -40,7 +40,7 @@ def _unwrapped(line: str) -> list[str]:
         return [line]
     try:
         texts = [text for text in json.loads(line).values() if isinstance(text, str)]
-    except ValueError:
+    except (ValueError, RecursionError):
         return [line]
     return [part for text in texts for part in CONTROL.sub("", text).splitlines()]
 

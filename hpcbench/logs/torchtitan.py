@@ -11,6 +11,7 @@ from hpcbench.logs import (
     LeftOut,
     Printed,
     ends_early,
+    joined,
     mixed_steps,
     per_line,
 )
@@ -61,14 +62,9 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 [(steps, rate * devices / length) for steps, rate in intervals],
                 "\n".join([model, parallel, str(devices), str(about), *text]),
                 expected=begun - 1,
-                until="; ".join(
-                    filter(
-                        None,
-                        [
-                            ends_early([row[0] for row in rates], planned, "step"),
-                            AFTER_ANOTHER if other else "",
-                        ],
-                    )
+                until=joined(
+                    ends_early([step for step, _ in rates], planned, "step"),
+                    AFTER_ANOTHER if other else "",
                 ),
                 device=GPU,
                 options={"sequence_length": str(length), "local_batch": str(local)},

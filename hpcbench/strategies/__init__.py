@@ -100,9 +100,14 @@ class Strategy(Communicator, ABC):
         if cls.needs_launcher:
             cls._check_launch(config, launch)
         elif launch.size > 1:
+            over = [
+                kind.name
+                for kind in STRATEGIES
+                if kind.needs_launcher and kind.supports(config.framework)
+            ]
             raise ConfigError(
                 f"strategy {cls.name} is one process, but {launch.launcher} started "
-                f"{launch.size}; choose horovod or mpi, or start it without {launch.launcher}"
+                f"{launch.size}; choose {' or '.join(over)}, or start it without {launch.launcher}"
             )
         return launch.size
 

@@ -6,7 +6,6 @@ Started by mpirun, srun, horovodrun or torchrun, whose ranks it takes.
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,8 @@ class JaxDistributed(JaxStrategy):
 
     def __init__(self, launch: Launch, devices: int, exchange: str) -> None:
         import jax
+        from jax.sharding import NamedSharding
+        from jax.sharding import PartitionSpec as P
 
         (host, port), several = self.meeting(launch, os.environ)[0], visible_gpus(os.environ) > 1
         jax.distributed.initialize(
@@ -44,18 +45,15 @@ class JaxDistributed(JaxStrategy):
         self.rank, self.processes = launch.rank, launch.size
         self.world_size = self.processes
         self.exchange = exchange
-        self._gather: Any = None
+        whole = NamedSharding(self.mesh, P())
+        self._rows = NamedSharding(self.mesh, P("devices"))
+        self._gather = jax.jit(lambda rows: rows, out_shardings=whole)
 
     def all_gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         import jax
-        from jax.sharding import NamedSharding
-        from jax.sharding import PartitionSpec as P
 
-        if self._gather is None:
-            whole = NamedSharding(self.mesh, P())
-            self._gather = jax.jit(lambda rows: rows, out_shardings=whole)
         # As whole numbers, since JAX rounds float64 unless a run computes with them.
         mine = np.array([values], np.float64).view(np.uint32)
-        rows = jax.make_array_from_process_local_data(NamedSharding(self.mesh, P("devices")), mine)
+        rows = jax.make_array_from_process_local_data(self._rows, mine)
         gathered = np.asarray(self._gather(rows).addressable_data(0))
         return np.ascontiguousarray(gathered).view(np.float64)

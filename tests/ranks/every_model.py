@@ -1,4 +1,6 @@
-"""Trains every model of the registry for three epochs as one rank, and prints their losses.
+"""Trains every model that a framework has for three epochs as one rank, and prints their losses.
+
+every_model.py STRATEGY DEVICES [FRAMEWORK [MODEL...]]
 
 A model that cannot be trained is a line with its error; the others are trained all the same.
 """
@@ -42,8 +44,8 @@ def learnable(spec: DatasetSpec) -> Arrays:
     return Arrays(inputs[:TRAIN], targets[:TRAIN], inputs[TRAIN:], targets[TRAIN:])
 
 
-name = sys.argv[1]
-strategy = connected(name, devices=int(sys.argv[2]))
+name, devices, framework, *only = [*sys.argv[1:], "tensorflow"][: max(3, len(sys.argv) - 1)]
+strategy = connected(name, devices=int(devices), framework=framework)
 
 
 def losses_of(model: ModelSpec) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def losses_of(model: ModelSpec) -> dict[str, Any]:
     samples, batch = FEW.get(family, (TRAIN, BATCH))
     config = RunConfig(
         model=model.name,
+        framework=framework,
         strategy=name,
         epochs=3,
         train_samples=samples,
@@ -72,6 +75,8 @@ def losses_of(model: ModelSpec) -> dict[str, Any]:
 
 
 for model in MODELS:
+    if framework not in model.frameworks or (only and model.name not in only):
+        continue
     try:
         found = losses_of(model)
     except Exception as error:

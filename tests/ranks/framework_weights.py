@@ -13,11 +13,8 @@ import numpy as np
 
 from hpcbench.config import RunConfig
 from hpcbench.datasets import DATASETS, synthetic
-from hpcbench.frameworks.backend import Workload
-from hpcbench.schedule import make_schedule
 from hpcbench.training.beside import Beside
-from hpcbench.training.loop import Training
-from rank import connected, train
+from rank import connected, train, training_of
 
 BATCH, SAMPLES = 32, 10 * 32 + 5
 
@@ -39,9 +36,8 @@ config = RunConfig(
 )
 spec = DATASETS["mnist"]
 data = synthetic.arrays(spec, seed=0).first(SAMPLES, 100)
-schedule = make_schedule(config, strategy.world_size, SAMPLES)
-workload = Workload(config, schedule, 0, spec, data, strategy)
-training = Training(workload, beside=Beside(int(rounds), strategy.rank == 0))
+beside = Beside(int(rounds), strategy.rank == 0)
+training = training_of(config, spec, data, strategy, beside=beside)
 generator = np.random.default_rng(0)
 # Weights, then what the optimizer keeps of each.
 state = training.backend.state()
@@ -49,7 +45,6 @@ count = len(state) // 2
 given = [generator.normal(0, 0.05, value.shape) for value in state[:count]]
 training.backend.restore([*given, *state[count:]])
 training.warm_up()
-rows = train(training)
-print(*(f"{row.test_loss:.12g}" for row in rows if hasattr(row, "test_loss")))
+train(training)
 np.savez(Path(folder) / f"rank{strategy.rank}.npz", *training.backend.state())
 strategy.all_gather([0.0])

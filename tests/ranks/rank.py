@@ -12,8 +12,9 @@ from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.frameworks.backend import Workload
 from hpcbench.schedule import make_schedule
 from hpcbench.strategies import STRATEGIES, Strategy
+from hpcbench.training.beside import Beside
 from hpcbench.training.checkpoint import Progress
-from hpcbench.training.loop import Training
+from hpcbench.training.loop import NOTHING_BESIDE, Training
 
 SIZE = detect(os.environ).size
 
@@ -28,12 +29,17 @@ def connected(
 
 
 def training_of(
-    config: RunConfig, spec: DatasetSpec, data: Arrays, strategy: Strategy, seed: int = 0
+    config: RunConfig,
+    spec: DatasetSpec,
+    data: Arrays,
+    strategy: Strategy,
+    seed: int = 0,
+    beside: Beside = NOTHING_BESIDE,
 ) -> Training:
     """A model ready to train on ``data``."""
     schedule = make_schedule(config, strategy.world_size, len(data.train_targets))
     data = data.first(schedule.samples)
-    return Training(Workload(config, schedule, seed, spec, data, strategy))
+    return Training(Workload(config, schedule, seed, spec, data, strategy), beside=beside)
 
 
 def train(training: Training) -> list:

@@ -23,8 +23,10 @@ class Srun(Launcher):
             ) from error
         if found is None:
             return None
-        if environment.get("PMI_SIZE", str(found.size)) != str(found.size):
-            # Another launcher started more within this step, whose variables they inherit.
+        inner = environment.get("PMI_SIZE", "")
+        if "PMI_RANK" in environment and inner.isdigit() and int(inner) > found.size:
+            # Another launcher started more within this step, whose variables they inherit. Fewer
+            # are those of a step around this one.
             return None
         return Launch(self.name, found.rank, found.size, found.local_rank, found.local_size)
 

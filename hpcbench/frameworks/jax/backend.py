@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 
 from hpcbench.frameworks.backend import (
     DEVICE_STRIDE,
-    EVALUATION_BATCH,
     Backend,
     Exchange,
     Sums,
     Workload,
+    evaluation_batch,
 )
 from hpcbench.frameworks.jax import placement
+from hpcbench.frameworks.jax.arithmetic import optimizer, set_arithmetic
 from hpcbench.frameworks.jax.flops import training_flops
-from hpcbench.frameworks.jax.model import build_model, optimizer, set_arithmetic
 from hpcbench.frameworks.jax.objectives import objective
+from hpcbench.frameworks.keras_model import build_model
 from hpcbench.models import BuildContext
 from hpcbench.strategies import JaxStrategy
 
 MODEL_FILE = "model.keras"
-EVALUATION_BYTES = 64 << 20
 # Of one call, at most.
 MOST_STEPS = 1024
 # What Keras' optimizers keep before their slots: the number of the step, and the learning rate.
@@ -59,6 +59,7 @@ class JaxBackend(Backend):
         set_arithmetic(config.precision, self._mesh)
         keras.utils.set_random_seed(workload.seed)
         self.model = build_model(
+            config.framework,
             config.model,
             BuildContext(
                 input_shape=spec.input_shape,
@@ -104,8 +105,7 @@ class JaxBackend(Backend):
         )
         data = (np.asarray(workload.data.train_inputs), np.asarray(workload.data.train_targets))
         self._resident = placement.whole(self._mesh, data)
-        sample_bytes = 4 * math.prod(workload.data.test_inputs.shape[1:])
-        self._evaluation_batch = min(EVALUATION_BATCH, max(1, EVALUATION_BYTES // sample_bytes))
+        self._evaluation_batch = evaluation_batch(workload.data.test_inputs.shape[1:])
         self._evaluate = jax.jit(self._evaluated)
         self._programs: dict[tuple[str, Exchange], Callable[..., Any]] = {}
         self.broadcast_state()

@@ -11,8 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS
-from hpcbench.errors import ConfigError, first_line
 from hpcbench.frameworks.backend import Backend, Exchange, Sums, Workload, check_tf32
+from hpcbench.frameworks.keras_model import build_model
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.augmentation import augmentation
 from hpcbench.frameworks.tensorflow.flops import step_flops
@@ -21,7 +21,6 @@ from hpcbench.frameworks.tensorflow.loss_scale import LossScaled
 from hpcbench.frameworks.tensorflow.objectives import objective
 from hpcbench.layers.batch_normalization import batch_normalization
 from hpcbench.models import MODELS, BuildContext
-from hpcbench.references import is_reference
 from hpcbench.strategies import TensorFlowStrategy
 
 # What a run that keeps its model writes.
@@ -54,6 +53,7 @@ class TensorFlowBackend(Backend):
         set_arithmetic(config.precision)
         with strategy.scope():
             self.model = build_model(
+                config.framework,
                 config.model,
                 BuildContext(
                     input_shape=spec.input_shape,
@@ -176,42 +176,5 @@ def gradient_sizes(name: str) -> list[int]:
         logits_dtype="float32",
         batch_normalization=batch_normalization("local", list),
     )
-    model = build_model(name, context)
+    model = build_model("tensorflow", name, context)
     return [int(weight.value.shape.num_elements()) for weight in model.trainable_variables]
-
-
-def build_model(name: str, context: BuildContext) -> keras.Model:
-    """The network called ``name``, with its weights.
-
-    Raises ConfigError where the network cannot be built for inputs of this shape, or is none."""
-    spec = MODELS[name]
-    build = spec.builder("tensorflow")
-    try:
-        model = build(context)
-    except Exception as error:
-        if is_reference(name):
-            # A user's own function may do anything.
-            raise ConfigError(
-                f"build of {name} fails: {type(error).__name__}: {first_line(error)}"
-            ) from error
-        if not isinstance(error, ValueError):
-            raise
-        shape = " x ".join(map(str, context.input_shape))
-        raise ConfigError(
-            f"model {name} cannot be built for inputs of {shape}; choose other data, or of images "
-            f"of any size another --image-size"
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise ConfigError(f"build of {name} returns no Keras model but {type(model).__name__}")
-    if not model.built:
-        # One without an input layer learns its shape from its first call.
-        model(np.zeros((1, *context.input_shape), "int32" if spec.kind == "texts" else "float32"))
-    if not hasattr(model, "output_shape"):
-        return model
-    found, fields = tuple(model.output_shape), spec.kind == "fields"
-    if found[-1] != context.outputs or len(found) != (4 if fields else 2):
-        samples = "(samples, height, width, " if fields else "(samples, "
-        raise ConfigError(
-            f"model {name} gives {found} where it should give {samples}{context.outputs})"
-        )
-    return model

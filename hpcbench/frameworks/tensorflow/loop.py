@@ -5,7 +5,6 @@ backward, exchanges gradients through the strategy, and updates the weights. Not
 to Python between the steps of a call.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,13 +15,11 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets import Arrays
 from hpcbench.errors import DataError
-from hpcbench.frameworks.backend import DEVICE_STRIDE, EVALUATION_BATCH, Exchange, Sums
+from hpcbench.frameworks.backend import DEVICE_STRIDE, Exchange, Sums, evaluation_batch
 from hpcbench.frameworks.tensorflow.augmentation import Augmentation
 from hpcbench.frameworks.tensorflow.objectives import Objective
 from hpcbench.frameworks.tensorflow.optimizers import Optimizer
 from hpcbench.strategies import TensorFlowStrategy
-
-EVALUATION_BYTES = 64 << 20
 
 # A replica of this process, and the number of the step.
 Place = tuple[Any, tf.Tensor]
@@ -59,9 +56,7 @@ class TrainingLoop:
         self._seed = seed
         self._batch = batch
         self._shares_shape = (strategy.replicas, batch)
-        # As floats, and not so many that what comes out of the first layers fills the memory.
-        sample_bytes = 4 * math.prod(data.test_inputs.shape[1:])
-        self._evaluation_batch = min(EVALUATION_BATCH, max(1, EVALUATION_BYTES // sample_bytes))
+        self._evaluation_batch = evaluation_batch(data.test_inputs.shape[1:])
         self._dtype = model.compute_dtype
         self._gradients = (
             _function(self._forward_backward, jit_compile=True) if xla else self._forward_backward
