@@ -97,7 +97,8 @@ def test_a_dilated_convolution_is_keras_own_on_every_processor(processor):
 
 @pytest.mark.slow
 def test_the_climate_network_trains_without_onednn(results):
-    flags = ("--model=climate-tiny", "--train-samples=64", "--epochs=1", "--warmup-steps=1")
+    few = ("--train-samples=16", "--test-samples=8", "--batch=8")
+    flags = ("--model=climate-tiny", *few, "--epochs=1", "--warmup-steps=1")
     done = run(train_command(results, *flags), env=environment(TF_ENABLE_ONEDNN_OPTS="0"))
     assert done.status == 0, done.errors
 

@@ -238,13 +238,23 @@ def test_a_killed_rank_ends_the_others_and_leaves_readable_files(results, strate
         assert len({line.count(",") for line in text.splitlines()}) == 1
 
 
+SEEDED = ("--seed=5", "--repeat=0", "--cores-per-device=1")
+THREE_EPOCHS = (*SEEDED, "--model=fc-512", "--epochs=3", "--interval-steps=9")
+
+
+@pytest.fixture(scope="module")
+def not_stopped(tmp_path_factory):
+    """What a run measures that nobody stops."""
+    results = tmp_path_factory.mktemp("whole")
+    whole = train(results, *THREE_EPOCHS)
+    assert whole.status == 0, whole.errors
+    return read_results(results)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
-    flags = ("--epochs=3", "--seed=5", "--repeat=0", "--cores-per-device=1", "--interval-steps=9")
-    whole = train(tmp_path / "whole", *flags, "--model=fc-512")
-    assert whole.status == 0, whole.errors
-    command = train_command(tmp_path / "parts", *flags, "--model=fc-512")
+def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, not_stopped, number):
+    command = train_command(tmp_path / "parts", *THREE_EPOCHS)
     # In the midst of the second of three epochs of 53 intervals.
     process = start(command, tmp_path / "parts", "throughput.csv", 60)
     process.send_signal(number)
@@ -258,7 +268,7 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, number):
     again = run([*command, "--resume"])
     assert again.status == 0, again.errors
     assert not (folder / "checkpoint.npz").exists()
-    tables = [read_results(tmp_path / name) for name in ("whole", "parts")]
+    tables = not_stopped, read_results(tmp_path / "parts")
     assert 60 <= measured < len(tables[0].throughput)
     for name in ("interval", "steps", "samples"):
         one, other = (table.throughput[name].tolist() for table in tables)
@@ -330,7 +340,7 @@ def test_so_are_two_on_two_hosts_of_one_job(tmp_path, monkeypatch):
 def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
     """What is left then is the last evaluation."""
     flags = ("--model=cnn-1", "--epochs=1", "--train-samples=9600", "--interval-steps=150")
-    command = train_command(tmp_path, *flags, "--seed=5", "--repeat=0", "--cores-per-device=1")
+    command = train_command(tmp_path, *flags, *SEEDED)
     process = start(command, tmp_path, "throughput.csv", 1)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

@@ -22,7 +22,6 @@ from hpcbench.records.schema import (
     RUN_FILE,
     SCHEMA_VERSION,
     THROUGHPUT_FILE,
-    AccuracyRow,
     RankTimes,
     ThroughputRow,
     columns,
@@ -30,26 +29,7 @@ from hpcbench.records.schema import (
 from hpcbench.records.upgrade import identity_of
 from hpcbench.records.writer import RunWriter, claim_folder, ensure_writable
 from support import IDENTITY, ROOT
-
-ALONE = Owner("", 0, "host", 1)
-EPOCH = AccuracyRow(1, 0.001, 0.5, 0.8, 0.4, 0.9, "accuracy", 1.0, 1.0, 0.5)
-
-
-def interval(number):
-    return ThroughputRow("train", number, 10, 1280, 0.5, 0.4, 0.45, 2560.0)
-
-
-def write_run(folder, rows=3):
-    ownership = Ownership(folder, ALONE)
-    identity = replace(IDENTITY, run_id=folder.name)
-    writer = RunWriter(folder, identity, ownership)
-    writer.start({"run_id": identity.run_id, "sweep": identity.sweep})
-    for number in range(rows):
-        writer.throughput(interval(number))
-    writer.accuracy(EPOCH)
-    writer.complete()
-    writer.close()
-    ownership.release()
+from support.records import ALONE, EPOCH, interval, write_run
 
 
 def test_what_was_written_is_read_back(tmp_path):

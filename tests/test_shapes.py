@@ -13,36 +13,42 @@ pytestmark = pytest.mark.slow
 
 SWEEP = """name = "sweep"
 repeats = 1
-devices = [1, 2]
-strategies = ["ddp"]
+devices = [2]
+strategies = ["{strategy}"]
 [settings]
-framework = "torch"
+framework = "{framework}"
 train_samples = 1280
 epochs = 1
 [[models]]
-model = "cnn-pytorch"
+model = "{model}"
 """
+TORCH = {"framework": "torch", "strategy": "ddp", "model": "cnn-pytorch"}
+HOROVOD = {"framework": "tensorflow", "strategy": "horovod", "model": "fc-64"}
 
 
 @pytest.mark.parametrize(
-    ("shape", "asked", "options", "expected"),
+    ("shape", "trained", "asked", "options", "expected"),
     [
-        ("ailing", None, (), {"max_devices": 2, "devices_per_node": 1}),
-        ("cpus", None, (), {"device": "cpu", "devices_per_node": 2, "cores_per_device": 8}),
+        ("ailing", TORCH, None, (), {"max_devices": 2, "devices_per_node": 1}),
+        ("cpus", TORCH, None, (), {"device": "cpu", "devices_per_node": 2, "cores_per_device": 8}),
+        ("limits", TORCH, None, (), {"gpu_type": "v100", "max_devices": 4}),
+        ("whole-nodes", HOROVOD, None, (), {"gpu_request": "gres", "mpi": "pmi2"}),
         (
             "two-types",
+            TORCH,
             "several partitions have GPUs: all (3 nodes of 2 a100 GPUs or 8 v100 GPUs); ampere (2 ",
             ("--partition", "all", "--gpu-type", "a100"),
             {"gpu_type": "a100", "devices_per_node": 2, "max_devices": 4},
         ),
     ],
 )
-def test_a_sweep_on_a_site_that_wrote_itself(tmp_path, shape, asked, options, expected):
+def test_a_sweep_on_a_site_that_wrote_itself(tmp_path, shape, trained, asked, options, expected):
     sites, sweep = tmp_path / "jobs", tmp_path / "sweep.toml"
-    sweep.write_text(SWEEP)
+    sweep.write_text(SWEEP.format(**trained))
     hpcbench = ("python", "-m", "hpcbench")
     init = (*hpcbench, "site", "init", "mine", "--folder", sites)
-    with cluster_in(tmp_path / "slurm", "--shape", str(SHAPES / f"{shape}.conf")) as folder:
+    mpi = ("--mpi", expected["mpi"]) if "mpi" in expected else ()
+    with cluster_in(tmp_path / "slurm", "--shape", str(SHAPES / f"{shape}.conf"), *mpi) as folder:
         cluster = Cluster(folder, tmp_path / "results")
         if asked:
             undecided = cluster.run(*init)
@@ -58,10 +64,10 @@ def test_a_sweep_on_a_site_that_wrote_itself(tmp_path, shape, asked, options, ex
         assert re.search("mine: jobs of .* devices would be queued", doctor.output)
         cluster.sweep("submit", sweep, *site)
         cluster.wait_for_empty_queue()
-        assert cluster.status(sweep) == "2 done", cluster.said()
+        assert cluster.status(sweep) == "1 done", cluster.said()
     found = read_results(tmp_path / "results")
     assert found.skipped == []
-    assert set(found.throughput["devices"]) == {1, 2}
+    assert set(found.throughput["devices"]) == {2}
     assert (tmp_path / "results" / "sweep" / "figures" / "report.html").exists()
 
 

@@ -1,70 +1,17 @@
 """Sweeps on a real Slurm, which jobs/local-cluster brings up: a controller and two nodes."""
 
-import contextlib
 import json
-import os
 import re
-import shutil
-import signal
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from hpcbench.records.reader import read_results
-from hpcbench.sweeps.submission import read_submission
-from support import ROOT, environment
-from support.slurm import Cluster, cluster_in, until
+from support import ROOT
+from support.slurm import LONG, each_row_once, sweep_file, until
 
 pytestmark = pytest.mark.slow
-
-# More than fit before the signal, which comes up to 30 s after the first rows.
-EPOCHS_OF_A_MINUTE = 350
-
-
-@pytest.fixture(scope="module")
-def shared_cluster(tmp_path_factory):
-    with cluster_in(tmp_path_factory.mktemp("slurm"), "--gpus", "2", "--cpus", "32") as folder:
-        yield folder
-
-
-@pytest.fixture
-def cluster(shared_cluster, results):
-    cluster = Cluster(shared_cluster, results)
-    yield cluster
-    cluster.run("scancel", "--user", str(os.getuid()))
-    cluster.wait_for_empty_queue()
-
-
-def sweep_file(
-    folder: Path, devices="[1]", strategies='["horovod"]', epochs=2, repeats=1, more=""
-) -> Path:
-    path = folder / "sweep.toml"
-    # What is timed beside training takes graphs of its own to compile: one test has it.
-    beside = "" if "no_exchange_intervals" in more else "no_exchange_intervals = 0"
-    path.write_text(
-        f'name = "sweep"\nrepeats = {repeats}\ndevices = {devices}\nstrategies = {strategies}\n'
-        f"[settings]\ntrain_samples = 2560\nepochs = {epochs}\ninterval_steps = 2\n"
-        f"{beside}\n{more}\n"
-        f'[[models]]\nmodel = "fc-64"\n'
-    )
-    return path
-
-
-def each_row_once(results: Path, runs: int, epochs: int) -> None:
-    """All runs are complete, each with every interval and epoch once, in order."""
-    found = read_results(results)
-    assert found.skipped == []
-    assert found.throughput["run_id"].nunique() == runs
-    trained = found.throughput[found.throughput["phase"] == "train"]
-    for _, rows in trained.groupby("run_id"):
-        per_epoch = -(-int(rows["samples"].sum() / epochs // rows["global_batch"].iloc[0]) // 2)
-        assert rows["interval"].tolist() == list(range(epochs * per_epoch))
-        assert rows["samples"].sum() == 2560 * epochs
-    for _, rows in found.accuracy.groupby("run_id"):
-        assert rows["epoch"].tolist() == list(range(1, epochs + 1))
 
 
 def test_sbatch_as_typed(cluster, tmp_path):
@@ -146,7 +93,7 @@ srun_options = ["--distribution=cyclic"]
 [environment]
 NCCL_DEBUG = "WARN"
 """)
-    file = sweep_file(tmp_path, devices="[2]", epochs=EPOCHS_OF_A_MINUTE)
+    file = sweep_file(tmp_path, devices="[2]", more=LONG)
     script = ("--array=1", ROOT / "jobs" / "scale_sweep.sh", "--sweep", file)
     home = {"HPCBENCH_HOME": str(tmp_path), "HPCBENCH_PYTHON": sys.executable}
     # Slurm's signal that the limit is near is one that nobody heeds.
@@ -220,177 +167,6 @@ def test_other_launchers_start_ranks_in_a_job(cluster, tmp_path, launcher):
         read_results(cluster.results).throughput[["devices", "nodes"]].drop_duplicates().values
     )
     assert list(rows) == [2, nodes]
-
-
-def test_near_the_time_limit_a_task_saves_requeues_itself_and_goes_on(cluster, tmp_path):
-    """The other task of the array is not run again."""
-    file = sweep_file(tmp_path, devices="[2]", repeats=2, epochs=EPOCHS_OF_A_MINUTE)
-    script = ("jobs/scale_sweep.sh", "--sweep", file, "--results", cluster.results)
-    job = cluster.sbatch(
-        "--time=20", "--signal=B:USR1@45", "--ntasks-per-node=1", "--array=1,2", *script
-    )
-    until(lambda: len(cluster.csv()) == 2 and cluster.rows() > 3, "rows", cluster.said)
-    # Only now is the limit near: Slurm may signal 30 s early, which might be before the start.
-    for task in (1, 2):
-        cluster.run("scontrol", "update", f"JobId={job}_{task}", "EndTime=now+70seconds")
-
-    def over():
-        waiting = re.findall(rf"({job}_\d+) PENDING BeginTime", cluster.queue())
-        if waiting:
-            # Slurm would wait two minutes, so that what is left of the last attempt can end.
-            time.sleep(5)
-        for task in waiting:
-            cluster.run("scontrol", "update", f"JobId={task}", "StartTime=now", "TimeLimit=20")
-        return not cluster.queue()
-
-    until(over, "the tasks to end", cluster.said, patience=400)
-    assert cluster.status(file) == "2 done", cluster.said()
-    each_row_once(cluster.results, runs=2, epochs=EPOCHS_OF_A_MINUTE)
-    said = cluster.said()
-    assert "stopped, to be resumed" in said
-    assert "restart 1" in said
-
-
-def start_long(cluster, tmp_path, epochs, devices="[1]", strategies='["horovod"]') -> Path:
-    """A submitted sweep whose first run has begun to measure."""
-    file = sweep_file(tmp_path, devices=devices, strategies=strategies, epochs=epochs)
-    cluster.sweep("submit", file, "--site", "local-cluster")
-    until(lambda: cluster.csv() and cluster.rows() > 3, "rows", cluster.said)
-    return file
-
-
-def test_a_cancelled_task_is_told_and_resumed(cluster, tmp_path):
-    file = start_long(cluster, tmp_path, epochs=4000)
-    assert cluster.status(file) == "1 running"
-    (record,) = (cluster.results / "sweep" / "submissions").glob("*.json")
-    cluster.run("scancel", f"{read_submission(record).array_job}_0")
-    cluster.wait_for_empty_queue()
-    assert cluster.status(file) == "1 failed", cluster.said()
-    assert "failed: fc-64 horovod x1 repeat 0: cancelled: its job was cancelled" in cluster.sweep(
-        "status", file
-    )
-    before = cluster.rows()
-    assert "repeat 0, 1 job of 1 device" in cluster.sweep("resume", file)
-    until(lambda: cluster.rows() > before, "new rows", cluster.said)
-    text = cluster.csv()[0].read_text().splitlines()[1:]
-    place = cluster.csv()[0].read_text().splitlines()[0].split(",").index("interval")
-    assert [int(line.split(",")[place]) for line in text] == list(range(len(text)))
-
-
-def test_a_killed_rank_fails_its_run_and_resume_completes_it(cluster, tmp_path):
-    file = start_long(cluster, tmp_path, devices="[2]", epochs=300)
-    ranks = [
-        process
-        for process in psutil.process_iter()
-        if "hpcbench.train" in (cmdline := _cmdline(process))
-        and str(cluster.results) in cmdline
-        and process.name().startswith("python")
-    ]
-    assert len(ranks) == 2
-    os.kill(max(process.pid for process in ranks), signal.SIGKILL)
-    cluster.wait_for_empty_queue()
-    assert cluster.status(file) == "1 failed", cluster.said()
-    cluster.sweep("resume", file)
-    cluster.wait_for_empty_queue()
-    assert cluster.status(file) == "1 done", cluster.said()
-    each_row_once(cluster.results, runs=1, epochs=300)
-
-
-def _cmdline(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
-
-
-def test_a_full_disk_fails_the_run_and_resume_completes_it(cluster, tmp_path):
-    file = sweep_file(tmp_path, epochs=30)
-    log = f"--output={cluster.results}-%A_%a.out"
-    # Slurm gives its jobs the limits of the shell that submits: no file past 40 blocks of 512.
-    line = [
-        "sbatch",
-        log,
-        "--array=1",
-        "--nodes=1",
-        "jobs/scale_sweep.sh",
-        "--sweep",
-        file,
-        "--results",
-        cluster.results,
-    ]
-    done = cluster.run("sh", "-c", 'ulimit -f 40; exec "$@"', "sh", *line)
-    assert done.status == 0, done.errors
-    cluster.wait_for_empty_queue()
-    assert cluster.status(file) == "1 failed", cluster.said()
-    assert "environment: " in cluster.sweep("status", file)
-    assert all(text.endswith("\n") for text in map(Path.read_text, cluster.csv()))
-    line = ("python", "-m", "hpcbench.sweep", "resume", file, "--results", cluster.results)
-    nowhere = cluster.run(*line)
-    assert nowhere.status == 2
-    assert "was not submitted to a site before; say --site" in nowhere.errors
-    cluster.sweep("resume", file, "--site", "local-cluster")
-    cluster.wait_for_empty_queue()
-    assert cluster.status(file).startswith("1 done"), cluster.said()
-
-
-def test_two_jobs_on_the_same_runs_write_each_once(cluster, tmp_path):
-    """As when a job starts twice, or two people submit the same sweep."""
-    file = sweep_file(tmp_path, strategies='["single", "horovod"]', epochs=40)
-    script = ("--array=1", "--nodes=1", "jobs/scale_sweep.sh", "--sweep", file)
-    for _ in range(2):
-        cluster.sbatch(*script, "--results", cluster.results)
-    cluster.wait_for_empty_queue()
-    assert cluster.status(file) == "2 done", cluster.said()
-    each_row_once(cluster.results, runs=2, epochs=40)
-
-
-def test_two_hundred_writers_at_once_leave_whole_files(cluster, tmp_path):
-    """The records' writer alone, since 200 trainings would measure patience."""
-    (tmp_path / "write.py").write_text(
-        "import os, sys; from pathlib import Path; sys.path.insert(0, 'tests')\n"
-        "from test_records import write_run\n"
-        "index = os.environ['SLURM_ARRAY_TASK_ID']\n"
-        "write_run(Path(sys.argv[1]) / 'sweep' / index, rows=20)\n"
-    )
-    script = tmp_path / "job.sh"
-    script.write_text(
-        f'#!/bin/sh\nexec {shutil.which("python", path=environment()["PATH"])} "$@"\n'
-    )
-    cluster.sbatch("--array=0-199", "--mem=1", script, tmp_path / "write.py", cluster.results)
-    cluster.wait_for_empty_queue()
-    found = read_results(cluster.results)
-    assert found.skipped == []
-    assert len(found.runs) == 200, cluster.said()
-    assert len(found.throughput) == 200 * 20
-    assert len(found.accuracy) == 200
-
-
-def test_a_node_believed_dead_is_fenced_off(tmp_path):
-    """Its step runs on and writes, while the requeued task runs elsewhere."""
-    results = tmp_path / "results"
-    with cluster_in(tmp_path / "slurm", "--gpus", "1") as folder:
-        cluster = Cluster(folder, results)
-        # What srun started, it ends when it hears of the node's death.
-        file = start_long(cluster, tmp_path, epochs=20_000, strategies='["single"]')
-        (record,) = (results / "sweep" / "submissions").glob("*.json")
-        task = f"{read_submission(record).array_job}_0"
-        node = cluster.run("squeue", "--noheader", "--format=%N").output.strip()
-        orphans = [p for p in psutil.process_iter() if str(results) in _cmdline(p)]
-        os.kill(int((folder / "run" / f"{node}.pid").read_text()), signal.SIGKILL)
-        waiting = f"{task} PENDING BeginTime"
-        until(lambda: waiting in cluster.queue(), "the task to be requeued", cluster.queue)
-        cluster.run("scontrol", "update", f"JobId={task}", "StartTime=now")
-        owner = next(results.rglob("owner.json"))
-        until(lambda: json.loads(owner.read_text())["restart"] == 1, "the restart", cluster.said)
-        trainers = [p for p in orphans if p.is_running() and "hpcbench.train" in _cmdline(p)]
-        assert trainers, "the orphan ended before the restart, so nothing was fenced off"
-        _, alive = psutil.wait_procs(trainers, timeout=60)
-        assert not alive, "the orphan goes on"
-        (csv,) = cluster.csv()
-        until(lambda: cluster.rows() > 20, "rows of the restart", cluster.said)
-        lines = csv.read_text().splitlines()
-        place = lines[0].split(",").index("interval")
-        assert [int(line.split(",")[place]) for line in lines[1:]] == list(range(len(lines) - 1))
-        assert cluster.status(file) == "1 running"
 
 
 def test_the_doctor_holds_a_site_against_the_cluster(cluster, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcbench.records.reader import read_results
 from support import ROOT, Finished, environment, run
 
 PATIENCE = 400
@@ -86,3 +87,50 @@ def cluster_in(folder: Path, *options: str) -> Iterator[Path]:
         ended = run([ROOT / "jobs/local-cluster/down", folder])
         assert ended.status == 0, ended.errors
         assert not folder.exists()
+
+
+# Of training on any machine: more than fits before the signal, which comes up to 30 s after the
+# first rows.
+LONG = "seconds = 50"
+
+
+def sweep_file(
+    folder: Path, devices="[1]", strategies='["horovod"]', epochs=2, repeats=1, more=""
+) -> Path:
+    path = folder / "sweep.toml"
+    # What is timed beside training takes graphs of its own to compile: one test has it.
+    beside = "" if "no_exchange_intervals" in more else "no_exchange_intervals = 0"
+    path.write_text(
+        f'name = "sweep"\nrepeats = {repeats}\ndevices = {devices}\nstrategies = {strategies}\n'
+        f"[settings]\ntrain_samples = 2560\nepochs = {epochs}\ninterval_steps = 2\n"
+        f"{beside}\n{more}\n"
+        f'[[models]]\nmodel = "fc-64"\n'
+    )
+    return path
+
+
+def each_row_once(results: Path, runs: int, epochs: int = 2, seconds: float = 0) -> None:
+    """All runs are complete, each with every interval and epoch once, in order."""
+    found = read_results(results)
+    assert found.skipped == []
+    assert found.throughput["run_id"].nunique() == runs
+    trained = found.throughput[found.throughput["phase"] == "train"]
+    for _, rows in trained.groupby("run_id"):
+        if seconds:
+            assert rows["seconds"].sum() >= seconds
+            assert rows["interval"].tolist() == list(range(len(rows)))
+            continue
+        per_epoch = -(-int(rows["samples"].sum() / epochs // rows["global_batch"].iloc[0]) // 2)
+        assert rows["interval"].tolist() == list(range(epochs * per_epoch))
+        assert rows["samples"].sum() == 2560 * epochs
+    for _, rows in found.accuracy.groupby("run_id"):
+        assert rows["epoch"].tolist() == list(range(1, epochs + 1))
+
+
+def start_long(cluster, tmp_path, seconds, devices="[1]", strategies='["horovod"]') -> Path:
+    """A submitted sweep whose first run has begun to measure."""
+    more = f"seconds = {seconds}"
+    file = sweep_file(tmp_path, devices=devices, strategies=strategies, more=more)
+    cluster.sweep("submit", file, "--site", "local-cluster")
+    until(lambda: cluster.csv() and cluster.rows() > 3, "rows", cluster.said)
+    return file
