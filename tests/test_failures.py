@@ -382,11 +382,16 @@ def test_more_test_samples_than_there_are(results):
 @pytest.mark.slow
 def test_no_argument_at_all_prints_a_summary(tmp_path):
     done = run(
-        [sys.executable, "-m", "hpcbench.train"],
+        [sys.executable, "-X", "importtime", "-m", "hpcbench.train"],
         cwd=tmp_path,
         env=environment(PYTHONPATH=os.getcwd()),
     )
     assert done.status == 0, done.errors
+    loaded = {line.rpartition("|")[2].strip() for line in done.errors.splitlines()}
+    assert "tensorflow" in loaded
+    # Of a second and more each, which a run has no use for.
+    unneeded = {"jax.numpy", "matplotlib.figure", "pandas.core", "scipy.stats", "sklearn.utils"}
+    assert not loaded & unneeded
     for word in ("rate", "samples/s", "step time", "test accuracy", "files"):
         assert word in done.output
     document = json.loads(next((tmp_path / "results").rglob("run.json")).read_text())

@@ -20,7 +20,7 @@ from rank import connected, train, training_of
 
 TRAIN, TEST, BATCH = 384, 64, 32
 # Of the networks that take long: few samples, and no partial step, which is one more graph to make.
-FEW = {"alexnet": (128, 8), "fields": (16, 4)}
+FEW = {"alexnet": (64, 8), "fields": (8, 4)}
 
 
 def learnable(spec: DatasetSpec) -> Arrays:
