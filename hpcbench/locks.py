@@ -100,9 +100,13 @@ def _take_by_file(file: Path, wait: bool) -> Callable[[], None] | None:
 
 
 def _is_abandoned(file: Path) -> bool:
-    """Whether the process that created ``file`` was on this host and is gone."""
+    """Whether the process that created ``file`` was on this host and is gone, or ended before it
+    could write its name."""
     try:
-        holder = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        if not text:
+            return time.time() - file.stat().st_mtime > PATIENCE
+        holder = json.loads(text)
         if holder["host"] != platform.node():
             return False
         os.kill(int(holder["pid"]), 0)

@@ -237,3 +237,33 @@ def test_labels_that_are_none(tmp_path, labels):
     np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     with pytest.raises(DataError, match="labels that do not fit"):
         locate("mnist", tmp_path).read()
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_a_set_of_which_files_are_missing_is_no_other_set(no_data, name):
+    """What is missing is named where a folder was; a cache that is half unpacked is passed over."""
+    (no_data / "mnist").mkdir()
+    for stem, array in zip(IDX_FILES, small_mnist().values(), strict=True):
+        (no_data / "mnist" / stem).write_bytes(idx(array))
+    (no_data / "cifar-10-batches-py").mkdir()
+    for member in ("data_batch_1", "data_batch_3", "test_batch"):
+        (no_data / "cifar-10-batches-py" / member).touch()
+    missing = IDX_FILES[1] if name == "mnist" else "data_batch_2, data_batch_4, data_batch_5"
+    (no_data / "mnist" / IDX_FILES[1]).unlink()
+    for asked in (name, "auto"):
+        with pytest.raises(DataError, match=rf"files of a data set and not {missing}$"):
+            locate(asked, no_data, candidates=(name, "mnist-5k"))
+    (no_data / "keras").mkdir()
+    (no_data / "mnist").rename(no_data / "keras" / "datasets")
+    assert find(DATASETS["mnist"], None) is None
+
+
+def test_an_unpacked_archive_may_be_called_otherwise(no_data):
+    (no_data / "photographs").mkdir()
+    members = [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]
+    for member in members:
+        (no_data / "photographs" / member).touch()
+    assert find(DATASETS["cifar10"], no_data / "photographs") is None
+    (no_data / "photographs" / "batches.meta").touch()
+    found = find(DATASETS["cifar10"], no_data / "photographs")
+    assert [file.name for file in found.files] == members

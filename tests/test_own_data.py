@@ -156,6 +156,10 @@ def test_a_csv_of_rows_longer_than_its_header_is_not_shifted(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
+        (
+            {"pixel1": ""},
+            r"an empty cell in row 1, column 'pixel1' is no whole number from 0 to 255",
+        ),
         ({"pixel0": 256}, r"'256' in row 1, column 'pixel0' is no whole number from 0 to 255"),
         ({"pixel0": 0.5}, r"'0\.5' in row 1, column 'pixel0'"),
         ({"more": 1}, "37 pixels a row, which is no square"),

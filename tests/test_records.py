@@ -239,6 +239,24 @@ def test_what_cannot_be_written_again_or_read_to_its_end_is_left_out(tmp_path):
     assert len(results.skipped) == 2
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "says"),
+    [
+        ("samples", "1e400", "'1e400' in line 3, column 'samples', where a whole number belongs"),
+        ("steps", "9" * 20, "'99999999999999999999' in line 3, column 'steps'"),
+        ("seconds", "fast", "'fast' in line 3, column 'seconds', where a number belongs"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named(tmp_path, column, cell, says):
+    write_run(tmp_path / "run")
+    file = tmp_path / "run" / THROUGHPUT_FILE
+    lines = [line.split(",") for line in file.read_text().splitlines()]
+    lines[2][lines[0].index(column)] = cell
+    file.write_text("".join(",".join(line) + "\n" for line in lines))
+    (skipped,) = read_results(tmp_path).skipped
+    assert f"{THROUGHPUT_FILE}: {says}" in skipped
+
+
 def test_throughput_alone_is_a_measurement(tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "run" / ACCURACY_FILE).unlink()

@@ -1,9 +1,11 @@
 """Odd but common machines: file systems without flock, no home, other locales, proxies."""
 
 import json
+import os
 import pwd
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -14,7 +16,7 @@ from hpcbench.cluster.rendezvous import pass_proxies
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import download, keras_cache
 from hpcbench.errors import DataError
-from hpcbench.locks import file_of
+from hpcbench.locks import PATIENCE, file_of
 from support import environment, only_run, run, train_command
 
 # flock as file systems without it answer, for everything that is started with it.
@@ -91,6 +93,19 @@ def test_without_flock_a_lock_of_another_host_is_kept(tmp_path, without_flock):
     holder = start(folder, "hold", without_flock)
     assert holder.stdout.readline() == "False\n"
     end(holder)
+
+
+def test_without_flock_a_lock_that_nobody_signed_is_one_for_a_minute(tmp_path, without_flock):
+    """Its process was ended before it could write who it is."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    file_of(folder).touch()
+    for age, free in ((0, "False\n"), (PATIENCE + 5, "True\n")):
+        long_ago = time.time() - age
+        os.utime(file_of(folder), (long_ago, long_ago))
+        holder = start(folder, "hold", without_flock)
+        assert holder.stdout.readline() == free
+        end(holder)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ Each module registers a family; adding a data set is adding one file. Images sta
 to the device, where they are scaled to [0, 1].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hpcbench.datasets.lazy_array import LazyArray
+from hpcbench.errors import DataError
 from hpcbench.registry import Registry
 
 
@@ -53,15 +54,15 @@ class Download:
 class DatasetSpec:
     """A data set's shape, and how to find and read it.
 
-    ``find`` returns the files in a folder that make up the set, or None. ``read`` turns them
-    into arrays, raising DataError with the file's name when one is corrupt. ``system_folder``
-    is where a distribution's package puts it. ``task`` names the objective, ``kind`` what it
-    is made of: images, fields, tables or texts. ``outputs`` is how many numbers a model gives for a
-    sample or a pixel, ``words`` how many different numbers stand for words, ``class_shares`` which
-    share of all pixels each class has. ``count`` says how many training
-    samples files hold that may hold fewer than the published ones; ``train_samples`` is 0 where
-    only the files can say, and ``describe`` fills in shape and counts of a user's own data, a
-    ``title`` that tells it from other folders, and a ``remark`` on what of it was left out.
+    ``find`` returns the files in a folder that make up the set, or None; it raises Incomplete where
+    some of them are missing. ``read`` turns them into arrays, raising DataError with the file's
+    name when one is corrupt. ``system_folder`` is where a distribution's package puts it. ``task``
+    names the objective, ``kind`` what it is made of: images, fields, tables or texts. ``outputs``
+    is how many numbers a model gives for a sample or a pixel, ``words`` how many different numbers
+    stand for words, ``class_shares`` which share of all pixels each class has. ``count`` says how
+    many training samples files hold that may hold fewer than the published ones; ``train_samples``
+    is 0 where only the files can say, and ``describe`` fills in shape and counts of a user's own
+    data, a ``title`` that tells it from other folders, and a ``remark`` on what of it was left out.
     ``resized`` is given where images of any size are brought to one: the same set with so many
     pixels a side.
     """
@@ -87,6 +88,24 @@ class DatasetSpec:
     resized: "Callable[[DatasetSpec, int], DatasetSpec] | None" = None
     system_folder: Path | None = None
     downloads: tuple[Download, ...] = ()
+
+
+class Incomplete(DataError):
+    """A folder holds some of a set's files and not the others."""
+
+
+def all_or_none(place: Path, files: Mapping[str, Path | None]) -> list[Path] | None:
+    """The files of a set by what they are called in ``place``, None where there is none of them;
+    raises Incomplete."""
+    missing = [name for name, path in files.items() if path is None]
+    if len(missing) == len(files):
+        return None
+    if missing:
+        raise Incomplete(
+            f"{place} holds {len(files) - len(missing)} of the {len(files)} files of a data set "
+            f"and not {', '.join(missing)}"
+        )
+    return [path for path in files.values() if path is not None]
 
 
 DATASETS: Registry[DatasetSpec] = Registry("dataset", __name__)

@@ -15,13 +15,15 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download
+from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download, all_or_none
 from hpcbench.errors import DataError, first_line
 from hpcbench.safe_pickle import load, load_npz, npz_length
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 SHAPE = (32, 32, 3)
 TRAIN_SAMPLES = 50_000
+# By what an unpacked archive is known in a folder of another name.
+META = {"cifar-10-batches-py": "batches.meta", "cifar-100-python": "meta"}
 # What is raised of files that are none, or are cut off.
 BROKEN = (
     *(OSError, ValueError, KeyError, EOFError, AttributeError, TypeError),
@@ -39,11 +41,14 @@ def _find(name: str, folder_name: str, members: tuple[str, ...], folder: Path) -
     # Keras unpacks into a folder of the archive's folder.
     targets = [folder / end for end in ("", f"{folder_name}-target", f"{folder_name}.tar.gz")]
     for place in (*(target / folder_name for target in targets), folder):
-        if place.name != folder_name:
+        if place.name != folder_name and not (place / META[folder_name]).is_file():
             continue
-        files = [place / member for member in members]
-        if all(file.is_file() for file in files):
-            return files
+        files = {member: place / member for member in members}
+        found = all_or_none(
+            place, {name: path if path.is_file() else None for name, path in files.items()}
+        )
+        if found:
+            return found
     return None
 
 

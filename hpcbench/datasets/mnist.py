@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download
+from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download, all_or_none
 from hpcbench.datasets.sharding import mixed_order
 from hpcbench.errors import DataError
 
@@ -112,9 +112,8 @@ def _find(name: str, torchvision: str, folder: Path) -> list[Path] | None:
     if called == {torchvision.lower()} or (name == "mnist" and not called):
         places += [folder, folder / "raw"]
     for place in places:
-        files = [_idx_file(place, stem) for stem in IDX_FILES]
-        found = [file for file in files if file]
-        if len(found) == len(files):
+        found = all_or_none(place, {stem: _idx_file(place, stem) for stem in IDX_FILES})
+        if found:
             return found
     return None
 

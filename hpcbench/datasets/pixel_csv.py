@@ -88,9 +88,10 @@ def _whole_numbers(path: Path, table: Any, largest: int) -> NDArray[Any]:
     wrong = np.argwhere(~((values >= 0) & (values <= largest) & (values == np.floor(values))))
     if len(wrong):
         row, column = wrong[0]
+        cell = table.iloc[row, column]
         raise DataError(
-            f"data file {path}: {str(table.iloc[row, column])!r} in row {row + 1}, column "
-            f"{table.columns[column]!r} is no whole number from 0 to {largest}"
+            f"data file {path}: {'an empty cell' if pd.isna(cell) else repr(str(cell))} in row "
+            f"{row + 1}, column {table.columns[column]!r} is no whole number from 0 to {largest}"
         )
     return np.asarray(values)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hpcbench.cli import reports_errors
-from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
+from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Incomplete
 from hpcbench.datasets.synthetic import limited
 from hpcbench.errors import ConfigError, DataError, HpcbenchError, first_line
 from hpcbench.locks import held
@@ -63,9 +63,13 @@ def keras_cache() -> Path | None:
         return None
 
 
+def _given(data_dir: Path | None) -> Path | str | None:
+    return data_dir or os.environ.get("HPCBENCH_DATA")
+
+
 def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
     """Where ``spec`` is looked for, in this order; DataError if a folder was named that is none."""
-    given = data_dir or os.environ.get("HPCBENCH_DATA")
+    given = _given(data_dir)
     if given and not Path(given).is_dir():
         raise DataError(f"data folder {given} does not exist")
     places = [Path(given)] if given else []
@@ -77,9 +81,19 @@ def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
 
 
 def find(spec: DatasetSpec, data_dir: Path | None, image_size: int | None = None) -> Source | None:
-    """The first place that holds the whole set, without downloading."""
+    """The first place that holds the whole set, without downloading.
+
+    DataError if the folder that was named holds a part of it; of others, such as a cache that an
+    unpacking left half done, the next one is looked at.
+    """
+    given = _given(data_dir)
     for folder in folders(spec, data_dir):
-        files = spec.find(folder)
+        try:
+            files = spec.find(folder)
+        except Incomplete:
+            if given and folder == Path(given):
+                raise
+            continue
         if files is not None:
             return of_files(spec, files, image_size)
     return None

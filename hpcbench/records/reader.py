@@ -1,8 +1,9 @@
 """Reads the files of runs back; what does not fit is reported by name, never guessed at."""
 
+import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,20 +220,40 @@ def _table(files: list[_File], row: type, name: str, ids: set[tuple[str, str]]) 
 
 
 def _parsed(text: str, row: type, names: tuple[str, ...], file: str) -> "pd.DataFrame":
+    import numpy as np
     import pandas as pd
 
     kinds = {n: kind for n, kind in types(row).items() if kind is not bool and n in names}
     try:
-        return pd.read_csv(
-            io.StringIO(text),
-            names=names,
-            dtype=kinds,
-            keep_default_na=False,
-            na_values={column: [""] for column in names},
-            index_col=False,
-        )
+        # An infinity where a whole number belongs is an error, and no warning before it.
+        with np.errstate(invalid="ignore"):
+            return pd.read_csv(
+                io.StringIO(text),
+                names=names,
+                dtype=kinds,
+                keep_default_na=False,
+                na_values={column: [""] for column in names},
+                index_col=False,
+            )
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
-        raise ValueError(f"{file}: {str(error).strip()}") from error
+        wrong = _no_number(text, names, kinds) or str(error).strip()
+        raise ValueError(f"{file}: {wrong}") from error
+
+
+def _no_number(text: str, names: tuple[str, ...], kinds: Mapping[str, type]) -> str:
+    """Which cell is none of its kind, in words; empty where each is."""
+    for number, cells in enumerate(csv.reader(io.StringIO(text)), 2):
+        for name, cell in zip(names, cells, strict=False):
+            kind = kinds.get(name, str)
+            try:
+                value = kind(cell)
+                fine = kind is not int or abs(value) < 2**63
+            except ValueError:
+                fine = False
+            if not fine:
+                whole = "a whole number" if kind is int else "a number"
+                return f"{cell[:40]!r} in line {number}, column {name!r}, where {whole} belongs"
+    return ""
 
 
 def _fits(run: _Found, skipped: list[str]) -> bool:
