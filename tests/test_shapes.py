@@ -18,6 +18,7 @@ strategies = ["{strategy}"]
 [settings]
 framework = "{framework}"
 train_samples = 1280
+test_samples = 500
 epochs = 1
 [[models]]
 model = "{model}"
@@ -32,7 +33,7 @@ HOROVOD = {"framework": "tensorflow", "strategy": "horovod", "model": "fc-64"}
         ("ailing", TORCH, None, (), {"max_devices": 2, "devices_per_node": 1}),
         ("cpus", TORCH, None, (), {"device": "cpu", "devices_per_node": 2, "cores_per_device": 8}),
         ("limits", TORCH, None, (), {"gpu_type": "v100", "max_devices": 4}),
-        ("whole-nodes", HOROVOD, None, (), {"gpu_request": "gres", "mpi": "pmi2"}),
+        ("whole-nodes", HOROVOD, None, (), {"gpu_request": "gres", "launcher": "mpirun"}),
         (
             "two-types",
             TORCH,
@@ -47,7 +48,7 @@ def test_a_sweep_on_a_site_that_wrote_itself(tmp_path, shape, trained, asked, op
     sweep.write_text(SWEEP.format(**trained))
     hpcbench = ("python", "-m", "hpcbench")
     init = (*hpcbench, "site", "init", "mine", "--folder", sites)
-    mpi = ("--mpi", expected["mpi"]) if "mpi" in expected else ()
+    mpi = ("--mpi", "pmi2") if expected.get("launcher") == "mpirun" else ()
     with cluster_in(tmp_path / "slurm", "--shape", str(SHAPES / f"{shape}.conf"), *mpi) as folder:
         cluster = Cluster(folder, tmp_path / "results")
         if asked:
