@@ -16,8 +16,10 @@ TIMEOUT = 20.0
 def survey() -> Survey | None:
     """The cluster that this machine is of; None where its controller does not answer."""
     known = all_partitions(TIMEOUT)
+    if known is None:
+        return None
     config = settings(output_of("scontrol", "show", "config", timeout=TIMEOUT) or "")
-    if known is None or not config:
+    if not config:
         return None
     rules = output_of("scontrol", "show", "partition", "--oneliner", timeout=TIMEOUT) or ""
     select = config.get("SelectType", "")
