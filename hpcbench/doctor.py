@@ -50,6 +50,7 @@ QUICK: tuple[Check, ...] = (
     surroundings.home,
     surroundings.locale,
     surroundings.proxy,
+    surroundings.names,
     cluster.host,
     cluster.scheduler,
     cluster.image,

@@ -24,9 +24,9 @@ def results(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared_cluster(tmp_path_factory):
+def shared_cluster():
     """jobs/local-cluster, for all tests of a file."""
-    with cluster_in(tmp_path_factory.mktemp("slurm"), "--gpus", "2", "--cpus", "32") as folder:
+    with cluster_in("--gpus", "2", "--cpus", "32") as folder:
         yield folder
 
 

@@ -109,7 +109,7 @@ def test_jobs_train_in_the_image(tmp_path):
         '[[models]]\nmodel = "fc-64"\nepochs = 1\ntrain_samples = 5000\n'
     )
     results = tmp_path / "results"
-    with cluster_in(tmp_path / "slurm") as folder:
+    with cluster_in() as folder:
         cluster = Cluster(folder, results)
         line = ("--array=1", "--ntasks-per-node=1", "jobs/scale_sweep.sh", "--sweep", sweep)
         cluster.sbatch(*line, "--results", results, "--container", IMAGE)

@@ -61,7 +61,7 @@ def follow(page: str, project: Path, env: dict[str, str], wait=lambda: None) -> 
 def test_a_first_run_on_a_cluster(project, tmp_path):
     """With no file edited; tests/test_shapes.py has clusters of other kinds."""
     shape = str(SHAPES / "typed-gpus.conf")
-    with cluster_in(tmp_path / "slurm", "--shape", shape) as folder:
+    with cluster_in("--shape", shape) as folder:
         cluster = Cluster(folder, project / "results")
         said = follow("first-run.md", project, cluster.environment(), cluster.wait_for_empty_queue)
     assert "TensorFlow  loads" in said["srun --ntasks=1 --time=10 hpcbench doctor"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcbench.records.reader import read_results
+from support import ROOT, run
 from support.slurm import SHAPES, Cluster, cluster_in
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ def test_a_sweep_on_a_site_that_wrote_itself(tmp_path, shape, trained, asked, op
     hpcbench = ("python", "-m", "hpcbench")
     init = (*hpcbench, "site", "init", "mine", "--folder", sites)
     mpi = ("--mpi", "pmi2") if expected.get("launcher") == "mpirun" else ()
-    with cluster_in(tmp_path / "slurm", "--shape", str(SHAPES / f"{shape}.conf"), *mpi) as folder:
+    with cluster_in("--shape", str(SHAPES / f"{shape}.conf"), *mpi) as folder:
         cluster = Cluster(folder, tmp_path / "results")
         if asked:
             undecided = cluster.run(*init)
@@ -72,9 +73,19 @@ def test_a_sweep_on_a_site_that_wrote_itself(tmp_path, shape, trained, asked, op
     assert (tmp_path / "results" / "sweep" / "figures" / "report.html").exists()
 
 
+def test_a_folder_that_is_too_long_for_sockets(tmp_path):
+    folder = tmp_path / ("f" * 80)
+    done = run([ROOT / "jobs" / "local-cluster" / "up", "--dir", folder])
+    if done.status == 3:
+        pytest.skip(done.errors.strip())
+    assert done.status == 2
+    assert "choose a --dir of at most 72 characters" in done.errors
+    assert not folder.exists()
+
+
 def test_what_cannot_be_surveyed(tmp_path):
     """A partition that is not there, or down; no scheduler; a name that is none."""
-    with cluster_in(tmp_path / "slurm", "--shape", str(SHAPES / "cpus.conf")) as folder:
+    with cluster_in("--shape", str(SHAPES / "cpus.conf")) as folder:
         cluster = Cluster(folder, tmp_path)
         init = ("python", "-m", "hpcbench", "site", "init")
         for arguments, says in (

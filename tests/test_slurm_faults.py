@@ -165,7 +165,7 @@ def test_two_hundred_writers_at_once_leave_whole_files(cluster, tmp_path):
 def test_a_node_believed_dead_is_fenced_off(tmp_path):
     """Its step runs on and writes, while the requeued task runs elsewhere."""
     results = tmp_path / "results"
-    with cluster_in(tmp_path / "slurm", "--gpus", "1") as folder:
+    with cluster_in("--gpus", "1") as folder:
         cluster = Cluster(folder, results)
         # What srun started, it ends when it hears of the node's death.
         file = start_long(cluster, tmp_path, seconds=900, strategies='["single"]')

@@ -134,6 +134,30 @@ def test_a_terminal_that_is_not_utf8_gets_question_marks(tmp_path):
     )
 
 
+DEAF_NAME_SERVER = """
+import socket, sys
+from hpcbench.checkup import CheckContext
+from hpcbench.checkup.surroundings import names
+if sys.argv[1] == "deaf":
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 53))
+print([finding.found for finding in names(CheckContext("fc-64"))])
+"""
+
+
+@pytest.mark.parametrize("kind", ["deaf", "none"])
+def test_a_name_server_that_does_not_answer(tmp_path, kind):
+    """In a network of its own, where one takes questions and says nothing, or there is none."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:2\n")
+    inside = 'ip link set lo up; mount --bind "$1" /etc/resolv.conf; exec "$2" -c "$3" "$4"'
+    alone = ["unshare", "--net", "--mount", "sh", "-ec", inside, "sh", tmp_path / "resolv.conf"]
+    done = run([*alone, sys.executable, DEAF_NAME_SERVER, kind])
+    if done.status and "unshare" in done.errors:
+        pytest.skip("no right to a network of its own")
+    assert done.status == 0, done.errors
+    assert ("for which ranks of PyTorch wait" in done.output) == (kind == "deaf")
+
+
 def test_a_user_without_a_home(monkeypatch):
     """As in a container that runs under a number that its passwd does not know."""
 

@@ -1,7 +1,11 @@
 """What a process finds around it and seldom thinks of: home, locale, proxies, file locks."""
 
+import contextlib
 import os
+import platform
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +13,9 @@ from hpcbench.checkup import CheckContext, Finding, Severity
 from hpcbench.cluster.rendezvous import PROXIES
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.locks import file_of, has_flock
+
+# Seconds; a name server that is there answers in milliseconds.
+SLOW_LOOKUP = 1.0
 
 
 def home(_: CheckContext) -> Iterator[Finding]:
@@ -43,6 +50,28 @@ def proxy(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "proxy", Severity.OK, f"{', '.join(there)} are set; ranks talk to each other past them"
         )
+
+
+def names(_: CheckContext) -> Iterator[Finding]:
+    """Whether this host's address has a name at once.
+
+    PyTorch asks for it when ranks meet, as of an IPv6 address, which few files of hosts have; where
+    no name server answers that takes a resolver's whole patience.
+    """
+    with contextlib.suppress(OSError):
+        address = socket.gethostbyname(platform.node())
+        start = time.monotonic()
+        with contextlib.suppress(OSError):
+            socket.getnameinfo((f"::ffff:{address}", 0), 0)
+        seconds = time.monotonic() - start
+        if seconds > SLOW_LOOKUP:
+            yield Finding(
+                "names",
+                Severity.WARNING,
+                f"to look up the name of {address} takes {seconds:.0f} s, for which ranks of "
+                f"PyTorch wait when they meet",
+                "ask for a name server that answers, or none, in this host's resolv.conf",
+            )
 
 
 def locks(context: CheckContext) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import shlex
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def until(condition, what, describe=lambda: "", patience=PATIENCE):
 
 
 @contextlib.contextmanager
-def cluster_in(folder: Path, *options: str) -> Iterator[Path]:
+def cluster_in(*options: str) -> Iterator[Path]:
+    """The folder of a cluster that is up within; a short one, since sockets lie far below it."""
+    folder = Path(tempfile.mkdtemp(prefix="hb-"))
     started = run([ROOT / "jobs/local-cluster/up", "--dir", folder, *options])
     if started.status == 3:
         pytest.skip(started.errors.strip())
