@@ -157,7 +157,8 @@ class RunConfig(BaseModel):
     interval_steps: int | None = Field(
         None,
         ge=1,
-        description="steps a timed interval; default: half a second of them, at most an epoch",
+        description="steps a timed interval, which an epoch's evaluation ends; default: half a "
+        "second of them",
     )
     no_exchange_intervals: int = Field(
         5,

@@ -3,6 +3,7 @@
 import json
 import signal
 
+import numpy as np
 import pytest
 
 from hpcbench.config import RunConfig
@@ -49,6 +50,26 @@ def test_epochs_are_evaluated_and_the_rest_is_measured(tmp_path):
     rows, accuracy = measured(tmp_path, 2)
     assert accuracy["epoch"].tolist() == [1, 2]
     assert accuracy["elapsed_seconds"].iloc[-1] < rows["seconds"].sum()
+
+
+def test_intervals_of_a_small_set_go_on_through_epochs(tmp_path):
+    """And what is trained on is the same as in so many epochs that are evaluated one by one."""
+    flags = (*SMALL, "--train-samples=700", "--seed=1", "--checkpoint")
+    states = []
+    # Thirteen whole steps of five an epoch, and what remains of each; the fewest intervals, ten.
+    for kind, more in (
+        ("long", ["--seconds=0.001", "--interval-steps=13"]),
+        ("short", ["--epochs=26"]),
+    ):
+        done = train(tmp_path / kind, *flags, *more)
+        assert done.status == 0, done.errors
+        folder, _ = only_run(tmp_path / kind)
+        with np.load(folder / "checkpoint.npz") as file:
+            states.append([file[name] for name in sorted(file) if name.startswith("variable")])
+    rows = read_results(tmp_path / "long").throughput
+    assert rows["samples"].sum() == 26 * 700
+    assert rows["steps"].tolist() == [15, 16, 15, 16, 16] * 2
+    assert all(np.array_equal(one, other) for one, other in zip(*states, strict=True))
 
 
 def test_a_stopped_run_goes_on_to_the_same_length(tmp_path):

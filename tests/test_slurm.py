@@ -107,7 +107,8 @@ NCCL_DEBUG = "WARN"
     document = json.loads(path.read_text())
     assert document["provenance"]["site"]["srun_options"] == ["--distribution=cyclic"]
     assert document["provenance"]["settings"]["NCCL_DEBUG"] == "WARN"
-    assert document["failure"] == "timeout", document["message"]
+    # The second where the machine is so busy.
+    assert document["failure"] in ("timeout", "starved"), document["message"]
     assert "its job's time limit came" in document["message"]
 
 

@@ -51,9 +51,8 @@ def test_slow_steps_are_not_multiplied():
 
 
 @given(st.floats(1e-6, 10), st.integers(1, 100_000))
-def test_intervals_of_an_epoch_are_about_as_long(step_seconds, full_steps):
+def test_intervals_are_about_as_long_and_parts_of_an_epoch_or_whole_ones(step_seconds, full_steps):
     steps = steps_of_interval(step_seconds, full_steps)
-    assert 1 <= steps <= full_steps
-    long_enough = steps * step_seconds >= 0.5 * INTERVAL_SECONDS
-    assert long_enough or steps == full_steps or step_seconds > INTERVAL_SECONDS
+    assert 1 <= steps < full_steps or steps % full_steps == 0
+    assert steps * step_seconds >= 0.5 * INTERVAL_SECONDS
     assert steps == 1 or steps * step_seconds <= 2 * INTERVAL_SECONDS + step_seconds

@@ -264,14 +264,16 @@ def _unsteady(runs: pd.DataFrame) -> Iterator[Caution]:
 
 
 def _short(runs: pd.DataFrame) -> Iterator[Caution]:
-    """Runs of this project's own loop whose intervals, at most an epoch, are over in no time."""
+    """Runs of this project's own loop whose intervals are over in no time, as those of epochs that
+    are short and evaluated."""
     own = ~runs["framework"].str.startswith("imported") & (runs["framework"] != PROGRAM)
     short = runs[own & (runs["interval_seconds"] < SHORT)]
     if len(short):
         points = short.drop_duplicates(POINT)
         yield Caution(
             f"intervals last less than {SHORT:g} s, so that what it costs to begin one, some "
-            f"milliseconds, looks like training: {_names(_points(points))}",
+            f"milliseconds, looks like training ('seconds' instead of 'epochs' lets them go on "
+            f"through several epochs): {_names(_points(points))}",
             BEGINNING / float(short["interval_seconds"].min()),
         )
 

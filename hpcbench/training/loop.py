@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 
@@ -43,23 +43,24 @@ Shares = tuple[NDArray[np.int32], list[NDArray[np.int32]]]
 
 
 def steps_of_interval(step_seconds: float, full_steps: int) -> int:
-    """How many steps make an interval of about INTERVAL_SECONDS, all of an epoch about as long; at
-    most an epoch's ``full_steps``."""
-    intervals = max(1, round(full_steps * step_seconds / INTERVAL_SECONDS))
-    return math.ceil(full_steps / min(intervals, full_steps))
+    """How many steps make an interval of about INTERVAL_SECONDS: an equal part of an epoch's
+    ``full_steps``, or those of several epochs where one takes less time."""
+    epochs = INTERVAL_SECONDS / (full_steps * step_seconds)
+    if epochs < 1:
+        return math.ceil(full_steps / min(round(1 / epochs), full_steps))
+    return full_steps * round(epochs)
 
 
-class EpochShares:
-    """This process's sample indices of an epoch, drawn when they are first asked for."""
+@dataclass(frozen=True)
+class Part:
+    """What an interval has of one epoch: whole ``steps`` from the epoch's ``first`` on, then, if
+    ``with_rest``, the shorter one of what remains; ``step`` counts from training's beginning."""
 
-    def __init__(self, draw: Callable[[], Shares]) -> None:
-        self._draw = draw
-        self._shares: Shares | None = None
-
-    def get(self) -> Shares:
-        if self._shares is None:
-            self._shares = self._draw()
-        return self._shares
+    epoch: int
+    first: int
+    steps: int
+    with_rest: bool
+    step: int
 
 
 class Training:
@@ -85,10 +86,12 @@ class Training:
         self._clock = Clock(self._strategy.all_gather)
         start = time.perf_counter()
         self.warmed_up = WarmUp(0, math.nan, steady=False)
-        # Of its whole steps; what remains of an epoch goes with its last interval.
+        # Of its whole steps; what remains of an epoch goes with those before it.
         self.interval_steps = self._schedule.full_steps
         self.backend = FRAMEWORKS[workload.config.framework].backend(workload)
         self._building_seconds = time.perf_counter() - start
+        # Of the epoch that was worked on last.
+        self._shares: tuple[int, Shares] | None = None
         self._beside = beside
         self._rounds: Rounds | None = None
         if beside.rounds and self._strategy.world_size > 1:
@@ -139,9 +142,8 @@ class Training:
             return self._clock.time(lambda: self._untold(rows, rates_of_rows))[0].slowest
 
         self.warmed_up = until_steady(seconds_of, self._config.warmup_steps)
-        full_steps = self._schedule.full_steps
-        fitting = steps_of_interval(self.warmed_up.step_seconds, full_steps)
-        self.interval_steps = min(self._config.interval_steps or fitting, full_steps)
+        fitting = steps_of_interval(self.warmed_up.step_seconds, self._schedule.full_steps)
+        self.interval_steps = self._config.interval_steps or fitting
         if rest:
             self.backend.partial_step(rest, self._rates(0, 1), self._schedule.remainder)
         if self._rounds:
@@ -167,7 +169,8 @@ class Training:
         rounds = self._beside.after(self.intervals_after(Progress()))
         epochs = self._schedule.epochs
         while progress.epochs < epochs or not self._measured_enough(progress):
-            for rows, behind, stop in self._intervals(progress):
+            evaluated = progress.epochs < epochs
+            for rows, behind, stop in self._intervals(progress, evaluated):
                 progress = behind
                 for row in rows:
                     yield row, progress
@@ -177,21 +180,19 @@ class Training:
                     # What rank 0 saves must hold for all.
                     self.backend.average_batch_norm_state()
                     raise Preempted(f"stopped by a signal after {progress.steps} steps")
-                if progress.epochs >= epochs and self._measured_enough(progress):
+                if not evaluated and self._measured_enough(progress):
                     self.backend.average_batch_norm_state()
                     return
-            evaluated = progress.epochs < epochs
-            evaluation = self._end_of_epoch(progress) if evaluated else None
+            evaluation = self._end_of_epoch(progress)
             progress = Progress(
                 epochs=progress.epochs + 1,
                 steps=progress.steps,
                 elapsed_seconds=progress.elapsed_seconds,
                 throughput_rows=progress.throughput_rows,
-                accuracy_rows=progress.accuracy_rows + evaluated,
+                accuracy_rows=progress.accuracy_rows + 1,
             )
-            if evaluation:
-                yield evaluation, progress
-            if evaluation and evaluation.reaches(self._config.target):
+            yield evaluation, progress
+            if evaluation.reaches(self._config.target):
                 epochs = progress.epochs
 
     def _end_of_epoch(self, progress: Progress) -> AccuracyRow:
@@ -236,21 +237,35 @@ class Training:
         for number in range(rounds[interval]):
             yield from self._rounds.round(number, interval, order, rates_of_rows, seconds)
 
-    def _intervals(self, progress: Progress) -> Iterator[tuple[list[Row], Progress, bool]]:
-        """What is left of the epoch under way: the rows of an interval, and whether a rank was
-        asked to stop."""
+    def _parts(self, progress: Progress, evaluated: bool) -> list[Part]:
+        """The next interval: within the epoch under way if that will be ``evaluated``, else on
+        through as many as it takes; none where the epoch is behind."""
+        schedule, parts = self._schedule, list[Part]()
+        step, missing = progress.steps, self.interval_steps
+        epoch = progress.epochs if evaluated else step // schedule.steps_per_epoch
+        first = step - epoch * schedule.steps_per_epoch
+        while missing > 0 and first < schedule.full_steps:
+            steps = min(missing, schedule.full_steps - first)
+            last = first + steps == schedule.full_steps
+            with_rest = last and schedule.remainder > 0
+            parts.append(Part(epoch, first, steps, with_rest, step))
+            missing, step = missing - steps, step + steps + with_rest
+            epoch, first = (epoch, first + steps) if evaluated or not last else (epoch + 1, 0)
+        return parts
+
+    def _intervals(
+        self, progress: Progress, evaluated: bool
+    ) -> Iterator[tuple[list[Row], Progress, bool]]:
+        """What is left of the epoch under way if that will be ``evaluated``, else intervals without
+        end: the rows of each, and whether a rank was asked to stop."""
         schedule = self._schedule
-        # A resumed run may have intervals of another length than before it was stopped.
-        starts = range(self._steps_of_epoch(progress), schedule.full_steps, self.interval_steps)
-        epoch = progress.epochs
-        epoch_shares = EpochShares(lambda: self._epoch_shares(epoch))
-        for first in starts:
-            steps = min(self.interval_steps, schedule.full_steps - first)
-            with_rest = first == starts[-1] and schedule.remainder > 0
-            work = partial(self._work, epoch_shares, first, steps, with_rest, progress.steps)
-            timing, results = self._clock.time(work)
-            samples = steps * schedule.global_batch + schedule.remainder * with_rest
-            steps += with_rest
+        while parts := self._parts(progress, evaluated):
+            timing, results = self._clock.time(partial(self._work, parts))
+            whole, rests = sum(part.steps for part in parts), sum(part.with_rest for part in parts)
+            samples, steps = (
+                whole * schedule.global_batch + rests * schedule.remainder,
+                whole + rests,
+            )
             totals = results.sum(axis=0).tolist()
             (*sums, stop), readings = totals[:-READINGS], totals[-READINGS:]
             if not math.isfinite(sums[0]):
@@ -261,11 +276,13 @@ class Training:
             number = progress.throughput_rows
             row = _row(PHASE_TRAIN, number, steps, samples, timing)
             of_ranks = RankTimes(PHASE_TRAIN, number, steps, timing.of_ranks)
+            behind = progress.steps + steps
             progress = replace(
                 progress,
+                epochs=progress.epochs if evaluated else behind // schedule.steps_per_epoch,
                 epoch_seconds=progress.epoch_seconds + row.seconds,
                 sums=tuple(a + b for a, b in zip_longest(progress.sums, sums, fillvalue=0.0)),
-                steps=progress.steps + steps,
+                steps=behind,
                 elapsed_seconds=progress.elapsed_seconds + row.seconds,
                 throughput_rows=progress.throughput_rows + 1,
             )
@@ -273,21 +290,28 @@ class Training:
             energy = EnergyRow.of(row, counted, readings, of_gpus=counted == GPUS)
             yield [row, *([energy] if energy else []), of_ranks], progress, bool(stop)
 
-    def _work(
-        self, epoch_shares: EpochShares, first: int, steps: int, with_rest: bool, step: int
-    ) -> list[float]:
+    def _work(self, parts: list[Part]) -> list[float]:
         """One interval: its sums, whether to stop after it, and what was drawn."""
         self._meter.begin()
-        # Drawing the epoch's order is part of training, so it is on the first interval's clock.
-        order, rest = epoch_shares.get()
-        sums = self.backend.steps(order[first : first + steps], self._rates(step, steps), step)
-        if with_rest:
-            last = step + steps
-            rates_of_last = self._rates(last, 1)
-            sums = sums + self.backend.partial_step(
-                rest, rates_of_last, self._schedule.remainder, last
-            )
+        sums = np.zeros(1 + self.backend.metric_sums)
+        for part in parts:
+            order, rest = self._shares_of(part.epoch)
+            rows = order[part.first : part.first + part.steps]
+            sums = sums + self.backend.steps(rows, self._rates(part.step, part.steps), part.step)
+            if part.with_rest:
+                last = part.step + part.steps
+                rates_of_last = self._rates(last, 1)
+                sums = sums + self.backend.partial_step(
+                    rest, rates_of_last, self._schedule.remainder, last
+                )
         return [*sums, float(self._stop_requested()), *self._meter.readings()]
+
+    def _shares_of(self, epoch: int) -> Shares:
+        """As :meth:`_epoch_shares`, drawn when they are first needed: that is part of training, so
+        it is on the clock."""
+        if not self._shares or self._shares[0] != epoch:
+            self._shares = epoch, self._epoch_shares(epoch)
+        return self._shares[1]
 
     def _epoch_shares(self, epoch: int) -> Shares:
         """This process's sample indices of whole steps and of the remainder step."""
