@@ -58,10 +58,12 @@ def follow(page: str, project: Path, env: dict[str, str], wait=lambda: None) -> 
 
 
 @pytest.mark.slow
-def test_a_first_run_on_a_cluster(project, tmp_path):
-    """With no file edited; tests/test_shapes.py has clusters of other kinds."""
-    shape = str(SHAPES / "typed-gpus.conf")
-    with cluster_in("--shape", shape) as folder:
+@pytest.mark.parametrize(
+    ("shape", "options"), [("typed-gpus", ()), ("whole-nodes", ("--mpi", "pmi2")), ("limits", ())]
+)
+def test_a_first_run_on_a_cluster(project, shape, options):
+    """On clusters of different kinds, with no file edited; tests/test_shapes.py has others."""
+    with cluster_in("--shape", str(SHAPES / f"{shape}.conf"), *options) as folder:
         cluster = Cluster(folder, project / "results")
         said = follow("first-run.md", project, cluster.environment(), cluster.wait_for_empty_queue)
     assert "TensorFlow  loads" in said["srun --ntasks=1 --time=10 hpcbench doctor"]
