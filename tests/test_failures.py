@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,6 +74,22 @@ def test_ranks_that_do_not_find_each_other(results):
     assert done.status == 3
     one_sentence(done, "mpirun started 2 processes but mpi4py sees 1")
     assert list(results.rglob("run.json")) == []
+
+
+@pytest.mark.slow
+def test_ranks_that_calculate_otherwise_are_refused(results):
+    """As on nodes of two generations."""
+    if not program("mpirun"):
+        pytest.skip("no MPI on this machine")
+    shell = '[ $OMPI_COMM_WORLD_RANK = 0 ] || export ONEDNN_MAX_CPU_ISA=SSE41; exec "$@"'
+    command = train_command(results, "--train-samples=640", strategy="mpi", devices=2)
+    python = command.index(sys.executable)
+    done = run([*command[:python], "sh", "-c", shell, "sh", *command[python:]])
+    assert done.status == 3
+    assert re.search(
+        r"rank 0 on \S+ computes on oneDNN .* and rank 1 on \S+ on oneDNN", done.errors
+    )
+    assert list(results.rglob("throughput.csv")) == []
 
 
 def one_waits_in_vain(done, rank, whom=""):

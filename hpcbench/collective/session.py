@@ -21,7 +21,12 @@ from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.frameworks import FRAMEWORKS, Framework
 from hpcbench.records.provenance import collect
 from hpcbench.records.writer import RowFile, claim_folder, ensure_writable, write_atomically
-from hpcbench.runs.agreement import exchange_hosts, gpu_of_rank, rendezvous
+from hpcbench.runs.agreement import (
+    exchange_hosts,
+    gpu_of_rank,
+    refuse_unlike_devices,
+    rendezvous,
+)
 from hpcbench.runs.faults import translate
 from hpcbench.strategies import STRATEGIES, Strategy
 from hpcbench.terminal import warn
@@ -87,6 +92,8 @@ def _run(
         number = claim_folder(lambda n: config.results / _name(launch, n), resume=False)
         folder = config.results / _name(launch, number)
     kinds_of_devices = {library.name: _device_kind(library, cores) for library in libraries}
+    for kind in kinds_of_devices.values():
+        refuse_unlike_devices(first, hosts, kind, "")
     # A folder's name may come again elsewhere.
     about = Launched(f"{folder.name}-{secrets.token_hex(4)}", len(set(hosts)), kinds_of_devices)
     rows = measure(every, config.rounds, config.seconds, about)

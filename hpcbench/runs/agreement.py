@@ -4,7 +4,7 @@ import itertools
 import os
 import platform
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -91,14 +91,8 @@ def exchange_hosts(
     same cores.
     """
     cores = zlib.crc32(repr(available_cores()).encode())
-    texts = (platform.node(), kernel_boot(), gpu)
-    codes = [float(ord(c)) for text in texts for c in text[:LENGTH].ljust(LENGTH)]
-    rows = communicator.all_gather([os.getpid(), local_rank, cores, *codes])
-    told = ["".join(chr(int(code)) for code in row[3:]) for row in rows]
-    names, boots, gpus = (
-        [text[start : start + LENGTH].rstrip() for text in told]
-        for start in range(0, len(texts) * LENGTH, LENGTH)
-    )
+    names, boots, gpus = _texts_of_all(communicator, platform.node(), kernel_boot(), gpu)
+    rows = communicator.all_gather([os.getpid(), local_rank, cores])
     hosts = told_apart(names, boots)
     refuse_shared_places(hosts, [(int(row[1]), int(row[2])) for row in rows])
     refuse_shared_gpus(gpus)
@@ -109,6 +103,31 @@ def exchange_hosts(
         if host == here and rank != communicator.rank
     }
     return hosts, pids
+
+
+def refuse_unlike_devices(
+    communicator: Communicator, hosts: Sequence[str], device_kind: str, cpu_math: str
+) -> None:
+    """Raise EnvironmentLacks, on all ranks, where not all have devices of one kind that calculate
+    alike: rows name one, and all wait for the slowest."""
+    kinds, maths = _texts_of_all(communicator, device_kind, cpu_math)
+    for said in (kinds, maths):
+        other = next((rank for rank, one in enumerate(said) if one != said[0]), None)
+        if other is not None:
+            raise EnvironmentLacks(
+                f"rank 0 on {hosts[0]} computes on {said[0]} and rank {other} on {hosts[other]} on "
+                f"{said[other]}: all would wait for the slower; give all ranks devices of one "
+                f"kind, on a cluster by a partition or constraint"
+            )
+
+
+def _texts_of_all(communicator: Communicator, *texts: str) -> list[list[str]]:
+    """Of each of ``texts`` what every rank says, in order of ranks, cut to LENGTH."""
+    codes = [float(ord(c)) for text in texts for c in text[:LENGTH].ljust(LENGTH)]
+    rows = communicator.all_gather(codes)
+    told = ["".join(chr(int(code)) for code in row) for row in rows]
+    starts = range(0, len(texts) * LENGTH, LENGTH)
+    return [[text[start : start + LENGTH].rstrip() for text in told] for start in starts]
 
 
 def kernel_boot() -> str:

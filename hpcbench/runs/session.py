@@ -16,6 +16,7 @@ from hpcbench.runs.agreement import (
     exchange_hosts,
     gpu_of_rank,
     refuse_company,
+    refuse_unlike_devices,
     rendezvous,
     settle_repeat,
 )
@@ -109,6 +110,7 @@ class Session:
         )
         progress = self._resume(resolved, training)
         of_rows = identity(resolved, strategy, self._cores, len(set(hosts)))
+        refuse_unlike_devices(strategy, hosts, of_rows.device_kind, of_rows.cpu_math)
         about = document(resolved, training.backend, hosts)
         several = schedule.world_size > 1
         recorder.start(of_rows, about, progress, energy=meter.counts, ranks=several)
