@@ -5,7 +5,6 @@ measured value, since noise is a share of the rate. A count is one observation o
 many runs it has: its geometric mean. Intervals are Student's, over what the counts leave free.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,28 +76,36 @@ class Counts:
 def counts_of(series: pd.DataFrame) -> Counts:
     """From a row a run, with the columns of ``run_table``.
 
-    Where repeats were blocks and each has every count, what a whole repeat has in common is not
-    noise of one run against another, but of the level of all.
+    Where repeats were blocks, what a whole repeat has in common is not noise of one run against
+    another, but of the level of all: it is taken out by least squares, so that a repeat that lacks
+    a count shifts no other.
     """
-    logs = series["samples_per_second"].map(math.log)
-    by_count = logs.groupby(series["devices"])
-    means, runs = by_count.mean(), by_count.size()
-    residuals = logs - by_count.transform("mean")
-    freedom, level = len(logs) - len(means), 0.0
-    by_repeat = residuals.groupby([series["sweep"], series["repeat"]])
-    repeats = by_repeat.ngroups
-    whole = (by_repeat.size() == len(means)).all() and (runs == repeats).all()
-    if repeats > 1 and whole and in_blocks(series):
-        level = quantile(repeats - 1) * float(stats.sem(by_repeat.mean()))
-        residuals = residuals - by_repeat.transform("mean")
-        freedom -= repeats - 1
+    logs = np.log(series["samples_per_second"].to_numpy(float))
+    by_count = series.groupby("devices")
+    counts = by_count.ngroup().to_numpy()
+    repeats = series.groupby(["sweep", "repeat"]).ngroup().to_numpy()
+    design, level = np.eye(counts.max() + 1)[counts], 0.0
+    blocks = np.zeros((len(logs), 0))
+    if repeats.max() > 0 and in_blocks(series):
+        # Effects that add up to zero: the last one is less all others.
+        effects = np.eye(repeats.max() + 1)
+        blocks = (effects[:, :-1] - effects[:, -1:])[repeats]
+    both = np.hstack([design, blocks])
+    if np.linalg.matrix_rank(both) < both.shape[1]:
+        # Repeats that have no counts in common cannot be held against each other.
+        blocks, both = blocks[:, :0], design
+    fitted = np.linalg.lstsq(both, logs)[0]
+    freedom = len(logs) - both.shape[1]
+    if blocks.shape[1]:
+        effects = fitted[design.shape[1] :]
+        level = quantile(len(effects)) * float(stats.sem([*effects, -effects.sum()]))
     return Counts(
-        devices=means.index.to_numpy(float),
-        nodes=series.groupby("devices")["nodes"].max().to_numpy(float),
-        logs=means.to_numpy(),
-        medians=series.groupby("devices")["samples_per_second"].median().to_numpy(float),
-        runs=runs.astype(float).to_numpy(),
-        variance=max(float((residuals**2).sum()) / max(freedom, 1), _EXACT**2),
+        devices=np.array(list(by_count.groups), float),
+        nodes=by_count["nodes"].max().to_numpy(float),
+        logs=fitted[: design.shape[1]],
+        medians=by_count["samples_per_second"].median().to_numpy(float),
+        runs=by_count.size().astype(float).to_numpy(),
+        variance=max(float(((logs - both @ fitted) ** 2).sum()) / max(freedom, 1), _EXACT**2),
         freedom=freedom,
         level=level,
     )
