@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
 import time
@@ -141,6 +142,8 @@ from hpcbench.checkup.surroundings import names
 if sys.argv[1] == "deaf":
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 53))
+# An address of documentation (RFC 5737), which no file of hosts has.
+socket.gethostbyname = lambda _: "192.0.2.7"
 print([finding.found for finding in names(CheckContext("fc-64"))])
 """
 
@@ -152,7 +155,7 @@ def test_a_name_server_that_does_not_answer(tmp_path, kind):
     inside = 'ip link set lo up; mount --bind "$1" /etc/resolv.conf; exec "$2" -c "$3" "$4"'
     alone = ["unshare", "--net", "--mount", "sh", "-ec", inside, "sh", tmp_path / "resolv.conf"]
     done = run([*alone, sys.executable, DEAF_NAME_SERVER, kind])
-    if done.status and "unshare" in done.errors:
+    if done.status and re.match("unshare|mount", done.errors):
         pytest.skip("no right to a network of its own")
     assert done.status == 0, done.errors
     assert ("for which ranks of PyTorch wait" in done.output) == (kind == "deaf")
