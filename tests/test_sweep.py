@@ -259,6 +259,7 @@ def test_a_sweep_runs_plots_and_skips_what_is_done(tmp_path):
     first = run([*sweep, "--plot", tmp_path / "figures"])
     assert first.status == 0, first.output + first.errors
     assert first.output.count(": done,") == 4
+    assert "(a guess) for the others" in first.output
     early, late = first.output.split("[3/4]")
     assert f"left; what is known so far: {tmp_path}/figures/report.html" in early
     assert "4 runs, 4 points" in late

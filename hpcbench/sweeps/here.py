@@ -25,10 +25,11 @@ COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), 
 
 
 def minutes_of(runs: Sequence[PlannedRun], results: Path) -> str:
-    """About how long ``runs`` take, one after another, in words."""
+    """About how long ``runs`` take, one after another, in words, and whether that is guessed."""
     durations = Durations.below(results, None)
     minutes = round(sum(map(durations.seconds, runs)) / 60)
-    return f"about {count(minutes, 'minute')}" if minutes else "less than a minute"
+    about = f"about {count(minutes, 'minute')}" if minutes else "less than a minute"
+    return about if all(map(durations.known, runs)) else f"{about} (a guess)"
 
 
 def run_all(runs: Sequence[PlannedRun], output: OutputConfig, figures: Path | None) -> int:
