@@ -61,11 +61,13 @@ def test_two_ranks_learn_and_time_their_phases(results):
     done = run(
         [
             *launcher("jax-distributed", 2),
-            *(sys.executable, "-m", "hpcbench.train", f"--results={results}"),
+            *(sys.executable, "-X", "importtime", "-m", "hpcbench.train", f"--results={results}"),
             *(*FLAGS, *samples, "--checkpoint"),
         ]
     )
     assert done.status == 0, done.errors
+    assert "keras.src" in done.errors
+    assert "tensorflow.python" not in done.errors, "seconds of start-up for nothing"
     folder, document = only_run(results)
     assert (folder / "model.keras").exists()
     assert document["provenance"]["packages"]["jax"] == jax.__version__

@@ -1,7 +1,9 @@
 """Keras on one of its backends, which is settled when it is first imported."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 from hpcbench.errors import EnvironmentLacks
 
@@ -13,16 +15,31 @@ UNNEEDED = ("jax", "matplotlib", "pandas", "sklearn")
 def load_keras(backend: str) -> None:
     """Import Keras on ``backend``; EnvironmentLacks where this process has it on another."""
     os.environ["KERAS_BACKEND"] = backend
-    left_out = [name for name in UNNEEDED if name not in sys.modules and name != backend]
-    # To import what is None in here fails as if it were not installed.
-    sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]
-    try:
+    with _as_if_not_installed(*(name for name in UNNEEDED if name != backend)):
         import keras
-    finally:
-        for name in left_out:
-            del sys.modules[name]
     if keras.backend.backend() != backend:
         raise EnvironmentLacks(
             f"Keras is on {keras.backend.backend()} in this process already, and cannot be on "
             f"{backend} too: take a process for each"
         )
+
+
+def set_random_seed(seed: int) -> None:
+    """Keras' own, which would import TensorFlow too where there is one, whatever the backend."""
+    import keras
+
+    with _as_if_not_installed("tensorflow"):
+        keras.utils.set_random_seed(seed)
+
+
+@contextlib.contextmanager
+def _as_if_not_installed(*names: str) -> Iterator[None]:
+    """Within it, what of ``names`` was not imported before cannot be."""
+    left_out = [name for name in names if name not in sys.modules]
+    # To import what is None in here fails as if it were not installed.
+    sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in left_out:
+            del sys.modules[name]

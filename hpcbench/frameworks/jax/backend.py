@@ -27,6 +27,7 @@ from hpcbench.frameworks.jax import placement
 from hpcbench.frameworks.jax.arithmetic import optimizer, set_arithmetic
 from hpcbench.frameworks.jax.flops import training_flops
 from hpcbench.frameworks.jax.objectives import objective
+from hpcbench.frameworks.keras_backend import set_random_seed
 from hpcbench.frameworks.keras_model import build_model
 from hpcbench.models import BuildContext
 from hpcbench.strategies import JaxStrategy
@@ -57,7 +58,7 @@ class JaxBackend(Backend):
         self._objective = objective(spec)
         self.metric = self._objective.metric
         set_arithmetic(config.precision, self._mesh)
-        keras.utils.set_random_seed(workload.seed)
+        set_random_seed(workload.seed)
         self.model = build_model(
             config.framework,
             config.model,

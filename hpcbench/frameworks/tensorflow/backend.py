@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS
 from hpcbench.frameworks.backend import Backend, Exchange, Sums, Workload, check_tf32
+from hpcbench.frameworks.keras_backend import set_random_seed
 from hpcbench.frameworks.keras_model import build_model
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.augmentation import augmentation
@@ -49,7 +50,7 @@ class TensorFlowBackend(Backend):
         self._strategy = strategy
         self._objective = objective(spec)
         self.metric, self.metric_sums = self._objective.metric, self._objective.sums
-        keras.utils.set_random_seed(workload.seed)
+        set_random_seed(workload.seed)
         set_arithmetic(config.precision)
         with strategy.scope():
             self.model = build_model(
