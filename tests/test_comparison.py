@@ -80,11 +80,11 @@ def side_of(logs, day=1, hour=0, runs=1, noise=0.0, generator=None):
 
 def test_equal_sweeps_raise_few_false_alarms_and_slow_ones_are_found():
     generator = np.random.default_rng(4)
-    alarms = [
+    alarms = sum(
         says_slower(*judged(noise_of(generator, 4, 6), noise_of(generator, 4, 6), RANKS, 0.0))
-        for _ in range(400)
-    ]
-    assert no_more_than(0.05, alarms)
+        for _ in range(1000)
+    )
+    assert alarms <= 50
     old, new = (
         side_of(np.full((4, 1), log), runs=6, noise=0.05, generator=generator, hour=hour)
         for hour, log in ((0, 0.0), (1, np.log(0.7)))

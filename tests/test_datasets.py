@@ -20,6 +20,8 @@ from hpcbench.errors import ConfigError, DataError
 from hpcbench.models import MODELS
 
 MNIST = DATASETS["mnist"]
+# Of CIFAR-10.
+MEMBERS = [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -258,12 +260,27 @@ def test_a_set_of_which_files_are_missing_is_no_other_set(no_data, name):
     assert find(DATASETS["mnist"], None) is None
 
 
+def test_a_part_of_a_set_does_not_hide_the_whole_one_beside_it(no_data):
+    for part in ("cifar-10-batches-py", "mnist"):
+        (no_data / part).mkdir()
+    (no_data / "cifar-10-batches-py" / "test_batch").touch()
+    (no_data / "mnist" / IDX_FILES[0]).touch()
+    places = {
+        "cifar10": (no_data / "cifar-10-batches-py-target" / "cifar-10-batches-py", MEMBERS),
+        "mnist": (no_data / "MNIST" / "raw", IDX_FILES),
+    }
+    for name, (place, files) in places.items():
+        place.mkdir(parents=True)
+        for file in files:
+            (place / file).touch()
+        assert find(DATASETS[name], no_data).files == [place / file for file in files]
+
+
 def test_an_unpacked_archive_may_be_called_otherwise(no_data):
     (no_data / "photographs").mkdir()
-    members = [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]
-    for member in members:
+    for member in MEMBERS:
         (no_data / "photographs" / member).touch()
     assert find(DATASETS["cifar10"], no_data / "photographs") is None
     (no_data / "photographs" / "batches.meta").touch()
     found = find(DATASETS["cifar10"], no_data / "photographs")
-    assert [file.name for file in found.files] == members
+    assert [file.name for file in found.files] == MEMBERS

@@ -45,8 +45,6 @@ def distance(a, b) -> float:
 STRATEGIES = ("horovod", "mirrored", "mpi", "multiworker")
 # A remainder of 37 samples makes the last step one of unequal shares.
 UNEVEN = STEPS * BATCH + 37
-# Of the convolutions, whose steps in float64 take long.
-CONVOLVED = 20 * BATCH
 
 
 def test_one_device_with_128_is_two_with_64_as_typed(results):
@@ -64,7 +62,7 @@ def in_float64(tmp_path_factory):
     def trained(strategy: str, devices: int) -> dict[str, list]:
         folder = tmp_path_factory.mktemp(strategy)
         command = [*launcher(strategy, devices), sys.executable, SAME_WEIGHTS, strategy]
-        done = run([*command, str(devices), folder, str(UNEVEN), str(CONVOLVED)])
+        done = run([*command, str(devices), folder, str(UNEVEN), str(STEPS * BATCH)])
         assert done.status == 0, done.errors
         found = {}
         for path in folder.glob("*.npz"):

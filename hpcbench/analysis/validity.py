@@ -272,8 +272,9 @@ def _short(runs: pd.DataFrame) -> Iterator[Caution]:
         points = short.drop_duplicates(POINT)
         yield Caution(
             f"intervals last less than {SHORT:g} s, so that what it costs to begin one, some "
-            f"milliseconds, looks like training ('seconds' instead of 'epochs' lets them go on "
-            f"through several epochs): {_names(_points(points))}",
+            f"milliseconds, looks like training (they last half a second where neither "
+            f"interval_steps nor an epoch that is evaluated ends them sooner): "
+            f"{_names(_points(points))}",
             BEGINNING / float(short["interval_seconds"].min()),
         )
 

@@ -94,18 +94,23 @@ class Incomplete(DataError):
     """A folder holds some of a set's files and not the others."""
 
 
-def all_or_none(place: Path, files: Mapping[str, Path | None]) -> list[Path] | None:
-    """The files of a set by what they are called in ``place``, None where there is none of them;
-    raises Incomplete."""
-    missing = [name for name, path in files.items() if path is None]
-    if len(missing) == len(files):
-        return None
-    if missing:
-        raise Incomplete(
-            f"{place} holds {len(files) - len(missing)} of the {len(files)} files of a data set "
-            f"and not {', '.join(missing)}"
-        )
-    return [path for path in files.values() if path is not None]
+def first_whole(places: Mapping[Path, Mapping[str, Path | None]]) -> list[Path] | None:
+    """The files of a set in the first of ``places`` that has all of them, by what they are called
+    there; None where no place has any. Raises Incomplete where some have a part and none the
+    whole."""
+    part = ""
+    for place, files in places.items():
+        missing = [name for name, path in files.items() if path is None]
+        if not missing:
+            return [path for path in files.values() if path is not None]
+        if len(missing) < len(files) and not part:
+            part = (
+                f"{place} holds {len(files) - len(missing)} of the {len(files)} files of a data "
+                f"set and not {', '.join(missing)}"
+            )
+    if part:
+        raise Incomplete(part)
+    return None
 
 
 DATASETS: Registry[DatasetSpec] = Registry("dataset", __name__)

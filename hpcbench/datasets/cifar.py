@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download, all_or_none
+from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download, first_whole
 from hpcbench.errors import DataError, first_line
 from hpcbench.safe_pickle import load, load_npz, npz_length
 
@@ -40,16 +40,15 @@ def _find(name: str, folder_name: str, members: tuple[str, ...], folder: Path) -
         return [packed]
     # Keras unpacks into a folder of the archive's folder.
     targets = [folder / end for end in ("", f"{folder_name}-target", f"{folder_name}.tar.gz")]
-    for place in (*(target / folder_name for target in targets), folder):
-        if place.name != folder_name and not (place / META[folder_name]).is_file():
-            continue
-        files = {member: place / member for member in members}
-        found = all_or_none(
-            place, {name: path if path.is_file() else None for name, path in files.items()}
-        )
-        if found:
-            return found
-    return None
+    places = [target / folder_name for target in targets]
+    if folder.name == folder_name or (folder / META[folder_name]).is_file():
+        places.append(folder)
+    return first_whole(
+        {
+            place: {name: file if (file := place / name).is_file() else None for name in members}
+            for place in places
+        }
+    )
 
 
 def _batches(paths: list[Path], members: tuple[str, ...]) -> Iterator[dict[bytes, Any]]:

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download, all_or_none
+from hpcbench.datasets import DATASETS, Arrays, DatasetSpec, Download, first_whole
 from hpcbench.datasets.sharding import mixed_order
 from hpcbench.errors import DataError
 
@@ -111,11 +111,9 @@ def _find(name: str, torchvision: str, folder: Path) -> list[Path] | None:
     } & LIKE_MNIST
     if called == {torchvision.lower()} or (name == "mnist" and not called):
         places += [folder, folder / "raw"]
-    for place in places:
-        found = all_or_none(place, {stem: _idx_file(place, stem) for stem in IDX_FILES})
-        if found:
-            return found
-    return None
+    return first_whole(
+        {place: {stem: _idx_file(place, stem) for stem in IDX_FILES} for place in places}
+    )
 
 
 def _idx_file(folder: Path, stem: str) -> Path | None:

@@ -63,16 +63,17 @@ def keras_cache() -> Path | None:
         return None
 
 
-def _given(data_dir: Path | None) -> Path | str | None:
-    return data_dir or os.environ.get("HPCBENCH_DATA")
+def _given(data_dir: Path | None) -> Path | None:
+    named = os.environ.get("HPCBENCH_DATA")
+    return data_dir or (Path(named) if named else None)
 
 
 def folders(spec: DatasetSpec, data_dir: Path | None) -> list[Path]:
     """Where ``spec`` is looked for, in this order; DataError if a folder was named that is none."""
     given = _given(data_dir)
-    if given and not Path(given).is_dir():
+    if given and not given.is_dir():
         raise DataError(f"data folder {given} does not exist")
-    places = [Path(given)] if given else []
+    places = [given] if given else []
     cache = keras_cache()
     places += [cache] if cache else []
     if spec.system_folder:
@@ -91,7 +92,7 @@ def find(spec: DatasetSpec, data_dir: Path | None, image_size: int | None = None
         try:
             files = spec.find(folder)
         except Incomplete:
-            if given and folder == Path(given):
+            if folder == given:
                 raise
             continue
         if files is not None:

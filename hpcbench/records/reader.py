@@ -245,6 +245,9 @@ def _no_number(text: str, names: tuple[str, ...], kinds: Mapping[str, type]) -> 
     for number, cells in enumerate(csv.reader(io.StringIO(text)), 2):
         for name, cell in zip(names, cells, strict=False):
             kind = kinds.get(name, str)
+            if kind is float and not cell:
+                # Missing, which is another matter.
+                continue
             try:
                 value = kind(cell)
                 fine = kind is not int or abs(value) < 2**63

@@ -262,10 +262,8 @@ class Training:
         while parts := self._parts(progress, evaluated):
             timing, results = self._clock.time(partial(self._work, parts))
             whole, rests = sum(part.steps for part in parts), sum(part.with_rest for part in parts)
-            samples, steps = (
-                whole * schedule.global_batch + rests * schedule.remainder,
-                whole + rests,
-            )
+            samples = whole * schedule.global_batch + rests * schedule.remainder
+            steps = whole + rests
             totals = results.sum(axis=0).tolist()
             (*sums, stop), readings = totals[:-READINGS], totals[-READINGS:]
             if not math.isfinite(sums[0]):

@@ -70,6 +70,7 @@ def launcher(strategy: str, devices: int) -> list[str]:
     if program("mpirun"):
         return ["mpirun", "-np", str(devices), "--bind-to", "none", "--oversubscribe"]
     if strategy == "mpi":
+        # Not above: jobs import this too, 200 at once.
         import pytest
 
         pytest.skip("no MPI on this machine")
