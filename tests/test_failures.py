@@ -4,12 +4,8 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 
-import numpy as np
-import psutil
 import pytest
 
 from hpcbench.process import program
@@ -220,106 +216,6 @@ def test_a_full_disk_ends_with_3_and_whole_lines(results):
 
 
 @pytest.mark.slow
-def test_control_c_keeps_the_rows(results):
-    process = start(train_command(results, *LONG), results)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in errors
-    assert "Traceback" not in errors
-    folder, document = only_run(results)
-    assert document["status"] == "failed"
-    assert (folder / "throughput.csv").read_text().endswith("\n")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["horovod", "mpi"])
-def test_a_killed_rank_ends_the_others_and_leaves_readable_files(results, strategy):
-    process = start(train_command(results, *LONG, strategy=strategy, devices=2), results)
-    ranks = {
-        child.environ()["OMPI_COMM_WORLD_RANK"]: child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "OMPI_COMM_WORLD_RANK" in child.environ()
-    }
-    os.kill(ranks["1"].pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    _, alive = psutil.wait_procs(list(ranks.values()), timeout=60)
-    assert not alive
-    folder, document = only_run(results)
-    assert document["status"] == "failed"
-    assert document["failure"] == "communication"
-    for name in ("throughput.csv", "accuracy.csv"):
-        text = (folder / name).read_text()
-        assert text.endswith("\n")
-        assert len({line.count(",") for line in text.splitlines()}) == 1
-
-
-SEEDED = ("--seed=5", "--repeat=0", "--cores-per-device=1")
-THREE_EPOCHS = (*SEEDED, "--model=fc-512", "--epochs=3", "--interval-steps=9")
-
-
-@pytest.fixture(scope="module")
-def not_stopped(tmp_path_factory):
-    """What a run measures that nobody stops."""
-    results = tmp_path_factory.mktemp("whole")
-    whole = train(results, *THREE_EPOCHS)
-    assert whole.status == 0, whole.errors
-    return read_results(results)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, not_stopped, number):
-    command = train_command(tmp_path / "parts", *THREE_EPOCHS)
-    # In the midst of the second of three epochs of 53 intervals.
-    process = start(command, tmp_path / "parts", "throughput.csv", 60)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 75, errors
-    folder, document = only_run(tmp_path / "parts")
-    assert document["status"] == "failed"
-    # The second where the machine is so busy.
-    assert document["failure"] in ("preempted", "starved")
-    measured = (folder / "throughput.csv").read_text().count("\n") - 1
-    again = run([*command, "--resume"])
-    assert again.status == 0, again.errors
-    assert not (folder / "checkpoint.npz").exists()
-    tables = not_stopped, read_results(tmp_path / "parts")
-    assert 60 <= measured < len(tables[0].throughput)
-    for name in ("interval", "steps", "samples"):
-        one, other = (table.throughput[name].tolist() for table in tables)
-        assert one == other
-    columns = ["epoch", "train_loss", "train_metric", "test_metric"]
-    one, other = (table.accuracy[columns].to_numpy() for table in tables)
-    np.testing.assert_allclose(one, other, atol=1e-3)
-
-
-@pytest.mark.slow
-def test_a_run_without_a_core_says_so(results):
-    """Others have its core for most of the time, until somebody ends it."""
-    core = str(min(os.sched_getaffinity(0)))
-    process = start(["taskset", "--cpu-list", core, *train_command(results, *LONG)], results)
-    burn = ["taskset", "--cpu-list", core, sys.executable, "-c", "while True: pass"]
-    burners = [subprocess.Popen(burn) for _ in range(10)]
-    try:
-        # Until it has waited for longer than it ran, start-up included.
-        used = psutil.Process(process.pid).cpu_times()
-        time.sleep(3 * (used.user + used.system))
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=120)
-    finally:
-        for burner in burners:
-            burner.kill()
-            burner.wait()
-    assert process.returncode == 75, errors
-    _, document = only_run(results)
-    assert document["failure"] == "starved"
-    assert "other processes had the cores of this rank" in document["message"]
-    assert "stopped" in document["message"]
-
-
-@pytest.mark.slow
 def test_two_ranks_of_a_launcher_that_tells_them_nothing(tmp_path):
     """Each believes that it is alone; the second finds the first one at the same point."""
     command = train_command(tmp_path, "--model=fc-64", *LONG)
@@ -351,21 +247,6 @@ def test_so_are_two_on_two_hosts_of_one_job(tmp_path, monkeypatch):
     first.communicate(timeout=60)
     assert done.status == 2
     one_sentence(done, f"process {first.pid} measures the same on n1 of this job", "mpirun")
-
-
-@pytest.mark.slow
-def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
-    """What is left then is the last evaluation."""
-    flags = ("--model=cnn-1", "--epochs=1", "--train-samples=9600", "--interval-steps=150")
-    command = train_command(tmp_path, *flags, *SEEDED)
-    process = start(command, tmp_path, "throughput.csv", 1)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 75, errors
-    again = run([*command, "--resume"])
-    assert again.status == 0, again.errors
-    assert "complete, by what was measured before" in again.output
-    assert only_run(tmp_path)[1]["status"] == "complete"
 
 
 @pytest.mark.slow
