@@ -12,7 +12,7 @@ from hpcbench.cluster.schedulers.slurm.nodes import expanded, node_of_each_task
 from hpcbench.devices.cores import core_share
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.runs.agreement import refuse_shared_gpus, refuse_shared_places, told_apart
+from hpcbench.runs.agreement import refuse_shared_gpus, refuse_wrong_places, told_apart
 from hpcbench.strategies.multiworker import tf_config
 from support import run
 
@@ -243,12 +243,16 @@ def test_ranks_on_one_gpu_are_refused():
         refuse_shared_gpus(["GPU-a", "GPU-b", "GPU-a"])
 
 
-def test_ranks_in_one_place_are_refused():
-    refuse_shared_places(["a", "a", "b"], [(0, 7), (1, 7), (0, 7)])
-    # A launcher that binds ranks and numbers them wrongly.
-    refuse_shared_places(["a", "a"], [(0, 7), (0, 8)])
+def test_places_that_the_ranks_hosts_contradict_are_refused():
+    refuse_wrong_places(["a", "a", "b"], [(0, 2, 7), (1, 2, 7), (0, 1, 7)])
+    # Two launches on one host, each with cores of its own.
+    refuse_wrong_places(["a", "a"], [(0, 1, 7), (0, 1, 8)])
     with pytest.raises(EnvironmentLacks, match="ranks 1 and 2 are both local rank 1 of a and"):
-        refuse_shared_places(["a", "a", "a", "b"], [(0, 7), (1, 8), (1, 8), (0, 7)])
+        places = [(0, 3, 7), (1, 3, 8), (1, 3, 8), (0, 1, 7)]
+        refuse_wrong_places(["a", "a", "a", "b"], places)
+    # The second of two nodes, where the global rank passes for the local one.
+    with pytest.raises(EnvironmentLacks, match="rank 0 was told that it is local rank 0 of 4 on a"):
+        refuse_wrong_places(["a", "a", "b", "b"], [(rank, 4, rank) for rank in range(4)])
 
 
 def test_hosts_that_share_a_name_are_told_apart():

@@ -187,7 +187,7 @@ def test_bad_files_are_named_and_left_out(tmp_path):
     skipped = "\n".join(results.skipped)
     for name, reason in (
         ("torn", "ends within a line"),
-        ("half", "NA values in column"),
+        ("half", "throughput.csv: line 5 has 2 cells, and the header 27"),
         ("mixed", "rows of another run, t running"),
         ("zero", "without time"),
         ("foreign", "not a run.json"),
@@ -257,6 +257,28 @@ def test_a_cell_that_is_no_number_is_named(tmp_path, column, cell, says):
     file.write_text("".join(",".join(line) + "\n" for line in lines))
     (skipped,) = read_results(tmp_path).skipped
     assert f"{THROUGHPUT_FILE}: {says}" in skipped
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "says"),
+    [
+        # pandas would cut the first line, and fill up any.
+        (2, lambda line: line + ",7", "line 2 has 28 cells, and the header 27"),
+        (4, lambda line: line + ",7", "line 4 has 28 cells, and the header 27"),
+        (3, lambda line: line.rpartition(",")[0], "line 3 has 26 cells, and the header 27"),
+        (3, lambda line: '"' + line, "line 4 has 1 cell, and the header 27"),
+    ],
+)
+def test_a_line_with_other_cells_than_the_header_is_named(tmp_path, number, change, says):
+    write_run(tmp_path / "bad")
+    file = tmp_path / "bad" / THROUGHPUT_FILE
+    lines = file.read_text().splitlines()
+    lines[number - 1] = change(lines[number - 1])
+    file.write_text("\n".join(lines) + "\n")
+    results = read_results(tmp_path)
+    assert (len(results.runs), len(results.throughput)) == (0, 0)
+    (skipped,) = results.skipped
+    assert skipped.endswith(f"{THROUGHPUT_FILE}: {says}")
 
 
 def test_throughput_alone_is_a_measurement(tmp_path):

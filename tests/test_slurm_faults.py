@@ -141,6 +141,16 @@ def test_two_jobs_on_the_same_runs_write_each_once(cluster, tmp_path):
     each_row_once(cluster.results, runs=2, epochs=40)
 
 
+def test_local_ranks_that_the_hosts_contradict_are_refused(cluster, tmp_path):
+    """One rank a node, and each is told that both are on its own."""
+    line = ("srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", "env", "SLURM_STEP_TASKS_PER_NODE=2")
+    options = ("--through=mpi4py", f"--results={tmp_path}", "--largest=4", "--rounds=1")
+    done = cluster.run(*line, "python", "-m", "hpcbench.collectives", *options)
+    assert done.status == 3
+    assert "rank 0 was told that it is local rank 0 of 2 on" in done.errors
+    assert not list(tmp_path.rglob("*.csv"))
+
+
 def test_two_hundred_writers_at_once_leave_whole_files(cluster, tmp_path):
     """The records' writer alone, since 200 trainings would measure patience."""
     (tmp_path / "write.py").write_text(

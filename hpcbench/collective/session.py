@@ -81,7 +81,7 @@ def _run(
     libraries = _connected(kinds, launch, config.wanted_libraries is not None)
     first = libraries[0].ranks
     gpu = gpu_of_rank(launch.local_rank)
-    hosts, _ = exchange_hosts(first, gpu, launch.local_rank)
+    hosts, _ = exchange_hosts(first, gpu, launch)
     gradients = {name: SIZES_BY.gradient_sizes(name) for name in config.wanted_models}
     every = cases(libraries, config.wanted_operations, config.sizes, gradients)
     if not every:

@@ -26,6 +26,7 @@ from hpcbench.records.schema import (
     types,
 )
 from hpcbench.records.upgrade import check_version, missing_columns
+from hpcbench.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,6 +225,8 @@ def _parsed(text: str, row: type, names: tuple[str, ...], file: str) -> "pd.Data
     import pandas as pd
 
     kinds = {n: kind for n, kind in types(row).items() if kind is not bool and n in names}
+    if not _lines_are_whole(text, len(names)):
+        raise ValueError(f"{file}: {_wrong_cell(text, names, kinds) or 'a line is broken'}")
     try:
         # An infinity where a whole number belongs is an error, and no warning before it.
         with np.errstate(invalid="ignore"):
@@ -236,27 +239,50 @@ def _parsed(text: str, row: type, names: tuple[str, ...], file: str) -> "pd.Data
                 index_col=False,
             )
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
-        wrong = _no_number(text, names, kinds) or str(error).strip()
+        wrong = _wrong_cell(text, names, kinds) or str(error).strip()
         raise ValueError(f"{file}: {wrong}") from error
 
 
-def _no_number(text: str, names: tuple[str, ...], kinds: Mapping[str, type]) -> str:
-    """Which cell is none of its kind, in words; empty where each is."""
-    for number, cells in enumerate(csv.reader(io.StringIO(text)), 2):
-        for name, cell in zip(names, cells, strict=False):
-            kind = kinds.get(name, str)
-            if kind is float and not cell:
-                # Missing, which is another matter.
-                continue
-            try:
-                value = kind(cell)
-                fine = kind is not int or abs(value) < 2**63
-            except ValueError:
-                fine = False
-            if not fine:
-                whole = "a whole number" if kind is int else "a number"
-                return f"{cell[:40]!r} in line {number}, column {name!r}, where {whole} belongs"
+def _lines_are_whole(text: str, cells: int) -> bool:
+    """Whether each line has as many cells as the header: pandas fills up short lines, and cuts a
+    first one that is too long."""
+    if '"' not in text:
+        return all(line.count(",") == cells - 1 for line in text.split("\n") if line)
+    try:
+        return all(len(line) == cells for line in csv.reader(io.StringIO(text)) if line)
+    except csv.Error:
+        return False
+
+
+def _wrong_cell(text: str, names: tuple[str, ...], kinds: Mapping[str, type]) -> str:
+    """Which line is too short or too long, or which cell none of its kind, in words; empty where
+    all are right."""
+    lines = csv.reader(io.StringIO(text))
+    try:
+        for cells in lines:
+            # The header is a line too.
+            number = lines.line_num + 1
+            if cells and len(cells) != len(names):
+                return f"line {number} has {count(len(cells), 'cell')}, and the header {len(names)}"
+            for name, cell in zip(names, cells, strict=False):
+                kind = kinds.get(name, str)
+                if not _is_a(kind, cell):
+                    whole = "a whole number" if kind is int else "a number"
+                    return f"{cell[:40]!r} in line {number}, column {name!r}, where {whole} belongs"
+    except csv.Error as error:
+        return f"line {lines.line_num + 1}: {error}"
     return ""
+
+
+def _is_a(kind: type, cell: str) -> bool:
+    if kind is float and not cell:
+        # Missing, which is another matter.
+        return True
+    try:
+        value = kind(cell)
+    except ValueError:
+        return False
+    return kind is not int or abs(value) < 2**63
 
 
 def _fits(run: _Found, skipped: list[str]) -> bool:

@@ -4,6 +4,7 @@ import itertools
 import os
 import platform
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -22,6 +23,11 @@ from hpcbench.strategies import Communicator, Strategy
 
 # Longer names, UUIDs and ids are cut where ranks tell them each other.
 LENGTH = 64
+
+_MEND_PLACES = (
+    f"if {HOSTS} is set, let it name each rank's host as it is, else start the ranks with mpirun, "
+    f"srun or torchrun, or have the launcher bind each to its own cores"
+)
 
 
 def rendezvous(
@@ -81,20 +87,20 @@ def refuse_company(resolved: ResolvedRun, settled: RunConfig, owner: Owner) -> N
 
 
 def exchange_hosts(
-    communicator: Communicator, gpu: str, local_rank: int
+    communicator: Communicator, gpu: str, launch: Launch
 ) -> tuple[list[str], dict[int, int]]:
     """All ranks' host names, and the process ids of the other ranks on this host.
 
     Hosts that share a name are told apart by what their kernels call this boot. Raises
     EnvironmentLacks, on all ranks, where two of them compute on one ``gpu``, by the UUID of this
-    process's, empty where it has none; and where two on one host have one ``local_rank`` and the
-    same cores.
+    process's, empty where it has none; and where their hosts show that a ``launch`` told them
+    wrong local ranks.
     """
     cores = zlib.crc32(repr(available_cores()).encode())
     names, boots, gpus = _texts_of_all(communicator, platform.node(), kernel_boot(), gpu)
-    rows = communicator.all_gather([os.getpid(), local_rank, cores])
+    rows = communicator.all_gather([os.getpid(), launch.local_rank, launch.local_size, cores])
     hosts = told_apart(names, boots)
-    refuse_shared_places(hosts, [(int(row[1]), int(row[2])) for row in rows])
+    refuse_wrong_places(hosts, [(int(row[1]), int(row[2]), int(row[3])) for row in rows])
     refuse_shared_gpus(gpus)
     here = hosts[communicator.rank]
     pids = {
@@ -164,17 +170,27 @@ def gpu_of_rank(local_rank: int, environment: Mapping[str, str] = os.environ) ->
         return ""
 
 
-def refuse_shared_places(hosts: list[str], places: list[tuple[int, int]]) -> None:
-    """Raise EnvironmentLacks where two ranks of one host have the same of ``places``, a local rank
-    and a mark of a rank's cores: each would measure the other."""
-    of_place: dict[tuple[str, int, int], int] = {}
-    for rank, (host, (local, cores)) in enumerate(zip(hosts, places, strict=True)):
-        first = of_place.setdefault((host, local, cores), rank)
-        if first != rank:
+def refuse_wrong_places(hosts: Sequence[str], places: Sequence[tuple[int, int, int]]) -> None:
+    """Raise EnvironmentLacks where the ranks' ``hosts`` contradict their ``places``: the local rank
+    and local size that a launcher told each, and a mark of its cores.
+
+    Cores and GPUs were shared out by them. Two launches on one host may number their ranks alike,
+    as long as each has cores of its own.
+    """
+    ranks_on = Counter(hosts)
+    first: dict[tuple[str, int, int], int] = {}
+    for rank, (host, (local, size, cores)) in enumerate(zip(hosts, places, strict=True)):
+        if size > ranks_on[host]:
             raise EnvironmentLacks(
-                f"ranks {first} and {rank} are both local rank {local} of {host} and share its "
-                f"cores; if {HOSTS} is set, let it name that host for both, else have the launcher "
-                f"bind each to its own cores"
+                f"rank {rank} was told that it is local rank {local} of {size} on {host}, where "
+                f"there {'is' if ranks_on[host] == 1 else 'are'} {ranks_on[host]}: cores and GPUs "
+                f"would be shared out wrongly; {_MEND_PLACES}"
+            )
+        other = first.setdefault((host, local, cores), rank)
+        if other != rank:
+            raise EnvironmentLacks(
+                f"ranks {other} and {rank} are both local rank {local} of {host} and share its "
+                f"cores; {_MEND_PLACES}"
             )
 
 

@@ -100,7 +100,7 @@ class Session:
             recorder.watch(lambda: started_log(folder, resolved, seed))
         data = load_data(resolved, seed)
         gpu = gpu_of_rank(resolved.launch.local_rank) if strategy.needs_launcher else ""
-        hosts, self._peers = exchange_hosts(strategy, gpu, resolved.launch.local_rank)
+        hosts, self._peers = exchange_hosts(strategy, gpu, resolved.launch)
         workload = Workload(config, schedule, seed, resolved.source.spec, data, strategy)
         # The clock of MLPerf's log does not stop for what is timed beside training.
         rounds = 0 if resolved.output.mllog else config.no_exchange_intervals
