@@ -6,7 +6,7 @@ import pytest
 
 from hpcbench.analysis.normality import check_normality
 from hpcbench.analysis.scaling import with_speedups
-from hpcbench.analysis.tails import run_tails, tail_table
+from hpcbench.analysis.tails import rank_tails, run_tails, tail_table
 from support.runs import rows, runs_of
 
 
@@ -40,6 +40,34 @@ def test_runs_are_the_observations_of_a_tail():
     assert row["slowest_p95_low"] == pytest.approx(1.95)
     assert row["slowest_p95_high"] > 2
     assert row["slowest_max"] == 20
+
+
+def test_tails_of_each_rank_of_the_largest_count():
+    """Rank 1 has a slow step in twenty; of two runs it was on two hosts."""
+    times = {0: np.ones(20), 1: np.where(np.arange(20) == 7, 3.0, 1.0)}
+    runs = runs_of(rows(1, [100] * 2), rows(2, [190] * 2))
+    ranks = pd.DataFrame(
+        {"run_id": run_id, "sweep": sweep, "phase": phase, "interval": number}
+        | {"steps": 2, "rank": rank, "seconds": 2 * seconds}
+        for run_id, sweep, devices in runs[["run_id", "sweep", "devices"]].to_numpy()
+        for rank in range(devices)
+        for phase, factor in (("train", 1), ("no_exchange", 9))
+        for number, seconds in enumerate(factor * times[rank])
+    )
+    documents = [
+        {"run_id": run_id, "sweep": sweep, "hosts": ["a", f"b{number % 2}"]}
+        for number, (run_id, sweep) in enumerate(runs[["run_id", "sweep"]].to_numpy())
+    ]
+    found = rank_tails(ranks, runs, documents)
+    assert found[["devices", "runs", "rank", "host"]].to_numpy().tolist() == [
+        [2, 2, 0, "a"],
+        [2, 2, 1, "b0, b1"],
+    ]
+    assert found["p50"].tolist() == [1, 1]
+    assert found["p95"].tolist() == pytest.approx([1, 1.1])
+    assert found["p99"].isna().all()
+    assert found["max"].tolist() == [1, 3]
+    assert rank_tails(ranks[:0], runs, documents).empty
 
 
 def test_shapiro_and_wilk_see_what_is_not_normal_and_little_else():

@@ -18,7 +18,7 @@ from hpcbench.analysis.scaling import (
     with_failures,
     with_speedups,
 )
-from hpcbench.analysis.tails import tail_table
+from hpcbench.analysis.tails import rank_tails, tail_table
 from hpcbench.analysis.validity import Caution, cautions, unfinished
 from hpcbench.analysis.why import why_table
 from hpcbench.records.reader import Results
@@ -38,6 +38,7 @@ class Answers:
     why: pd.DataFrame
     largest: pd.DataFrame
     tails: pd.DataFrame
+    rank_tails: pd.DataFrame
     normality: Normality
     accuracy: pd.DataFrame
     curves: pd.DataFrame
@@ -80,6 +81,7 @@ def answer(
         why=why_table(points, observed.runs, results.ranks, results.runs),
         largest=largest_efficient(points),
         tails=tail_table(results.throughput, observed.runs),
+        rank_tails=rank_tails(results.ranks, observed.runs, results.runs),
         normality=check_normality(runs),
         accuracy=accuracy_table(observed.epochs, target, margin),
         curves=accuracy_curves(observed.epochs),

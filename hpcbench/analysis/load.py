@@ -323,6 +323,14 @@ def facts_of(key: Iterable[Any], series: pd.DataFrame) -> dict[str, Any]:
     return dict(zip(SERIES, key, strict=True)) | names
 
 
+def hosts_of(documents: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """The host of each rank of a run, by its sweep and id; no ranks where a run.json has none."""
+    return {
+        (str(document["sweep"]), str(document["run_id"])): list(document.get("hosts") or [])
+        for document in documents
+    }
+
+
 def mixed(runs: pd.DataFrame, allowed: Sequence[str]) -> pd.DataFrame:
     """``runs`` with differing values of the ``allowed`` columns replaced by "a + b"."""
     for column in allowed:

@@ -6,11 +6,15 @@ median over runs is taken. (Of all runs' intervals together, few runs make an in
 too narrow, since the tail is that of the slowest run.)
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hpcbench.analysis.estimates import Estimate
-from hpcbench.analysis.load import SERIES, facts_of
+from hpcbench.analysis.load import SERIES, facts_of, hosts_of
 from hpcbench.records.identity import RUN
 from hpcbench.records.schema import PHASE_TRAIN
 
@@ -28,25 +32,72 @@ def run_tails(throughput: pd.DataFrame) -> pd.DataFrame:
     it on average.
     """
     timed = throughput[throughput["phase"] == PHASE_TRAIN]
-    grouped = timed.groupby(RUN)
-    of_run = grouped.ngroup().to_numpy()
-    columns = {"intervals": grouped.size()}
-    count, runs = columns["intervals"].to_numpy(), columns["intervals"].index
-    last = count.cumsum() - 1
+    of_run = timed.groupby(RUN).ngroup().to_numpy()
+    index = timed.groupby(RUN).size().index
+    columns: dict[str, NDArray[np.float64] | NDArray[np.int64]] = {}
     for rank, column in RANKS.items():
-        seconds = (timed[column] / timed["steps"]).to_numpy(float)
-        # Each run's values in their order, one run after the other.
-        ordered = seconds[np.lexsort((seconds, of_run))]
-        for name, share in QUANTILES.items():
-            place = last - (1 - share) * (count - 1)
-            below = np.floor(place).astype(int)
-            above = np.minimum(below + 1, last)
-            value = ordered[below] + (place - below) * (ordered[above] - ordered[below])
-            enough = count * (1 - share) > 1 - 1e-9
-            columns[f"{rank}_{name}"] = pd.Series(np.where(enough, value, np.nan), runs)
-        if rank == "slowest":
-            columns["slowest_max"] = pd.Series(ordered[last], runs)
-    return pd.DataFrame(columns)
+        found = _quantiles((timed[column] / timed["steps"]).to_numpy(float), of_run)
+        columns |= {f"{rank}_{name}": values for name, values in found.items()}
+    columns["intervals"] = np.bincount(of_run, minlength=len(index))
+    return pd.DataFrame(columns, index).drop(columns="fastest_max")
+
+
+def _quantiles(
+    seconds: NDArray[np.float64], groups: NDArray[np.integer[Any]]
+) -> dict[str, NDArray[np.float64]]:
+    """QUANTILES and ``max`` of the ``seconds`` of each group, by its number from 0 without gaps."""
+    counts = np.bincount(groups)
+    last = counts.cumsum() - 1
+    # Each group's values in their order, one group after the other.
+    ordered = seconds[np.lexsort((seconds, groups))]
+    found = {"max": ordered[last]}
+    for name, share in QUANTILES.items():
+        place = last - (1 - share) * (counts - 1)
+        below = np.floor(place).astype(int)
+        above = np.minimum(below + 1, last)
+        value = ordered[below] + (place - below) * (ordered[above] - ordered[below])
+        found[name] = np.where(counts * (1 - share) > 1 - 1e-9, value, np.nan)
+    return found
+
+
+def rank_tails(
+    ranks: pd.DataFrame, runs: pd.DataFrame, documents: Iterable[dict[str, Any]]
+) -> pd.DataFrame:
+    """One row a rank of each series' largest count of which ranks' times are there: SERIES,
+    ``subject``, ``line``, ``devices``, ``runs``, ``rank``, ``host`` (those of all runs, separated
+    by commas), and ``p50``, ``p95``, ``p99`` of the rank's training intervals in seconds a step,
+    medians over runs with ``_low`` and ``_high``; ``max``, the slowest of all.
+
+    ``ranks`` has the columns of ``RankRow``; ``documents`` are the runs' run.json.
+    """
+    timed = ranks[ranks["phase"] == PHASE_TRAIN] if len(ranks) else ranks[:0]
+    timed = timed.merge(runs[[*RUN, *SERIES, "subject", "line", "devices"]], on=RUN)
+    timed = timed[timed["devices"] == timed.groupby(SERIES)["devices"].transform("max")]
+    if timed.empty:
+        return pd.DataFrame()
+    key = [*RUN, "rank"]
+    quantiles = _quantiles(
+        (timed["seconds"] / timed["steps"]).to_numpy(float), timed.groupby(key).ngroup().to_numpy()
+    )
+    of_ranks = timed.groupby(key)[[*SERIES, "subject", "line", "devices"]].first()
+    of_ranks = of_ranks.assign(**quantiles).reset_index()
+    hosts = hosts_of(documents)
+    rows = []
+    for place, group in of_ranks.groupby([*SERIES, "devices", "rank"], sort=True):
+        devices, rank = (int(str(part)) for part in place[-2:])
+        of_runs = (hosts.get((str(run[0]), str(run[1])), []) for run in group[RUN].to_numpy())
+        names = {of_run[rank] for of_run in of_runs if rank < len(of_run)}
+        row = facts_of(place[:-2], group) | {
+            "devices": devices,
+            "runs": len(group),
+            "rank": rank,
+            "host": ", ".join(sorted(names)),
+            "max": float(group["max"].max()),
+        }
+        for name in QUANTILES:
+            row |= Estimate.of(group[name].to_numpy(float), devices).columns(name)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def tail_table(throughput: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS
-from hpcbench.analysis.load import POINT, SERIES, Row
+from hpcbench.analysis.load import POINT, SERIES, Row, hosts_of
 from hpcbench.analysis.phases import slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
@@ -47,10 +47,7 @@ def why_table(
     points = points[points["devices"] > points["base_devices"]]
     apart = timed_apart(points).index
     known = points[points.index.isin(apart) | points["extra_data_seconds"].notna()]
-    hosts = {
-        (str(document["sweep"]), str(document["run_id"])): list(document.get("hosts") or [])
-        for document in documents
-    }
+    hosts = hosts_of(documents)
     of_points = _ranks_of_points(ranks, runs)
     rows = []
     for index, point in zip(known.index, known.to_dict("records"), strict=True):

@@ -214,7 +214,8 @@ def _table(files: list[_File], row: type, name: str, ids: set[tuple[str, str]]) 
         counts = table[["seconds", "steps", *(["samples"] if row is ThroughputRow else [])]]
         if not ((counts > 0) & (counts < float("inf"))).all(axis=None):
             raise ValueError(f"{name} has an interval without time, samples or steps")
-    strangers = set(zip(table["sweep"], table["run_id"], strict=True)) - ids
+    runs = table[["sweep", "run_id"]].drop_duplicates()
+    strangers = set(zip(runs["sweep"], runs["run_id"], strict=True)) - ids
     if strangers:
         raise ValueError(f"{name} has rows of another run, {' '.join(sorted(strangers)[0])}")
     return table
@@ -244,10 +245,12 @@ def _parsed(text: str, row: type, names: tuple[str, ...], file: str) -> "pd.Data
 
 
 def _lines_are_whole(text: str, cells: int) -> bool:
-    """Whether each line has as many cells as the header: pandas fills up short lines, and cuts a
-    first one that is too long."""
+    """Whether lines have as many cells as the header, but for those that pandas refuses: it fills
+    up short lines, and cuts a first one that is too long."""
     if '"' not in text:
-        return all(line.count(",") == cells - 1 for line in text.split("\n") if line)
+        first, lines = text.partition("\n")[0], text.count("\n") - text.count("\n\n")
+        right = (cells - 1, (cells - 1) * lines) if first else (0, 0)
+        return (first.count(","), text.count(",")) == right
     try:
         return all(len(line) == cells for line in csv.reader(io.StringIO(text)) if line)
     except csv.Error:

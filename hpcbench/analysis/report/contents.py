@@ -21,7 +21,7 @@ from hpcbench.analysis.report.points import points_table
 from hpcbench.analysis.report.provenance import Provenance, facts_of, provenance_of
 from hpcbench.analysis.report.step_time import step_table
 from hpcbench.analysis.report.summary import summary
-from hpcbench.analysis.report.tails import tails_table
+from hpcbench.analysis.report.tails import rank_tails_table, tails_table
 from hpcbench.analysis.report.why import sentences, why_report
 from hpcbench.analysis.validity import Caution
 
@@ -77,6 +77,8 @@ def build(answers: Answers, price: float | None) -> Report:
     if exchange:
         tables.append(exchange)
     tables.append(tails_table(answers.tails))
+    if len(answers.rank_tails):
+        tables.append(rank_tails_table(answers.rank_tails))
     if len(answers.accuracy):
         tables.append(accuracy_report(answers.accuracy))
     tables.append(efficient_table(answers.largest))
@@ -106,6 +108,7 @@ def build(answers: Answers, price: float | None) -> Report:
             "points": answers.every_point,
             "accuracy": answers.accuracy,
             "tails": answers.tails,
+            "rank_tails": answers.rank_tails,
             "largest_efficient": answers.largest,
             "laws": answers.laws,
             "exchange": answers.exchange,

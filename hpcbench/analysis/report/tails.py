@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from hpcbench.analysis.load import Row
+from hpcbench.analysis.load import SERIES, Row
 from hpcbench.analysis.report.cells import (
     SERIES_HEADER,
     Cell,
@@ -13,6 +13,9 @@ from hpcbench.analysis.report.cells import (
     varying_settings,
 )
 from hpcbench.analysis.tails import QUANTILES, differ_by_rank
+
+# Of each series; more make a table that nobody reads.
+MOST_RANKS = 32
 
 
 def tails_table(tails: pd.DataFrame) -> Table:
@@ -30,6 +33,33 @@ def tails_table(tails: pd.DataFrame) -> Table:
         "them. Worst: the slowest interval of all runs.",
         [*SERIES_HEADER, *extra, "devices", "runs", "intervals", *header, "worst"],
         [_row(row, extra, names) for row in tails.to_dict("records")],
+    )
+
+
+def rank_tails_table(tails: pd.DataFrame) -> Table:
+    """Of ``rank_tails``'s rows; of many ranks the slowest MOST_RANKS of each series."""
+    extra = varying_settings(tails)
+    worst = next((name for name in ("p99", "p95") if tails[name].notna().any()), "p50")
+    shown = tails.sort_values(worst, ascending=False, kind="stable")
+    shown = shown.groupby(SERIES).head(MOST_RANKS).sort_index()
+    left = len(tails) - len(shown)
+    cut = f" Of many ranks those {MOST_RANKS} with the largest {worst}; {left} are not shown."
+    return Table(
+        "rank-tails",
+        "Tails of step times by rank",
+        "The same of each rank on the largest count, in milliseconds of a training step. Where "
+        "every step waits for all gradients, ranks look alike here; which one computes for longest "
+        "is above, where it was timed without the exchange." + (cut if left else ""),
+        [*SERIES_HEADER, *extra, "devices", "runs", "rank", "host", *QUANTILES, "worst"],
+        [
+            [
+                *of_series(row, extra),
+                *(Cell(str(row[name]), row[name]) for name in ("devices", "runs", "rank", "host")),
+                *(between(row, name, milliseconds) for name in QUANTILES),
+                Cell(milliseconds(row["max"]), row["max"]),
+            ]
+            for row in shown.to_dict("records")
+        ],
     )
 
 
