@@ -7,7 +7,7 @@ import pytest
 
 from hpcbench.analysis.report.summary import summary
 from hpcbench.analysis.scaling import scaling_table
-from hpcbench.analysis.validity import cautions, drift
+from hpcbench.analysis.validity import busy_machine, cautions, drift
 from support.runs import points_of, rows, runs_of
 
 
@@ -64,14 +64,15 @@ def test_why_nothing_is_said_of_scaling_is_true():
 def test_drift_is_a_trend_of_repeats_and_not_their_spread(trend, most, least):
     """Eight repeats that each are off by 1 % as a whole, with and without 10 % of drift."""
     generator = np.random.default_rng(3)
+    runs = runs_of(*(rows(n, [100.0 * n] * 8) for n in (1, 2)))
     told = 0
     for _ in range(200):
         repeats = 0.01 * generator.standard_normal(8) + np.linspace(0, trend, 8)
-        parts = [
-            rows(n, 100 * n * np.exp(repeats + 0.003 * generator.standard_normal(8)))
-            for n in (1, 2)
-        ]
-        told += any("drifted" in said.sentence for said in drift(runs_of(*parts)))
+        logs = repeats[runs["repeat"]] + 0.003 * generator.standard_normal(len(runs))
+        rates = runs["samples_per_second"] * np.exp(logs)
+        told += any(
+            "drifted" in said.sentence for said in drift(runs.assign(samples_per_second=rates))
+        )
     assert least <= told / 200 <= most
 
 
@@ -129,6 +130,24 @@ def test_a_sound_sweep_raises_no_doubt():
     assert cautions(scaling_table(runs), runs) == []
 
 
+def test_what_runs_have_in_common_is_bounded_by_the_others_of_their_points():
+    """Runs that began on a busy machine are 5 % slower, or as fast as the others."""
+    generator = np.random.default_rng(8)
+    runs = runs_of(*(rows(n, [100.0 * n] * 8) for n in (1, 2)))
+    busy = (runs["repeat"] % 2 == 0).to_numpy()
+    runs["load_average"] = np.where(busy, 7.5, 0.0)
+    held = 0
+    for slower in (0.05, 0.0) * 100:
+        noise = np.exp(0.01 * generator.standard_normal(len(runs)))
+        rates = runs["samples_per_second"] * (1 - slower * busy) * noise
+        (said,) = busy_machine(runs.assign(samples_per_second=rates))
+        held += slower <= said.effect < slower + 0.03
+    assert held >= 190
+    assert "8 of 16 runs began with a load average above half the cores (up to 7.5)" in str(said)
+    (said,) = busy_machine(runs.assign(load_average=7.5))
+    assert said.effect is None, "there are no other runs beside them"
+
+
 def test_the_gravest_comes_first_and_says_how_far_it_could_move_a_number():
     """A sweep that drifts by 10 %, of which a run of four devices is 40 % off, on shared nodes,
     with too few runs of eight, and more than ideal at sixteen."""
@@ -147,12 +166,12 @@ def test_the_gravest_comes_first_and_says_how_far_it_could_move_a_number():
     bounded = [effect for effect in effects if effect is not None]
     assert effects == [None] * (len(effects) - len(bounded)) + sorted(bounded, reverse=True)
     starts = [
-        *("runs were on nodes", "have fewer than 6 runs", "more than ideal", "drifted"),
+        *("have fewer than 6 runs", "runs were on nodes", "more than ideal", "drifted"),
         *("far from the others",),
     ]
     places = [next(i for i, one in enumerate(found) if words in one.sentence) for words in starts]
-    assert sorted(places[:2]) == [0, 1]
-    assert places[2:] == sorted(places[2:])
+    assert places[:2] == [0, 1]
+    assert places == sorted(places)
     by_words = {words: found[place] for words, place in zip(starts, places, strict=True)}
     assert by_words["more than ideal"].effect == pytest.approx(2000 / 16 / 95 - 1, rel=0.01)
     assert "by how much it moves a number cannot be told" in str(by_words["runs were on nodes"])

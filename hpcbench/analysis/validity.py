@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hpcbench.analysis.estimates import ENOUGH_RUNS
+from hpcbench.analysis.estimates import CONFIDENCE, ENOUGH_RUNS
 from hpcbench.analysis.load import POINT, SERIES, Row
 from hpcbench.analysis.pairing import known, rate_ratio
 from hpcbench.analysis.scaling import PLAUSIBLE
@@ -53,8 +53,30 @@ class Caution:
 
 
 def ranked(found: Iterable[Caution]) -> list[Caution]:
-    """The largest effect first, before all what nothing bounds."""
-    return sorted(found, key=lambda one: math.inf if one.effect is None else one.effect)[::-1]
+    """What nothing bounds in the order in which it was found, then the largest effect first."""
+    return sorted(found, key=lambda one: -math.inf if one.effect is None else -one.effect)
+
+
+def _moved(runs: pd.DataFrame, marked: "pd.Series[bool]") -> float | None:
+    """By how far what ``marked`` runs have in common could move their rates: the end, farther from
+    zero, of the 95 % interval of their relative difference from the others of their points. None
+    where no point has runs of both kinds.
+
+    The difference is the coefficient of a linear model of log rates with an effect of each point.
+    """
+    found = pd.DataFrame(
+        {"rate": np.log(runs["samples_per_second"]), "marked": marked.astype(float)}
+    )
+    points = runs.groupby(POINT).ngroup()
+    within = found - found.groupby(points).transform("mean")
+    spread, freedom = float((within["marked"] ** 2).sum()), len(runs) - points.nunique() - 1
+    if spread < 1e-9 or freedom < 1:
+        return None
+    slope = float((within["marked"] * within["rate"]).sum()) / spread
+    left = within["rate"] - slope * within["marked"]
+    error = math.sqrt(float((left**2).sum()) / freedom / spread)
+    reach = error * stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)
+    return float(max(abs(np.expm1(slope - reach)), abs(np.expm1(slope + reach))))
 
 
 def _percent(share: float) -> str:
@@ -73,19 +95,19 @@ def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[Caution]:
     """Objections to the points of ``scaling_table`` and the runs behind them, by ``ranked``; none
     if all is well."""
     found = [
+        *_confounded(runs),
         *_few(table),
+        *_shared(runs),
+        *_bases(table),
+        *_unsteady(runs),
+        *busy_machine(runs),
         *_wide(table),
         *_alike(table, runs),
         *_outliers(runs),
-        *_confounded(runs),
         *drift(runs),
         *_superlinear(table),
         *_split(table),
-        *_bases(table),
-        *_shared(runs),
-        *_unsteady(runs),
         *_short(runs),
-        *_load(runs),
         *_remarks(runs),
         *_packages(runs),
     ]
@@ -241,25 +263,26 @@ def _overlap(one: pd.DataFrame, other: pd.DataFrame) -> bool:
 
 
 def _shared(runs: pd.DataFrame) -> Iterator[Caution]:
-    shared = int(runs["whole_nodes"].isin([False]).sum())
-    if shared:
+    shared = runs["whole_nodes"].isin([False])
+    if shared.any():
         yield Caution(
-            f"{shared} of {len(runs)} runs were on nodes that others' jobs could use at the same "
-            f"time",
-            None,
+            f"{shared.sum()} of {len(runs)} runs were on nodes that others' jobs could use at the "
+            f"same time",
+            _moved(runs, shared),
         )
 
 
 def _unsteady(runs: pd.DataFrame) -> Iterator[Caution]:
     """Runs whose steps had no steady time when the clock started."""
-    unsteady = runs[runs["steady"].isin([False])]
+    marked = runs["steady"].isin([False])
+    unsteady = runs[marked]
     if len(unsteady):
         points = unsteady.drop_duplicates(POINT)
         yield Caution(
             f"the step time of {len(unsteady)} of {len(runs)} runs had not become steady when the "
             f"clock started, so they may hold some warm-up, or a busy machine: "
             f"{_names(_points(points))}",
-            None,
+            _moved(runs, marked),
         )
 
 
@@ -317,14 +340,15 @@ def _points(table: pd.DataFrame) -> list[str]:
     return [_point(row) for row in table.to_dict("records")]
 
 
-def _load(runs: pd.DataFrame) -> Iterator[Caution]:
+def busy_machine(runs: pd.DataFrame) -> Iterator[Caution]:
     """A machine that is busy when a run begins is shared with something else."""
-    busy = runs[runs["load_average"] > runs["cores_of_machine"] / 2]
+    marked = runs["load_average"] > runs["cores_of_machine"] / 2
+    busy = runs[marked]
     if len(busy) and np.isfinite(busy["load_average"]).all():
         yield Caution(
             f"{len(busy)} of {len(runs)} runs began with a load average above half the cores "
             f"(up to {busy['load_average'].max():.1f}): of runs just before, or of something else",
-            None,
+            _moved(runs, marked),
         )
 
 
