@@ -14,7 +14,9 @@ import hpcbench
 from hpcbench.analysis.answers import answer
 from hpcbench.analysis.load import read_folder
 from hpcbench.analysis.report.checklist import checklist
-from support import run
+from hpcbench.compare import main as compare_sweeps
+from hpcbench.plot import main as plot
+from support import call, run
 from synthetic_sweep import write_sweep
 
 PLOT = ["python", "analysis/plot_scaling.py"]
@@ -69,7 +71,7 @@ def report(sweep, tmp_path_factory):
 
 
 def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
-    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "json", "--strict"])
+    done = call(plot, sweep, "--output", tmp_path, "--format", "json", "--strict")
     assert done.status == 3
     assert "4 warnings" in done.errors
     for reason in ("the same run as", "ends within a line", "f1: failed: too large"):
@@ -94,7 +96,7 @@ def test_a_notebook_has_the_points_of_the_report(sweep, report, capsys):
 
 
 def test_markdown_for_a_pull_request(sweep, tmp_path):
-    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "md"])
+    done = call(plot, sweep, "--output", tmp_path, "--format", "md")
     assert done.status == 0
     text = (tmp_path / "report.md").read_text()
     assert "| cnn-2 | mnist | tensorflow | horovod | weak | 8 | 6 |" in text
@@ -127,7 +129,7 @@ def test_bad_flags_and_unwritable_output_are_one_sentence(sweep, tmp_path):
         (["--format", "pdf"], 2, "invalid choice"),
         (["--extrapolate", "64"], 2, "1 to 4 times the largest count"),
     ):
-        done = run([*PLOT, sweep, *flags])
+        done = call(plot, sweep, *flags)
         assert done.status == status
         assert says in done.errors
         assert "Traceback" not in done.errors
@@ -254,13 +256,13 @@ def test_figures_are_vector_and_large_enough_for_print(report):
 
 
 def compare(*arguments):
-    return run(["python", "analysis/compare.py", *arguments])
+    return call(compare_sweeps, *arguments)
 
 
 def test_comparing_two_sweeps(tmp_path):
     for name, seed, speed in (("old", 1, 1.0), ("same", 2, 1.0), ("slow", 3, 0.85)):
         write_sweep(tmp_path / name, (1, 2), intervals=3, seed=seed, speed=speed, noise=0.005)
-    same = compare(tmp_path / "old", tmp_path / "same")
+    same = run(["python", "analysis/compare.py", tmp_path / "old", tmp_path / "same"])
     assert same.status == 0, same.output
     assert "10 points, threshold 5 %: 0 slower beyond the threshold, 10 not slower" in same.output
     assert "OLD and NEW are one sweep each, so whatever else differed" in same.output

@@ -1,11 +1,13 @@
 """Runs the real program in processes of its own, on whatever real data this machine has."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,15 @@ def run(command: Sequence[str], **options: Any) -> Finished:
         [str(part) for part in command], capture_output=True, text=True, check=False, **limits
     )
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def call(main: Callable[[list[str]], int], *arguments: str | Path) -> Finished:
+    """A command in this process, where what it imports is loaded already: for what follows after
+    one run of it as typed."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        status = main([str(argument) for argument in arguments])
+    return Finished(status, output.getvalue(), errors.getvalue())
 
 
 def launcher(strategy: str, devices: int) -> list[str]:
