@@ -17,7 +17,7 @@ from hpcbench.records.schema import PHASE_TRAIN, RankTimes
 from hpcbench.training import beside, clock
 from hpcbench.training.beside import Beside, Rounds
 from hpcbench.training.clock import Clock
-from support.runs import rows
+from support.runs import rows, runs_of
 
 STEPS, BESIDE_STEPS, INTERVALS, RUNS = 6, 20, 30, 6
 COMPUTE, LATENCY = 10e-3, 0.05e-3
@@ -251,3 +251,24 @@ def test_what_is_put_in_is_blamed_and_nothing_else(what, monkeypatch):
     assert right >= 9, (right, found)
     # One in twenty by chance of each kind.
     assert named >= 8, named
+
+
+def test_what_is_left_of_a_programs_loss_has_an_interval():
+    """A step of 10 ms, of which 1 waits for data; on four devices 15 ms, of which 3 do."""
+    generator = np.random.default_rng(5)
+    parts, waits = [], {1: 1e-3, 4: 3e-3}
+    for devices, step in ((1, 10e-3), (4, 15e-3)):
+        of_count = rows(devices, [0] * RUNS)
+        for row in of_count:
+            seconds = 100 * step * np.exp(0.002 * generator.standard_normal())
+            row |= {"steps": 100, "samples": 100 * row["global_batch"], "seconds": seconds}
+        parts.append(of_count)
+    runs = runs_of(*parts)
+    waited = runs["devices"].map(waits) * (1 + 0.01 * generator.standard_normal(len(runs)))
+    runs = runs.assign(data_seconds=waited)
+    empty = pd.DataFrame(columns=[*RUN, "phase", "interval", "steps", "rank", "seconds"])
+    (row,) = why_table(scaling_table(runs), runs, empty, []).to_dict("records")
+    assert row["blamed"] == ["extra_data"]
+    assert row["rest_seconds_low"] < 3e-3 < row["rest_seconds_high"]
+    assert row["rest_seconds"] == pytest.approx(3e-3, rel=0.1)
+    assert row["rest_seconds_high"] - row["rest_seconds_low"] < 0.2e-3

@@ -63,9 +63,9 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     ``exchange_seconds``, the step beyond that, and ``hidden_exchange_seconds``, what more the
     exchange takes by itself. Medians of the first five add up nearly to the step.
     ``extra_data_seconds``, what a step waits for data longer than on the base, is known of programs
-    alone, of which nothing else of this is. Runs before
-    schema 4 were timed less closely: the typical rank is the mean of all, contention is missing and
-    part of extra compute, and waiting within a step part of the exchange.
+    alone, of which nothing else of this is but ``rest_seconds``, what else it takes longer. Runs
+    before schema 4 were timed less closely: the typical rank is the mean of all, contention is
+    missing and part of extra compute, and waiting within a step part of the exchange.
 
     ``device_hours_per_million_samples`` is the devices' time. ``samples_per_joule`` is missing
     where no energy was counted. All of these have ``_low`` and ``_high`` too.
@@ -84,6 +84,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
         # A base of several devices exchanges too; its compute is what the others' is held against.
         base_compute = alone if base > 1 and np.isfinite(alone.median) else base_step
         base_data = _estimate(by_devices[base], "data_seconds", base)
+        base_rest = _without_data(by_devices[base], base)
         best_serial = serial.get(_serial_key(facts))
         for devices, group in sorted(by_devices.items()):
             ratio = devices / base
@@ -121,6 +122,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                 | _estimate(group, "data_seconds", devices)
                 .less(base_data.times(work))
                 .columns("extra_data_seconds")
+                | _without_data(group, devices).less(base_rest.times(work)).columns("rest_seconds")
                 | hours.columns("device_hours_per_million_samples")
                 | _estimate(group, "samples_per_joule", devices).columns("samples_per_joule")
             )
@@ -190,6 +192,11 @@ def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[st
 
 def _estimate(group: pd.DataFrame, column: str, seed: int) -> Estimate:
     return Estimate.of(group[column].to_numpy(float), seed)
+
+
+def _without_data(group: pd.DataFrame, seed: int) -> Estimate:
+    """What of a step is no waiting for data, where that is known."""
+    return Estimate.of((group["step_seconds"] - group["data_seconds"]).to_numpy(float), seed)
 
 
 # A single device exchanges nothing, so its runs are the base of every way to exchange, and its

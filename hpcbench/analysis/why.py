@@ -1,7 +1,7 @@
 """Why a point loses: a step's time beyond the base's, by cause, and the rank to look at."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -40,7 +40,8 @@ def why_table(
     SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``base_runs``,
     ``serialization_efficiency`` and ``step_seconds``; ``loss_seconds``, ``loss_share`` and of each
     of :data:`CAUSES` its ``_seconds`` with ``_low`` and ``_high``, missing where not measured;
-    ``rest_seconds``, what they leave of the loss, medians being taken of each; ``blamed``, a list
+    ``rest_seconds``, what they leave of the loss: of steps that were timed apart only because
+    medians are taken of each, of others with ``_low`` and ``_high``; ``blamed``, a list
     of the causes whose interval lies above zero and that take 1 % of a step or more, the largest
     first, and ``unmeasured``, a list of causes; and what :func:`slow_rank` tells of ranks.
     """
@@ -67,7 +68,6 @@ def why_table(
                 for end in ("", "_low", "_high")
             }
             | {
-                "rest_seconds": point["loss_seconds"] - sum(measured.values()),
                 "blamed": blamed,
                 # Where steps were timed by this project's own loop, data are at hand.
                 "unmeasured": [
@@ -76,9 +76,18 @@ def why_table(
                     if name not in measured and (name != "extra_data" or index not in apart)
                 ],
             }
+            | _rest(point, measured, index in apart)
             | slow_rank(of_point, hosts)
         )
     return pd.DataFrame(rows)
+
+
+def _rest(point: Row, measured: Mapping[str, float], apart: bool) -> dict[str, float]:
+    names = ("rest_seconds", "rest_seconds_low", "rest_seconds_high")
+    if apart:
+        left = float(point["loss_seconds"]) - sum(measured.values())
+        return dict(zip(names, (left, math.nan, math.nan), strict=True))
+    return {name: float(point[name]) for name in names}
 
 
 def _ranks_of_points(

@@ -39,7 +39,8 @@ def why_report(why: pd.DataFrame) -> Table | None:
         "Why a step takes longer than on the base",
         "What a step takes beyond the base's step for the same work, and the causes whose 95 % "
         "bootstrap interval lies above zero and that take 1 % of the step or more. The rest is "
-        "what medians of each cause leave of the median loss.",
+        "what they leave of the loss: where steps were timed without the exchange too, only since "
+        "medians are taken of each; else, with its interval, what is not known.",
         [
             *(*SERIES_HEADER, *extra, "devices", "runs", "loss, ms", "of a step"),
             *("causes, ms", "rest, ms", "not measured", "slow rank"),
@@ -51,7 +52,7 @@ def why_report(why: pd.DataFrame) -> Table | None:
                 between(row, "loss_seconds", milliseconds),
                 between(row, "loss_share", percent),
                 _causes(row),
-                Cell(milliseconds(row["rest_seconds"]), row["rest_seconds"]),
+                between(row, "rest_seconds", milliseconds),
                 _words(", ".join(CAUSES[name] for name in row["unmeasured"]) or "–"),
                 _words(slow_rank_in_words(row) or "–"),
             ]
