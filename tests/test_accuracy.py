@@ -59,6 +59,8 @@ def test_devices_that_cost_accuracy_are_told():
     assert table["seconds_with_evaluation"].to_dict() == {1: 21.0, 2: 13.0, 4: np.inf}
     assert table["reached"].to_dict() == {1: 6, 2: 6, 4: 0}
     assert table.loc[4, "change"] == pytest.approx(-0.02)
+    means = table["mean_accuracy"]
+    assert means[4] - means[1] == pytest.approx(table.loc[4, "change"])
     # Student's 97.5 % quantile of five degrees of freedom, over the spread of the differences.
     reach = 2.570582 * np.std([0.02, 0.021, 0.019] * 2, ddof=1) / 6**0.5
     assert table.loc[4, "change_high"] == pytest.approx(-0.02 + reach)

@@ -85,8 +85,9 @@ def accuracy_table(
     missing where they were not timed. ``epochs_to_target`` likewise. ``reached`` counts the runs
     that did.
 
-    ``change`` is that of the mean final metric from the series' smallest device count, in the
-    metric's units, with its 95 % interval over seeds. ``margin`` (a share of the smallest count's
+    ``mean_accuracy`` is the mean final metric over seeds, and ``change`` that of it from the
+    series' smallest device count, in the metric's units, with its 95 % interval over seeds.
+    ``margin`` (a share of the smallest count's
     mean) comes back in these units too: the loss that would not matter. ``p_margin`` and ``p_loss``
     are one-sided, of a loss as large as the margin and of none, after Holm's correction for the
     counts of a series; ``verdict`` is one of :mod:`hpcbench.analysis.loss`, or "base", and
@@ -152,6 +153,8 @@ def _changes(
         adjusted = holm(np.array([found[devices][name] for devices in others]))
         for devices, value in zip(others, adjusted, strict=True):
             found[devices][name] = float(value)
+    for devices, row in found.items():
+        row["mean_accuracy"] = float(seeds[devices].mean())
     for devices in others:
         row = found[devices]
         row["verdict"] = verdict_of(row["p_margin"], row["p_loss"])

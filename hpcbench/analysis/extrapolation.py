@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hpcbench.analysis.choice import WIDEST, Choice, choose
-from hpcbench.analysis.estimates import ENOUGH_RUNS, Ratio
+from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Ratio
 from hpcbench.analysis.fitting import Counts, counts_of, quantile
 from hpcbench.analysis.load import SERIES, facts_of
 
@@ -118,7 +118,7 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
     ``law`` is missing where ``reason`` says why; else ``reason`` says why the law ends at ``reach``
     devices. ``tried`` are all laws with their p for lack of fit, and the costs that came out
     ``below_zero``. ``predicted``, with the interval in which the median of its runs is expected,
-    and ``measured`` are samples a second at ``largest``; predicted is missing where the counts
+    and ``measured``, with its own, are samples a second at ``largest``; predicted is missing where the counts
     without that have no law, ``vague`` where its interval spans more than a factor of two.
     ``enough_runs`` is false where a count has fewer than six.
     ``most_useful``, with its interval, is the device count beyond which the USL expects the rate to
@@ -128,6 +128,8 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
     for key, one in found.items():
         series = runs[(runs[SERIES] == list(key)).all(axis=1)]
         counts, prediction = one.choice.counts, one.prediction
+        largest = int(counts.devices[-1])
+        there = series[series["devices"] == largest]["samples_per_second"].to_numpy(float)
         rows.append(
             facts_of(key, series)
             | {
@@ -140,10 +142,10 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
                     {"law": fit.law.name, "p": fit.p, "below_zero": fit.below_zero}
                     for fit in one.choice.tried
                 ],
-                "largest": int(counts.devices[-1]),
+                "largest": largest,
                 "runs": int(counts.runs.sum()),
                 "enough_runs": int(counts.runs.min()) >= ENOUGH_RUNS,
-                "measured": counts.medians[-1],
+                **Estimate.of(there, largest).columns("measured"),
                 "predicted": prediction.expected if prediction else np.nan,
                 "predicted_low": prediction.low if prediction else np.nan,
                 "predicted_high": prediction.high if prediction else np.nan,

@@ -33,6 +33,7 @@ def accuracy_report(accuracy: pd.DataFrame) -> Table:
             *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
             text(str(row["metric"]).replace("_", " ")),
             between(row, "final_accuracy", _shown(row["metric"])),
+            Cell(_shown(row["metric"])(row["mean_accuracy"]), row["mean_accuracy"]),
             _change(row),
             text(_verdict(row)),
             Cell(_shown(row["metric"])(row["target"]), row["target"]),
@@ -47,7 +48,7 @@ def accuracy_report(accuracy: pd.DataFrame) -> Table:
         "accuracy",
         "Accuracy, and time to it",
         "Final test metric, the median over runs; its change (of accuracies in points) is that of "
-        "the mean against the smallest count, with a 95 % interval over seeds. "
+        "the mean over seeds against the smallest count, with a 95 % interval over seeds. "
         f"{NO_LOSS.capitalize()}: surely less than {_margins(accuracy)} is lost; {LOSS}: something "
         f"surely is, and it may exceed that; {UNKNOWN}: the runs show neither. The verdicts hold "
         "for all counts of a line together (one-sided t tests at 2.5 %, Holm-corrected), so they "
@@ -61,6 +62,7 @@ def accuracy_report(accuracy: pd.DataFrame) -> Table:
             "runs",
             "metric",
             "final",
+            "mean over seeds",
             "change",
             "verdict",
             "target",

@@ -36,7 +36,7 @@ def laws_table(laws: pd.DataFrame) -> Table:
             text(_unfit(row["tried"]) or "–"),
             Cell(str(row["largest"]), row["largest"]),
             _predicted(row),
-            Cell(number(row["measured"]), row["measured"]),
+            between(row, "measured"),
         ]
         for row in laws.to_dict("records")
     ]
