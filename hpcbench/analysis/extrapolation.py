@@ -118,9 +118,9 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
     ``law`` is missing where ``reason`` says why; else ``reason`` says why the law ends at ``reach``
     devices. ``tried`` are all laws with their p for lack of fit, and the costs that came out
     ``below_zero``. ``predicted``, with the interval in which the median of its runs is expected,
-    and ``measured``, with its own, are samples a second at ``largest``; predicted is missing where the counts
-    without that have no law, ``vague`` where its interval spans more than a factor of two.
-    ``enough_runs`` is false where a count has fewer than six.
+    and ``measured``, with its own, are samples a second at ``largest``; predicted is missing where
+    the counts without that have no law, ``vague`` where its interval spans more than a factor of
+    two. ``enough_runs`` is false where a count has fewer than six.
     ``most_useful``, with its interval, is the device count beyond which the USL expects the rate to
     fall, where coherency is surely above zero and the law is drawn so far.
     """
