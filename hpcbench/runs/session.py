@@ -30,7 +30,7 @@ from hpcbench.runs.resolve import ResolvedRun
 from hpcbench.runs.stop import StopSignal, gone
 from hpcbench.strategies import Communicator, Strategy
 from hpcbench.training.beside import Beside
-from hpcbench.training.checkpoint import Progress, load, read_progress
+from hpcbench.training.checkpoint import Progress
 from hpcbench.training.loop import Training
 
 
@@ -108,7 +108,8 @@ class Session:
         training = Training(
             workload, lambda: self._stop.requested, meter, Beside(rounds, first_of_host)
         )
-        progress = self._resume(resolved, training)
+        checkpoint = recorder.checkpoint(resolved.output.resume)
+        progress = training.resume(checkpoint) if resolved.output.resume else Progress()
         of_rows = identity(resolved, strategy, self._cores, len(set(hosts)))
         refuse_unlike_devices(strategy, hosts, of_rows.device_kind, of_rows.cpu_math)
         about = document(resolved, training.backend, hosts)
@@ -155,21 +156,6 @@ class Session:
             raise
         finally:
             recorder.trained(progress.epochs * samples)
-
-    def _resume(self, resolved: ResolvedRun, training: Training) -> Progress:
-        """Rank 0 reads the checkpoint, if one is wanted and there, and tells the others."""
-        path, progress = self._recorder.checkpoint(resolved.output.resume), Progress()
-        if not resolved.output.resume:
-            return progress
-        if path:
-            progress = read_progress(path)
-            load(path, training.backend)
-        numbers = progress.numbers()
-        # All ranks send as many numbers, whether they read the checkpoint or not.
-        numbers += [0.0] * (training.progress_numbers - len(numbers))
-        of_rank_0 = self._communicator.all_gather(numbers)[0].tolist()
-        training.backend.broadcast_state()
-        return Progress.of(of_rank_0)
 
     def _terminated(self) -> None:
         """On SIGTERM, at once: the launcher sends it when another rank died, and kills soon."""

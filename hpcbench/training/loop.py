@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from hpcbench.records.schema import (
     ThroughputRow,
 )
 from hpcbench.training.beside import LENGTH, Beside, Rounds
-from hpcbench.training.checkpoint import Progress
+from hpcbench.training.checkpoint import Progress, load, read_progress
 from hpcbench.training.clock import Clock, Timing
 from hpcbench.training.learning_rate import rates
 from hpcbench.training.warmup import WarmUp, until_steady
@@ -98,10 +99,19 @@ class Training:
             processes, first = self._strategy.processes, beside.first_of_host
             self._rounds = Rounds(self.backend, self._clock, processes, first, workload.seed)
 
-    @property
-    def progress_numbers(self) -> int:
-        """How many numbers a progress in the midst of an epoch has."""
-        return len(Progress().numbers()) + 1 + self.backend.metric_sums
+    def resume(self, checkpoint: Path | None) -> Progress:
+        """Go on from rank 0's checkpoint, of which all ranks get the state; None on the others, and
+        where there is none. DataError where it is corrupt or another run's."""
+        progress = Progress()
+        if checkpoint:
+            progress = read_progress(checkpoint)
+            load(checkpoint, self.backend)
+        numbers = progress.numbers()
+        # All ranks send as many numbers, whether they read it or not.
+        most = len(Progress().numbers()) + 1 + self.backend.metric_sums
+        told = self._strategy.all_gather(numbers + [0.0] * (most - len(numbers)))
+        self.backend.broadcast_state()
+        return Progress.of(told[0].tolist())
 
     def intervals_after(self, progress: Progress) -> int:
         """How many timed intervals are left, once warmed up."""
