@@ -188,7 +188,7 @@ def test_bad_files_are_named_and_left_out(tmp_path):
     for name, reason in (
         ("torn", "ends within a line"),
         ("half", "throughput.csv: line 5 has 2 cells, and the header 27"),
-        ("mixed", "rows of another run, t running"),
+        ("mixed", "rows of another run: .* and running"),
         ("zero", "without time"),
         ("foreign", "not a run.json"),
         ("header", "columns of schema"),
@@ -279,6 +279,64 @@ def test_a_line_with_other_cells_than_the_header_is_named(tmp_path, number, chan
     assert (len(results.runs), len(results.throughput)) == (0, 0)
     (skipped,) = results.skipped
     assert skipped.endswith(f"{THROUGHPUT_FILE}: {says}")
+
+
+def change(column, line, to):
+    """One cell of throughput.csv, or of all lines where ``line`` is None."""
+
+    def changed(lines):
+        place = lines[0].split(",").index(column)
+        for number, text in enumerate(lines[1:], 1):
+            if line in (None, number):
+                cells = text.split(",")
+                cells[place] = str(to(cells[place]))
+                lines[number] = ",".join(cells)
+        return lines
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (change("devices", 2, lambda _: 4), "has more than one devices: 1 and 4"),
+        (change("devices", None, lambda _: 2), "says devices 2, and run.json 1"),
+        (change("strategy", 1, lambda _: "mirrored"), "more than one strategy"),
+        (change("batch_per_device", None, lambda _: -128), "says batch_per_device -128"),
+        (change("phase", 2, lambda _: "trian"), "an interval of 'trian', which is no phase"),
+        (change("interval", 2, lambda _: 7), "lacks interval 1, or has one twice"),
+        (change("samples", 2, lambda cell: 10 * int(cell)), "more samples than its steps have"),
+        (change("seconds", 3, lambda cell: float(cell) / 10), "another rate than samples over"),
+        (lambda lines: [*lines, lines[-1]], "has 4 rows, and the run wrote 3"),
+        (lambda lines: lines[:-1], "has 2 rows, and the run wrote 3"),
+    ],
+)
+def test_rows_that_contradict_their_run_are_left_out(tmp_path, damage, says):
+    write_run(tmp_path / "good")
+    write_run(tmp_path / "bad")
+    file = tmp_path / "bad" / THROUGHPUT_FILE
+    file.write_text("\n".join(damage(file.read_text().splitlines())) + "\n")
+    results = read_results(tmp_path)
+    assert len(results.runs) == 1
+    (skipped,) = results.skipped
+    assert "/bad: throughput.csv" in skipped
+    assert says in skipped
+
+
+def test_rows_of_a_run_that_is_elsewhere_are_not_counted_twice(tmp_path):
+    for name in ("one", "other"):
+        write_run(tmp_path / name)
+    shutil.copy(tmp_path / "one" / THROUGHPUT_FILE, tmp_path / "other")
+    results = read_results(tmp_path)
+    assert set(results.throughput["run_id"]) == {"one"}
+    (skipped,) = results.skipped
+    assert "/other: throughput.csv has rows of another run, t one" in skipped
+
+
+def test_a_run_of_no_devices_is_left_out(tmp_path):
+    write_run(tmp_path / "run", devices=0)
+    (skipped,) = read_results(tmp_path).skipped
+    assert "the run had 0 devices" in skipped
 
 
 def test_throughput_alone_is_a_measurement(tmp_path):

@@ -215,6 +215,7 @@ def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) 
         "sweep": sweep.name,
         "identity": asdict(identity),
         "config": run.options,
+        "rows": {THROUGHPUT_FILE: len(run.intervals), ACCURACY_FILE: 0},
         **ended,
         "hosts": [],
         "provenance": {

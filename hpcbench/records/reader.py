@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcbench.records.consistency import refuse_contradictions
 from hpcbench.records.folders import walk
 from hpcbench.records.schema import (
     ACCURACY_FILE,
@@ -183,41 +184,46 @@ def _read(path: Path, row: type, version: int, optional: bool = False) -> _File:
 
 def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]":
     """All runs' rows; raises ValueError if any of them does not fit."""
-    ids = {(str(run.document["sweep"]), str(run.document["run_id"])) for run in runs}
+    documents = [run.document for run in runs]
     return (
-        _table([run.throughput for run in runs], ThroughputRow, THROUGHPUT_FILE, ids),
-        _table([run.accuracy for run in runs], AccuracyRow, ACCURACY_FILE, ids),
-        _table([run.energy for run in runs], EnergyRow, ENERGY_FILE, ids),
-        _table([run.ranks for run in runs], RankRow, RANKS_FILE, ids),
+        _table([run.throughput for run in runs], ThroughputRow, THROUGHPUT_FILE, documents),
+        _table([run.accuracy for run in runs], AccuracyRow, ACCURACY_FILE, documents),
+        _table([run.energy for run in runs], EnergyRow, ENERGY_FILE, documents),
+        _table([run.ranks for run in runs], RankRow, RANKS_FILE, documents),
     )
 
 
-def _table(files: list[_File], row: type, name: str, ids: set[tuple[str, str]]) -> "pd.DataFrame":
+def _table(
+    files: list[_File], row: type, name: str, documents: list[dict[str, Any]]
+) -> "pd.DataFrame":
+    """The rows of a run's file each, whose run.json are ``documents``."""
+    import numpy as np
     import pandas as pd
 
     # Files of one schema are parsed together, which is several times as fast as each by itself.
-    by_columns: dict[_File, list[str]] = {}
-    for file in files:
-        kind = replace(file, body="") if file.columns else _File("", tuple(columns(row)))
-        by_columns.setdefault(kind, []).append(file.body)
+    by_columns: dict[_File, list[int]] = {}
+    for number, file in enumerate(files):
+        if file.body:
+            by_columns.setdefault(replace(file, body=""), []).append(number)
     if not by_columns:
-        by_columns[_File("", tuple(columns(row)))] = []
-    parts = [
-        _parsed("".join(bodies), row, kind.columns, name).assign(**dict(kind.defaults))
-        for kind, bodies in by_columns.items()
-    ]
-    filled = [part for part in parts if len(part)] or parts[:1]
-    table = pd.concat(filled, ignore_index=True)[columns(row)]
+        return _parsed("", row, tuple(columns(row)), name)
+    parts, of_run = [], []
+    for kind, numbers in by_columns.items():
+        bodies = [files[number].body for number in numbers]
+        part = _parsed("".join(bodies), row, kind.columns, name).assign(**dict(kind.defaults))
+        lines = [sum(map(bool, body.split("\n"))) for body in bodies]
+        if sum(lines) != len(part):
+            raise ValueError(f"{name} has a line that is broken")
+        parts.append(part)
+        of_run.append(np.repeat(numbers, lines))
+    table = pd.concat(parts, ignore_index=True)[columns(row)]
     if table.drop(columns=MAY_BE_EMPTY, errors="ignore").isna().any(axis=None):
         raise ValueError(f"{name} has a line with missing values")
     if row in (ThroughputRow, RankRow):
         counts = table[["seconds", "steps", *(["samples"] if row is ThroughputRow else [])]]
         if not ((counts > 0) & (counts < float("inf"))).all(axis=None):
             raise ValueError(f"{name} has an interval without time, samples or steps")
-    runs = table[["sweep", "run_id"]].drop_duplicates()
-    strangers = set(zip(runs["sweep"], runs["run_id"], strict=True)) - ids
-    if strangers:
-        raise ValueError(f"{name} has rows of another run, {' '.join(sorted(strangers)[0])}")
+    refuse_contradictions(table, row, name, np.concatenate(of_run), documents)
     return table
 
 

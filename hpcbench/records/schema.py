@@ -28,6 +28,10 @@ RUN_FILE = "run.json"
 # sleep; and exchanges without a step, of a single element and of all gradients.
 PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT = "train", "no_exchange", "one_element"
 PHASE_ALONE, PHASE_LATENCY, PHASE_EXCHANGE = "alone", "latency", "exchange"
+PHASES = (
+    *(PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT),
+    *(PHASE_ALONE, PHASE_LATENCY, PHASE_EXCHANGE),
+)
 
 ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU = "accuracy", "mean_absolute_error", "mean_iou"
 LOWER_IS_BETTER = frozenset({MEAN_ABSOLUTE_ERROR})

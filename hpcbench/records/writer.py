@@ -180,7 +180,9 @@ class RunWriter:
         self._document.update(more)
 
     def complete(self) -> None:
-        self._write(status=STATUS_COMPLETE)
+        """So many rows are in the files, so that a reader sees what was cut off later."""
+        files = (THROUGHPUT_FILE, ACCURACY_FILE)
+        self._write(status=STATUS_COMPLETE, rows=dict(zip(files, self.rows, strict=True)))
 
     def fail(self, failure: str, message: str) -> None:
         """Say how the run ended badly; a run that is complete stays complete.

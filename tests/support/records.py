@@ -15,9 +15,9 @@ def interval(number):
     return ThroughputRow("train", number, 10, 1280, 0.5, 0.4, 0.45, 2560.0)
 
 
-def write_run(folder, rows=3):
+def write_run(folder, rows=3, **changes):
     ownership = Ownership(folder, ALONE)
-    identity = replace(IDENTITY, run_id=folder.name)
+    identity = replace(IDENTITY, run_id=folder.name, **changes)
     writer = RunWriter(folder, identity, ownership)
     writer.start({"run_id": identity.run_id, "sweep": identity.sweep})
     for number in range(rows):
