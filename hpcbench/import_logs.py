@@ -72,6 +72,8 @@ def import_all(args: argparse.Namespace) -> int:
         raise ConfigError(f"--batches-per-iter {args.batches_per_iter}: at least 1")
     if args.ranks is not None and args.ranks < 2:
         raise ConfigError(f"--ranks {args.ranks}: at least 2, for one exchanges nothing")
+    if not args.device_kind.strip() or not args.device_kind.isprintable():
+        raise ConfigError(f"--device-kind {args.device_kind!a}: a name, as of a GPU")
     gathered = gather(args.logs, args.batches_per_iter, args.ranks)
     if gathered.runs:
         ensure_writable(args.results)

@@ -373,6 +373,7 @@ def test_ranks_that_are_not_listed_are_told_by_the_bandwidths():
     [
         (("-1    631.1   53.17   79.75      0", "-1    631.1   53.17   79.75      7"), "wrong"),
         (("all_reduce_perf", "alltoall_perf"), "it measures alltoall"),
+        (("bounds values : 0 OK", "bounds values : 18 FAILED"), "it says at its end that results"),
         (("     float     sum      -1", "     float    none      -1"), ""),
     ],
 )
@@ -383,6 +384,42 @@ def test_prints_that_say_something_else_are_left_out(change, why):
     (left,) = prints(text)
     assert isinstance(left, LeftOut)
     assert why in left.why
+
+
+def test_types_and_operators_are_measurements_of_their_own():
+    row = next(line for line in NCCL.splitlines(keepends=True) if line.startswith("     1048576"))
+    half = row.replace("float", " half").replace("105.9    9.90", "205.9    5.09")
+    product = row.replace("sum", "prod").replace("105.9    9.90", "305.9    3.43")
+    found = prints(
+        NCCL.replace(row, row + half.replace("14.85", " 7.64") + product.replace("14.85", " 5.14"))
+    )
+    assert {one.library: round(1e6 * one.times[0][1], 1) for one in found} == {
+        "NCCL": 105.9,
+        "NCCL half": 205.9,
+        "NCCL prod": 305.9,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "doubt"),
+    [
+        (NCCL.replace("105.9    9.90", "10x.9    9.90"), "1 line of its table could not be read"),
+        (OSU.replace("4                      10.05", "4                      1x.05"), "1 line of"),
+    ],
+)
+def test_lines_of_a_table_that_cannot_be_read_are_counted(text, doubt):
+    (one,) = prints(text)
+    assert len(one.times) == 1
+    assert doubt in one.doubt
+
+
+def test_a_table_of_osu_with_a_column_that_is_not_known():
+    (left,) = prints(
+        OSU.replace("Iterations", "Validation")
+        .replace("1000\n", "Pass\n")
+        .replace(" 100\n", " Pass\n")
+    )
+    assert left.why.endswith("its column Validation is not known")
 
 
 def test_osu_needs_to_be_told_its_ranks(tmp_path, capsys):

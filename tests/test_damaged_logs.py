@@ -58,7 +58,16 @@ OTHER_JOBS = {
     "dlperf": (DLPERF, [("num_nodes = 2", "num_nodes = 4"), ("5900.5", "5800.5")]),
     "tf_cnn": (TF_CNN, [("128 global", "256 global"), ("600.25", "1111.00")]),
     "horovod": (HOROVOD, [("GPUs: 4", "GPUs: 8"), ("4 GPU(s)", "8 GPU(s)")]),
+    # Of another model or batch on as many devices.
+    "horovod, model": (HOROVOD, [("ResNet50", "VGG16"), ("330.0", "110.0"), ("300.0", "100.0")]),
+    "horovod, batch": (HOROVOD, [("size: 64", "size: 32"), ("330.0", "130.0"), ("300.0", "120.0")]),
+    "tf_cnn, model": (TF_CNN, [("resnet50", "vgg16"), ("600.25", "211.00")]),
+    "tf_cnn, batch": (TF_CNN, [("128 g", "64 g"), ("64 per", "32 per"), ("600.25", "550.25")]),
 }
+
+
+def _point(one):
+    return one.model, one.devices, one.batch_per_device
 
 
 @pytest.mark.parametrize("name", OTHER_JOBS)
@@ -70,7 +79,7 @@ def test_two_jobs_that_write_into_one_log_give_no_wrong_number(name):
     for old, new in changes:
         assert old in other
         other = other.replace(old, new)
-    right = {one.devices: rates(one) for one in (*found(text), *found(other))}
+    right = {_point(one): rates(one) for one in (*found(text), *found(other))}
     assert len(right) == 2
     for seed in range(500):
         chance = random.Random(seed)
@@ -83,7 +92,7 @@ def test_two_jobs_that_write_into_one_log_give_no_wrong_number(name):
             del job[:length]
         for one in found("\n".join(mixed) + "\n"):
             told = isinstance(one, LeftOut) or AFTER_ANOTHER in one.doubt
-            assert told or set(rates(one)) <= set(right[one.devices]), seed
+            assert told or set(rates(one)) <= set(right[_point(one)]), seed
 
 
 @pytest.mark.parametrize("name", ["megatron", "torchtitan", "dlperf"])
@@ -217,3 +226,31 @@ def test_lines_of_others_in_between_change_nothing(name, data):
         mixed.append(data.draw(st.sampled_from(["", *PREFIXES])) + line)
     (run,) = found("\n".join(mixed) + "\n")
     assert (run.devices, rates(run)) == (devices, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        # Of a dataloader, and of a sentence.
+        (HOROVOD.replace("Running w", "Number of workers: 16\nRunning w"), ""),
+        (HOROVOD.replace("Batch size", "Global Batch size: 256\nModel: loaded x\nBatch size"), ""),
+        (HOROVOD.partition("Running warmup")[2], "without the header that says of what"),
+        (TITAN + "step: 22  validate step: 22  loss: 9  tps: 20,000  x\n", ""),
+    ],
+)
+def test_lines_that_are_of_no_print(text, why):
+    (one,) = found(text)
+    assert (one.why if isinstance(one, LeftOut) else one.doubt) == why or why in one.why
+    if not why:
+        assert rates(one) in (rates(found(HOROVOD)[0]), rates(found(TITAN)[0]))
+
+
+def test_a_mesh_as_later_versions_of_torchtitan_print_it():
+    old, new = "Building 1-D device mesh with ['dp_shard'], [8]", "pp=1, dp_replicate=1, dp_shard=8"
+    new = f"Building device mesh with parallelism: {new}, cp=1, tp=1, ep=1"
+    assert old in TITAN
+    later = TITAN.replace(old, new).replace("Training starts at step 1,", "Trainer is initialized")
+    (one,), (other,) = found(TITAN), found(later)
+    assert replace(one, text="") == replace(other, text="")
+    (split,) = found(later.replace("tp=1", "tp=4").replace("dp_shard=8", "dp_shard=2"))
+    assert (split.devices, split.strategy) == (8, "dp_shard tp 4")

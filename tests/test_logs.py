@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 
 import pandas as pd
 import pytest
@@ -20,6 +21,8 @@ from hpcbench.records.reader import read_results
 from support import run
 from support.prints import ALL, DLPERF, HOROVOD, MEGATRON, TF_1_4, TF_CNN, TITAN, found, rates
 from synthetic_sweep import write_sweep
+
+STOPPED = HOROVOD.partition("Img/sec")[0].replace("300.0", "310.0")
 
 
 @pytest.mark.parametrize(("text", "devices", "expected"), ALL.values(), ids=list(ALL))
@@ -107,13 +110,32 @@ def test_where_a_print_ends_is_told():
 
 
 def test_a_print_that_ends_early_counts_as_failed_at_its_point(tmp_path):
-    for name, text in (("whole", HOROVOD), ("stopped", HOROVOD.partition("Img/sec")[0])):
+    for name, text in (("whole", HOROVOD), ("stopped", STOPPED)):
         (tmp_path / f"{name}.log").write_text(text)
     logs = [str(path) for path in tmp_path.glob("*.log")]
     assert main([*logs, "--results", str(tmp_path / "r")]) == 0
     results = read_results(tmp_path / "r")
     _, (point,) = (table.to_dict("records") for table in points_of(results, observe(results)))
     assert (point["devices"], point["runs"], point["failed"]) == (4, 1, 1)
+
+
+@pytest.mark.parametrize("kind", ["", "\udce9", "a\nb"])
+def test_a_kind_of_device_that_cannot_be_written_is_refused(tmp_path, capsys, kind):
+    (tmp_path / "log").write_text(HOROVOD)
+    assert (
+        main([str(tmp_path / "log"), f"--device-kind={kind}", f"--results={tmp_path / 'r'}"]) == 2
+    )
+    assert "--device-kind" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_log_whose_name_is_no_text_is_imported(tmp_path):
+    log = os.fsencode(tmp_path) + b"/caf\xe9.log"
+    with open(log, "w") as file:
+        file.write(HOROVOD)
+    assert main([os.fsdecode(log), f"--results={tmp_path / 'r'}"]) == 0
+    results = read_results(tmp_path / "r")
+    assert (len(results.runs), results.skipped) == (1, [])
 
 
 def test_cpus_are_not_called_by_the_name_of_a_gpu(tmp_path):
@@ -190,11 +212,24 @@ def test_good_logs_are_read_and_bad_ones_named(tmp_path, capsys):
 
 
 def test_a_print_that_ended_early_is_a_failed_run(tmp_path):
-    (tmp_path / "h.log").write_text(HOROVOD + HOROVOD.partition("Img/sec")[0])
+    (tmp_path / "h.log").write_text(HOROVOD + STOPPED)
     assert main([str(tmp_path / "h.log"), f"--results={tmp_path / 'r'}"]) == 0
     results = read_results(tmp_path / "r")
     assert [len(results.runs), len(results.failed)] == [1, 1]
     assert "2 of 2 lines" in results.failed[0]["message"]
+
+
+def test_the_beginning_of_a_print_is_no_second_run(tmp_path, capsys):
+    """Copied while it was still written to."""
+    beginning = MEGATRON[: MEGATRON.rindex("\n", 0, MEGATRON.rindex("iteration ")) + 1]
+    for name, text in (("half", beginning), ("whole", MEGATRON), ("again", MEGATRON)):
+        (tmp_path / name).write_text(text)
+    gathered = gather([tmp_path / name for name in ("half", "whole", "again")], 10)
+    ((_, log),) = gathered.runs.values()
+    assert log == tmp_path / "whole"
+    assert any("half: a print of Megatron-LM is the beginning of" in r for r in gathered.remarks)
+    twice = gather([tmp_path / "whole", tmp_path / "." / "whole"], 10)
+    assert (len(twice.runs), twice.remarks) == (1, [])
 
 
 def test_a_log_for_each_rank_is_doubted(tmp_path):
@@ -205,6 +240,13 @@ def test_a_log_for_each_rank_is_doubted(tmp_path):
     assert remark.startswith(
         "2 prints of resnet50 on 2 devices stand in 2 logs: if these are the r"
     )
+    titans = []
+    for rank in range(3):
+        titans.append(tmp_path / str(rank) / "stdout.log")
+        titans[-1].parent.mkdir()
+        titans[-1].write_text(re.sub(r"tps: \d", f"tps: {rank + 4}", TITAN))
+    (remark,) = gather(titans, 10).remarks
+    assert "if these are the ranks of one launch, import rank 0's alone" in remark
     # One after the other in one file.
     both = tmp_path / "both"
     both.write_text("".join(log.read_text() for log in logs))

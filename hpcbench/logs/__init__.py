@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from hpcbench.records.identity import UNKNOWN
+from hpcbench.words import count
 
 # The kind of device as far as a print tells it.
 GPU, CPU = "GPU", "CPU"
@@ -48,9 +49,8 @@ class Printed:
         read, expected = len(self.intervals), max(self.expected, len(self.intervals))
         told = f"{read} of {expected} lines with a rate could be read"
         if not self.complete:
-            return f"it ends before its end: {told}"
-        doubts = [told] if read < expected else []
-        return "; ".join([*doubts, *([self.until] if self.until else [])])
+            return joined(f"it ends before its end: {told}", self.until)
+        return joined(told if read < expected else "", self.until)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class PrintedCollective:
 
     ``times`` holds bytes of the buffer, as :class:`hpcbench.collective.Operation` counts them, and
     seconds of an operation: of the slowest rank, on average over ranks and of the fastest, all the
-    average where only that is printed. ``text`` is all that it was read from.
+    average where only that is printed; ``unread`` lines of its table are missing. ``text`` is all
+    that it was read from.
     """
 
     tool: str
@@ -78,13 +79,15 @@ class PrintedCollective:
     times: list[tuple[int, float, float, float]]
     text: str
     complete: bool = True
+    unread: int = 0
     nodes: int = 0
     device: str = ""
 
     @property
     def doubt(self) -> str:
         """What is missing of it, in words; empty where nothing is."""
-        return "" if self.complete else "it ends before its end"
+        lost = f"{count(self.unread, 'line')} of its table could not be read" if self.unread else ""
+        return joined("" if self.complete else "it ends before its end", lost)
 
 
 # What is to be known of a print whose lines cannot be told from those of one before it.

@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hpcbench.logs import CPU, GPU, Found, LeftOut, Printed, Reader
+from hpcbench.logs import AFTER_ANOTHER, CPU, GPU, Found, LeftOut, Printed, Reader
 from hpcbench.logs.text import number
 from hpcbench.records.identity import UNKNOWN
 
 TOOL = "Horovod synthetic benchmark"
-MODEL = re.compile(r"(?:^|\W)Model: +(\S+)")
-BATCH = re.compile(r"(?:^|\W)Batch size: +(\d+)\s*$")
-DEVICES = re.compile(r"Number of (\w+?)s: +(\d+)")
+# Nothing follows on their lines, and no word of a sentence stands before them.
+MODEL = re.compile(r"(?:^|\W)(?<![a-z] )Model: (\S+)\s*$")
+BATCH = re.compile(r"(?:^|\W)(?<![a-z] )Batch size: (\d+)\s*$")
+DEVICES = re.compile(r"Number of (GPU|CPU)s: +(\d+)")
 WARM_UP = "Running warmup"
 NUMBERED = re.compile(r"Iter #(\d+)")
 ITERATION = re.compile(r"Iter #(\d+): *(\S*?) *img/sec per ")
@@ -21,41 +22,71 @@ WORDS = ("Model:", "Batch size:", "Number of ", WARM_UP, "Iter #", "Total img/se
 
 @dataclass
 class _Open:
-    model: str
-    batch: int
-    kind: str
-    devices: int
+    """``mixed``: it says one thing in two ways; ``after_another``: a print before it, of another
+    point, did not end. A print whose header is not there has no model."""
+
+    model: str = ""
+    batch: int = 0
+    kind: str = ""
+    devices: int = 0
     warmed: bool = False
     begun: int = 0
     numbers: set[str] = field(default_factory=set)
     mixed: bool = False
+    after_another: bool = False
     rates: list[float] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
+
+    @property
+    def point(self) -> tuple[str, int, str, int]:
+        return self.model, self.batch, self.kind, self.devices
+
+
+@dataclass
+class _Header:
+    """What was printed of the next print so far; ``clash``: one thing in two ways."""
+
+    model: str = ""
+    batch: int = 0
+    clash: bool = False
+
+    def take(self, line: str) -> None:
+        if found := MODEL.search(line):
+            self.clash |= self.model not in ("", found[1])
+            self.model = found[1]
+        if found := BATCH.search(line):
+            self.clash |= self.batch not in (0, int(found[1]))
+            self.batch = int(found[1])
+
+    def on(self, devices: re.Match[str]) -> _Open | None:
+        """The print that begins with the last line of its header; None where the others lack."""
+        if not (self.model and self.batch):
+            return None
+        text = [self.model, str(self.batch), devices[0]]
+        kind, number_of = devices.groups()
+        return _Open(self.model, self.batch, kind, int(number_of), mixed=self.clash, text=text)
 
 
 def reader(batches: int) -> Reader:
     """Reads print-outs in which each line is of ``batches`` steps (--num-batches-per-iter)."""
 
     def read(lines: Sequence[str]) -> Iterator[Found]:
-        model, batch = "", 0
+        header = _Header()
         now: _Open | None = None
         for line in lines:
             if not any(word in line for word in WORDS):
                 continue
-            if found := MODEL.search(line):
-                model = found[1]
-            if found := BATCH.search(line):
-                batch = int(found[1])
+            header.take(line)
             if found := DEVICES.search(line):
-                if now:
-                    yield _closed(now, batches, complete=False)
-                now = None
-                if model and batch:
-                    now = _Open(model, batch, found[1], int(found[2]))
-                    now.text += [model, str(batch), found[0]]
-                model, batch = "", 0
+                before, now, header = now, header.on(found), _Header()
+                if before:
+                    yield _closed(before, batches, complete=False)
+                    if now:
+                        now.after_another = before.after_another or before.point != now.point
             if now is None:
-                continue
+                if not (ITERATION.search(line) or TOTAL.search(line)):
+                    continue
+                now = _Open()
             now.warmed |= WARM_UP in line
             now.begun += line.count("Iter #")
             for number_of in NUMBERED.findall(line):
@@ -78,6 +109,8 @@ def reader(batches: int) -> Reader:
 
 def _closed(now: _Open, batches: int, complete: bool) -> Found:
     rates, begun = now.rates, now.begun
+    if not now.model:
+        return LeftOut(TOOL, "lines with a rate stand there without the header that says of what")
     if now.mixed:
         return LeftOut(TOOL, f"in that of {now.model} lines of another print stand between its own")
     if not now.warmed:
@@ -96,6 +129,7 @@ def _closed(now: _Open, batches: int, complete: bool) -> Found:
         "\n".join(now.text),
         complete,
         begun,
+        AFTER_ANOTHER if now.after_another else "",
         dataset="synthetic",
         input="synthetic",
         device={"GPU": GPU, "CPU": CPU}.get(now.kind, UNKNOWN),

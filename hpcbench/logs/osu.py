@@ -16,7 +16,9 @@ OPERATIONS = {
     "Allgather Latency": ("all_gather", True),
     "Broadcast Latency": ("broadcast", False),
 }
+KNOWN = ("Avg", "Min", "Max", "Iterations")
 HEADER = re.compile(r"# Size +(.*?)\s*$")
+LIKE_A_ROW = re.compile(r"(?:^|[\s>:|])(\d+) +\S*\d")
 ROW = re.compile(r"(?:^|[\s>:|])(\d+)((?: +\d+(?:\.\d+)?)+)\s*$")
 COLUMN = re.compile(r"(Avg|Min|Max) Latency\(us\)|Iterations|\S+")
 
@@ -32,6 +34,7 @@ class _Open:
     rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     complete: bool = True
+    unread: int = 0
 
     def over(self, size: int) -> bool:
         """Whether a line of numbers is of another program: a print's sizes double, again and again
@@ -59,11 +62,15 @@ def reader(ranks: int | None) -> Reader:
                     continue
                 values = [number(value) for value in found[2].split()]
                 now.complete = len(values) == len(now.columns)
+                if not now.complete:
+                    now.unread += 1
                 if now.complete:
                     now.rows.append((int(found[1]), dict(zip(now.columns, values, strict=True))))
                     now.text.append(found[1] + found[2])
             elif now and now.columns and line.endswith(CUT):
                 now.complete = False
+            elif now and now.columns and (found := LIKE_A_ROW.search(line)):
+                now.unread += not now.over(int(found[1]))
         if now:
             yield _closed(now, ranks)
 
@@ -84,7 +91,9 @@ def _closed(now: _Open, ranks: int | None) -> Found:
             slowest, fastest = (1e-6 * row.get(name, 0.0) or mean for name in ("Max", "Min"))
             times.append((size * (ranks if of_part else 1), slowest, mean, fastest))
     if not times:
-        return LeftOut(TOOL, f"of its {now.title} Test no line could be read")
+        unknown = [name for name in now.columns if name not in KNOWN]
+        why = f": its column {unknown[0]} is not known" if unknown else ""
+        return LeftOut(TOOL, f"of its {now.title} Test no line could be read{why}")
     return PrintedCollective(
         TOOL,
         now.library,
@@ -93,5 +102,6 @@ def _closed(now: _Open, ranks: int | None) -> Found:
         times,
         "\n".join([now.title, str(ranks), *now.text]),
         now.complete,
+        unread=now.unread,
         device=GPU if now.kind in ("-CUDA", "-ROCM") or now.library == "NCCL" else "",
     )

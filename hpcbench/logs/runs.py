@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from hpcbench.collective.rows import (
@@ -46,6 +48,9 @@ from hpcbench.records.schema import (
 from hpcbench.words import count
 
 OF_TRAINING = (tf_cnn_benchmarks, dlperf, torchtitan, megatron)
+OF_EACH_RANK = (tf_cnn_benchmarks.TOOL, torchtitan.TOOL)
+# As launchers name the logs of ranks: rank0.log, worker-1/out, torchrun's 1/stdout.log.
+OF_A_RANK = re.compile(r"(?<=rank|task|node|proc)[-_.]?\d+|(?<=worker)[-_.]?\d+|(?<=/)\d+(?=/std)")
 TOOLS = (horovod.TOOL, *(module.TOOL for module in (*OF_TRAINING, nccl_tests, osu)))
 Kept = Printed | PrintedCollective
 
@@ -64,7 +69,11 @@ def gather(logs: Iterable[Path], batches: int, ranks: int | None = None) -> Gath
     """The print-outs of all ``logs``; ``batches`` as horovod.reader takes them, ``ranks`` as
     osu.reader does."""
     gathered = Gathered()
+    files: dict[Path, Path] = {}
     for log in logs:
+        # It is one file, by whatever name it is given again.
+        files.setdefault(log.resolve(), log)
+    for log in files.values():
         try:
             content = log.read_bytes()
             found = printed(lines_of(content), batches, ranks)
@@ -92,8 +101,21 @@ def gather(logs: Iterable[Path], batches: int, ranks: int | None = None) -> Gath
             if one.doubt:
                 what = one.model if isinstance(one, Printed) else one.operation
                 gathered.remarks.append(f"{log}: {one.tool} of {what}: {one.doubt}")
+    _count_once(gathered)
     gathered.remarks += _of_one_launch(gathered.runs)
     return gathered
+
+
+def _count_once(gathered: Gathered) -> None:
+    """Leave out, with a remark, what is the beginning of another print: copied before its end."""
+    ids = sorted(gathered.runs, key=lambda run_id: _identifying(gathered.runs[run_id][0]))
+    for shorter, longer in pairwise(ids):
+        (one, log), (whole, where) = gathered.runs[shorter], gathered.runs[longer]
+        if _identifying(whole).startswith(_identifying(one) + "\n"):
+            del gathered.runs[shorter]
+            gathered.remarks.append(
+                f"{log}: a print of {one.tool} is the beginning of one in {where}, and counts once"
+            )
 
 
 def printed(lines: Sequence[str], batches: int, ranks: int | None = None) -> list[Found]:
@@ -109,20 +131,26 @@ def printed(lines: Sequence[str], batches: int, ranks: int | None = None) -> lis
 
 def identify(run: Kept) -> str:
     """The run's id, by all that was read of its print-out: where it lies says nothing."""
-    return hashlib.sha256(f"{run.tool}\n{run.text}".encode()).hexdigest()[:12]
+    return hashlib.sha256(_identifying(run).encode()).hexdigest()[:12]
+
+
+def _identifying(run: Kept) -> str:
+    return f"{run.tool}\n{run.text}"
 
 
 def _of_one_launch(runs: dict[str, tuple[Kept, Path]]) -> Iterable[str]:
-    """Prints of several ranks that may be one run: one of tf_cnn_benchmarks for each rank."""
+    """Prints of several ranks that may be one run, of tools of which each rank may print: as many
+    as devices, or in logs whose names differ in a number alone."""
     alike: dict[tuple[object, ...], list[Path]] = {}
     for run, log in runs.values():
         if not isinstance(run, Printed):
             continue
-        if run.tool == tf_cnn_benchmarks.TOOL and run.devices > 1:
+        if run.tool in OF_EACH_RANK and run.devices > 1:
             point = run.model, run.strategy, run.devices, run.batch_per_device, run.dataset
             alike.setdefault(point, []).append(log)
     for (model, *_, devices, _, _), logs in alike.items():
-        if len(logs) == devices:
+        numbered = {OF_A_RANK.sub("", str(log)) for log in logs}
+        if len(logs) == devices or 1 == len(numbered) < len(set(logs)):
             yield (
                 f"{len(logs)} prints of {model} on {devices} devices stand in "
                 f"{logs[0] if len(set(logs)) == 1 else count(len(set(logs)), 'log')}: if these are "
@@ -157,7 +185,7 @@ def write_collective(one: PrintedCollective, log: Path, device_kind: str, result
                 fastest_seconds=fastest,
             )
             writer.writerow(asdict(row))
-    about = {"provenance": {"imported_from": f"{log}, printed by {one.tool}"}}
+    about = {"provenance": {"imported_from": f"{_shown(log)}, printed by {one.tool}"}}
     (folder / ABOUT_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return folder
 
@@ -219,12 +247,17 @@ def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) 
         **ended,
         "hosts": [],
         "provenance": {
-            "imported_from": f"{log}, printed by {run.tool}",
+            "imported_from": f"{_shown(log)}, printed by {run.tool}",
             "packages": run.software,
         },
     }
     (folder / RUN_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return folder
+
+
+def _shown(log: Path) -> str:
+    """Its name in text, which a file's name need not be."""
+    return str(log).encode("utf-8", "backslashreplace").decode()
 
 
 def summary(gathered: Gathered) -> str:

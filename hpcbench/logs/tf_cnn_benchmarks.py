@@ -75,9 +75,14 @@ class _Open:
         """Whether a header of ``model`` begins another print, and is not another rank's."""
         return bool(self.totals) or self.header.get("Model", model) != model
 
-    def contradicts(self, name: str, value: str) -> bool:
-        """Whether the header that came last is another print's: ranks' headers are the same."""
-        return not self.totals and self.header.get(name, value) != value and name not in self.latest
+    def contradicts(self, name: str) -> bool:
+        """Whether a header that says something else of ``name`` is another print's: ranks' headers
+        are the same."""
+        return not self.totals and name not in self.latest
+
+    def strange(self, name: str, blanks: int, value: str) -> bool:
+        """Whether a line in the header's column says something else than the header."""
+        return len(name) + 1 + blanks == COLUMN and self.header.get(name, value) != value
 
     def other(self, version: str) -> "_Open":
         """The print that the header that came last is of."""
@@ -123,10 +128,13 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 now.setting(name, value)
             elif now.header and name != "Model":
                 # Other tools' lines have the same names, and do not stand in its column.
-                if len(name) + 1 + len(blanks) == COLUMN and now.contradicts(name, value):
+                strange = now.strange(name, len(blanks), value)
+                if strange and now.contradicts(name):
                     other = now.other(version)
                     yield from _closed(now)
                     now = other
+                # After a total: the header of another print, whose lines may be any of these.
+                now.mixed |= strange and bool(now.totals)
                 now.setting(name, value)
     yield from _closed(now)
 

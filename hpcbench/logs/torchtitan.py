@@ -20,14 +20,30 @@ from hpcbench.logs.text import number
 TOOL = "torchtitan"
 MODEL = re.compile(r"Building (\S+ \S+?)(?: with|$)")
 MESH = re.compile(r"Building \d+-D device mesh with \[(.*?)\], \[([\d, ]+)\]")
+# Of later versions, with all ways to split; experts are split among the devices of the others.
+WAYS = re.compile(r"Building device mesh with parallelism: (pp=.*)$")
+WAY = re.compile(r"\b(pp|dp_replicate|dp_shard|cp|tp)=(\d+)")
 STARTS = re.compile(
-    r"Training starts at step \d+, with local batch size (\d+), global batch size (\d+)"
+    r"(?:Training starts at step \d+,|Trainer is initialized) with "
+    r"local batch size (\d+), global batch size (\d+)"
     r".*?sequence length (\d+)(?:, total steps (\d+))?"
 )
 # A name follows: a rate that was cut off has none.
 STEP = re.compile(r"step: +(\d+) .*?(?:tps|wps): +([\d,.]+|nan|inf)  [a-z]")
 TWO_HEADERS = "two device meshes are printed before its first step"
-WORDS = ("Building ", "Training starts", "step:")
+WORDS = ("Building ", "Training starts", "Trainer is", "step:")
+
+
+def _mesh(line: str) -> list[tuple[str, int]]:
+    """The ways in which devices are split, by name; none where the line is about something else."""
+    if found := WAYS.search(line):
+        ways = [(name, int(size)) for name, size in WAY.findall(found[1])]
+        return [way for way in ways if way[1] > 1] or [("dp_shard", 1)]
+    if not (found := MESH.search(line)):
+        return []
+    names = [name.strip(" '\"") for name in found[1].split(",")]
+    sizes = [int(size) for size in found[2].split(",") if size.strip()]
+    return list(zip(names, sizes, strict=False))
 
 
 def read(lines: Sequence[str]) -> Iterator[Found]:
@@ -73,8 +89,8 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
     for line in lines:
         if not any(word in line for word in WORDS):
             continue
-        if found := MESH.search(line):
-            sizes = [int(size) for size in found[2].split(",") if size.strip()]
+        if mesh := _mesh(line):
+            sizes = [size for _, size in mesh]
             if begun:
                 yield from closed(clash)
                 steps = [step for step, _ in rates]
@@ -83,19 +99,17 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                 rates, text, begun, about, model, clash = [], [], 0, None, "", ""
             elif devices not in (0, math.prod(sizes)):
                 clash = TWO_HEADERS
-            names = [name.strip(" '\"") for name in found[1].split(",")]
             devices = math.prod(sizes)
             # How many ways data are split grows with the devices, and is no other strategy.
             parallel = " ".join(
-                name if name.startswith("dp") else f"{name} {size}"
-                for name, size in zip(names, sizes, strict=False)
+                name if name.startswith("dp") else f"{name} {size}" for name, size in mesh
             )
         elif found := STARTS.search(line):
             about = int(found[1]), int(found[2]), int(found[3])
             planned = int(found[4] or 0)
         elif found := MODEL.search(line):
             model = found[1]
-        elif "step:" in line and ("tps:" in line or "wps:" in line):
+        elif "step:" in line and "validate step" not in line and ("tps:" in line or "wps:" in line):
             begun += 1
             if found := STEP.search(line):
                 rates.append((int(found[1]), number(found[2])))
