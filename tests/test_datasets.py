@@ -101,6 +101,9 @@ def test_idx_files_as_others_leave_them(tmp_path, place, data):
         ("FashionMNIST/raw", "fashion-mnist"),
         ("fashion_mnist", "fashion-mnist"),
         ("KMNIST/raw", None),
+        ("kuzushiji-mnist", None),
+        ("fashion-mnist/data/fashion", "fashion-mnist"),
+        ("fmnist/raw", "fashion-mnist"),
         ("my-mnist", "mnist"),
     ],
 )
@@ -111,6 +114,23 @@ def test_files_of_the_same_names_are_of_what_their_folder_is_called(tmp_path, pl
         (folder / stem).write_bytes(idx(array))
     found = {each for each in ("mnist", "fashion-mnist") if DATASETS[each].find(folder)}
     assert found == ({name} if name else set())
+
+
+@pytest.mark.parametrize(("name", "other"), [("mnist", 1), ("fashion-mnist", 0)])
+def test_a_set_in_files_of_anothers_names_is_told_by_its_labels(tmp_path, name, other):
+    """All 60,000 of it; in MNIST classes differ in number."""
+    labels = (np.arange(60_000) % 10).astype(np.uint8)
+    for more in (0, 1):
+        labels[:more] = 1
+        arrays = [np.zeros((60_000, 28, 28), np.uint8), labels, *small_mnist().values()]
+        files = [tmp_path / f"{more}-{stem}" for stem in IDX_FILES]
+        for file, array in zip(files, [*arrays[:2], *arrays[4:6]], strict=True):
+            file.write_bytes(idx(array))
+        if more == other:
+            DATASETS[name].read(files)
+        else:
+            with pytest.raises(DataError, match=rf"labels.* is not of {name}: its classes have"):
+                DATASETS[name].read(files)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", b"\x00\x00\x08\x03\x00\x00"])

@@ -210,6 +210,15 @@ def test_bad_files_are_named_and_left_out(tmp_path):
         {"schedule": 3},
         {"hosts": 5},
         {"hosts": [1]},
+        {"provenance": {"load_average": True}},
+        {"provenance": {"git_commit": [1]}},
+        {"provenance": {"started": 7}},
+        {"provenance": {"command": "x"}},
+        *({"provenance": {name: "x"}} for name in ("site", "scheduler", "settings", "allocation")),
+        {"hosts": None},
+        {"remarks": 3},
+        {"waiting_for_data_seconds": "x"},
+        {"rows": []},
         {"identity": None},
         {"status": "failed", "identity": None},
     ],
@@ -223,7 +232,7 @@ def test_a_damaged_document_costs_its_own_run_alone(tmp_path, wrong):
     results = read_results(tmp_path)
     assert len(results.runs) == 1
     (skipped,) = results.skipped
-    said = r"/damaged: run\.json has (an? )?\w+ that (is|are) no (table|number|list of names)$"
+    said = r"/damaged: run\.json has a \w+ that is no (table|text|number|list of (text|number)s)$"
     assert re.search(said, skipped)
 
 

@@ -78,8 +78,26 @@ def _checked(
     )
 
 
-def read(paths: list[Path]) -> Arrays:
-    """Arrays from one ``.npz`` or from four idx files in the order of ``IDX_FILES``."""
+def read(paths: list[Path], name: str) -> Arrays:
+    """Arrays from one ``.npz`` or from four idx files in the order of ``IDX_FILES``.
+
+    Raises DataError where they are not those of the set ``name``, as far as its labels tell.
+    """
+    arrays = _read(paths)
+    labels = np.asarray(arrays.train_targets)
+    counts = np.bincount(labels, minlength=10)
+    alike = bool((counts == counts[0]).all())
+    # In Fashion-MNIST, and in most that came later, each class has as many images.
+    if len(labels) == 60_000 and alike == (name == "mnist"):
+        raise DataError(
+            f"data file {paths[min(1, len(paths) - 1)]} is not of {name}: its classes have "
+            f"{'as many images each' if alike else 'unlike numbers of images'}; choose the "
+            f"--dataset that it is"
+        )
+    return arrays
+
+
+def _read(paths: list[Path]) -> Arrays:
     if paths[0].suffix != ".npz":
         return _checked(paths, *(read_idx(path) for path in paths))
     names = ("x_train", "y_train", "x_test", "y_test")
@@ -91,8 +109,17 @@ def read(paths: list[Path]) -> Arrays:
     return _checked(paths * 4, *arrays)
 
 
-# Sets in files of the same names.
-LIKE_MNIST = {"fashionmnist", "kmnist", "emnist", "qmnist", "notmnist"}
+# Sets in files of the same names, by what folders of theirs are called, among other things.
+LIKE_MNIST = {"fashion": "fashion-mnist", "fmnist": "fashion-mnist"} | dict.fromkeys(
+    ("kmnist", "kuzushiji", "emnist", "qmnist", "notmnist"), "another"
+)
+
+
+def _called(folder: Path) -> str:
+    """The set that a folder of idx files, or one around it, is named after; else MNIST."""
+    parts = [re.sub("[-_ ]", "", part.lower()) for part in folder.resolve().parts[-3:]]
+    names = {LIKE_MNIST[word] for word in LIKE_MNIST for part in parts if word in part}
+    return names.pop() if len(names) == 1 else "another" if names else "mnist"
 
 
 def _find(name: str, torchvision: str, folder: Path) -> list[Path] | None:
@@ -106,10 +133,7 @@ def _find(name: str, torchvision: str, folder: Path) -> list[Path] | None:
     if archive.is_file():
         return [archive]
     places = [folder / name, folder / torchvision / "raw"]
-    called = {
-        re.sub("[-_]", "", part.lower()) for part in folder.absolute().parts[-2:]
-    } & LIKE_MNIST
-    if called == {torchvision.lower()} or (name == "mnist" and not called):
+    if _called(folder) == name:
         places += [folder, folder / "raw"]
     return first_whole(
         {place: {stem: _idx_file(place, stem) for stem in IDX_FILES} for place in places}
@@ -132,7 +156,7 @@ DATASETS.add(
         test_samples=10_000,
         find=partial(_find, "mnist", "MNIST"),
         files=f"mnist.npz, or {IDX_FILES[0]}[.gz] and its three like, also in mnist or MNIST/raw",
-        read=read,
+        read=partial(read, name="mnist"),
         cache_folder=".",
         system_folder=Path("/usr/share/datasets"),
         downloads=(
@@ -164,7 +188,7 @@ DATASETS.add(
         find=partial(_find, "fashion-mnist", "FashionMNIST"),
         files=f"fashion-mnist.npz, or {IDX_FILES[0]}[.gz] and its three like in fashion-mnist or "
         f"FashionMNIST/raw",
-        read=read,
+        read=partial(read, name="fashion-mnist"),
         cache_folder="fashion-mnist",
         system_folder=Path("/usr/share/datasets"),
         downloads=tuple(

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,21 +148,51 @@ def _complete_runs(
             skipped.append(f"{folder}: {error}")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+# What readers take fields of run.json for, those of its provenance after a dot, and in words; those
+# that may be null. Others are shown as they are.
+_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    **dict.fromkeys(
+        (
+            *("config", "schedule", "identity", "rows", "provenance", "provenance.packages"),
+            *("provenance.allocation", "provenance.scheduler", "provenance.settings"),
+            "provenance.site",
+        ),
+        (lambda value: isinstance(value, dict), "table"),
+    ),
+    **dict.fromkeys(
+        ("provenance.started", "provenance.git_commit"),
+        (lambda value: isinstance(value, str), "text"),
+    ),
+    **dict.fromkeys(
+        ("provenance.load_average", "provenance.cores_of_machine", "waiting_for_data_share"),
+        (_is_number, "number"),
+    ),
+    **dict.fromkeys(("hosts", "provenance.command", "remarks"), (_are_texts, "list of texts")),
+    "waiting_for_data_seconds": (_are_numbers, "list of numbers"),
+}
+_MAY_BE_NULL = {"provenance.git_commit", "provenance.site", "waiting_for_data_share"}
+
+
 def _check_facts(document: dict[str, Any]) -> None:
     """Raise ValueError where run.json has something else than what is written there."""
-    tables = {"config": document, "schedule": document, "provenance": document}
-    tables["packages"] = provenance = document.get("provenance", {})
-    for name, place in tables.items():
-        if not isinstance(place, dict) or not isinstance(place.get(name, {}), dict):
-            raise ValueError(f"{RUN_FILE} has a {name} that is no table")
-    hosts = document.get("hosts") or []
-    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
-        raise ValueError(f"{RUN_FILE} has hosts that are no list of names")
-    if not isinstance(document.get("identity", {}), dict):
-        raise ValueError(f"{RUN_FILE} has an identity that is no table")
-    for name in ("load_average", "cores_of_machine"):
-        if not isinstance(provenance.get(name, 0), int | float):
-            raise ValueError(f"{RUN_FILE} has a {name} that is no number")
+    for path, (fits, what) in _FIELDS.items():
+        *outer, name = path.split(".")
+        place = document.get(outer[0], {}) if outer else document
+        value = place.get(name)
+        if name in place and not (fits(value) or (value is None and path in _MAY_BE_NULL)):
+            raise ValueError(f"{RUN_FILE} has a {name} that is no {what}")
 
 
 def _read(path: Path, row: type, version: int, optional: bool = False) -> _File:

@@ -58,16 +58,16 @@ def identity_of(document: dict[str, Any]) -> Identity | None:
     Schema 1 has it only in the rows, so it is made of the configuration, as are runs that failed
     before they wrote it.
     """
-    if "identity" in document:
-        return Identity(**document["identity"])
-    if not document.get("config"):
-        return None
     world_size = (document.get("schedule") or {}).get("world_size")
     try:
+        if "identity" in document:
+            return Identity(**document["identity"])
+        if not document.get("config"):
+            return None
         if "command" in document["config"]:
             program = parse(ProgramConfig, document["config"])
             return Identity.of_program(program, str(document.get("sweep", "")))
         config = config_of(document)
         return Identity.of(config, str(document.get("sweep", "")), world_size=world_size)
-    except HpcbenchError:
+    except (HpcbenchError, TypeError):
         return None
