@@ -38,6 +38,7 @@ from hpcbench.sweeps.status import State, counts, statuses
 from hpcbench.sweeps.submission import Submission, all_submissions
 from hpcbench.sweeps.tables import designs, how_known, plan_table, status_table
 from hpcbench.terminal import console, warn
+from hpcbench.words import count
 
 # Node-hours that jobs may add up to, by their time limits, before somebody has to say yes.
 ASKED_ABOVE = 100
@@ -79,8 +80,9 @@ def show_plan(args: argparse.Namespace) -> int:
         print(f"left out: {sentence}")
     minutes = sum(map(durations.seconds, (r for r in found.runs if not is_complete(r.folder)))) / 60
     print(
-        f"sweep {sweep.name} on {machine.name}: {len(found.runs)} runs, about {total:.2f} "
-        f"device-hours, {left:.2f} of them not done yet: {minutes:,.0f} minutes one after another"
+        f"sweep {sweep.name} on {machine.name}: {count(len(found.runs), 'run')}, about {total:.2f} "
+        f"device-hours, {left:.2f} of them not done yet: {count(round(minutes), 'minute')} one "
+        f"after another"
     )
     print(how_known(found, durations))
     if args.site:

@@ -34,13 +34,16 @@ def parse(model: type[Model], values: dict[str, Any], flag: str = "--") -> Model
             raise ConfigError(f"{flag}{name} is missing") from error
         shown = f"{flag}{name.replace('_', '-')}" if flag else name
         message = first["msg"].removeprefix("Value error, ")
+        if not name:
+            raise ConfigError(message) from error
         raise ConfigError(f"{shown} {first['input']}: {message}") from error
 
 
 def read_toml(model: type[Model], path: Path, kind: str) -> Model:
     """A TOML file as ``model``; raises ConfigError with the file's name."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Some editors begin a file with a mark of its encoding.
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{kind} {path}: {error}") from error
     try:

@@ -69,6 +69,29 @@ def test_launchers_of_other_machines_are_recognized(environment, name):
     assert detect(environment) == Launch(name, 5, 8, 1, 4)
 
 
+def numbered(*names):
+    return lambda *values: {name: str(value) for name, value in zip(names, values, strict=True)}
+
+
+STEP = {"SLURM_STEP_NUM_TASKS": "5", "SLURM_STEP_TASKS_PER_NODE": "3,2"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "why"),
+    [
+        (STEP | numbered("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID")(9, 1, 1), "task 9 of 5"),
+        (STEP | numbered("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID")(-1, 0, 0), "task -1"),
+        (STEP | numbered("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID")(4, 1, 2), "2 of 2 on"),
+        (STEP | numbered("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID")(4, 7, 1), "node 7 of 2"),
+        (STEP | {"SLURM_PROCID": "1", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, "4 tasks in all"),
+        (FLUX | {"HPCBENCH_HOSTS": "a:6,b:2"}, "FLUX_TASK_LOCAL_ID=1 of rank 5 is another place"),
+    ],
+)
+def test_places_that_cannot_be_are_refused(environment, why):
+    with pytest.raises(ConfigError, match=why):
+        detect(environment)
+
+
 def test_a_local_rank_that_nobody_tells_is_not_guessed():
     """On the second of two nodes the global rank is no local rank."""
     with pytest.raises(ConfigError, match="not which of them are on this host; name the hosts"):
@@ -150,10 +173,6 @@ def test_every_task_has_a_node_and_every_node_its_tasks(tasks, distribution):
     assert nodes[0] == 0
 
 
-def numbered(*names):
-    return lambda *values: {name: str(value) for name, value in zip(names, values, strict=True)}
-
-
 def places(prefix):
     return numbered(*(f"{prefix}{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")))
 
@@ -171,9 +190,7 @@ TELLS = {
     "pals": numbered(*PALS),
     "mpiexec": numbered(*HYDRA),
     # These two say nothing of hosts, which are named then.
-    "flux": lambda rank, size, *_: (
-        numbered(*list(FLUX)[:2])(rank, size) | {"FLUX_TASK_LOCAL_ID": "0"}
-    ),
+    "flux": lambda rank, size, local, _: numbered(*FLUX)(rank, size, local),
     "pmi": lambda rank, size, *_: numbered(*PMI)(rank, size),
 }
 
@@ -340,6 +357,8 @@ def test_amds_gpus_are_counted(tmp_path):
     for shown, count in (
         ({}, 3),
         ({"ROCR_VISIBLE_DEVICES": "1,2"}, 2),
+        ({"ROCR_VISIBLE_DEVICES": "0,GPU-DEADBEEFDEADBEEF"}, 2),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-DEADBEEFDEADBEEF,1,x,2"}, 2),
         ({"ROCR_VISIBLE_DEVICES": "1,2", "HIP_VISIBLE_DEVICES": "1,2"}, 1),
         ({"HIP_VISIBLE_DEVICES": "-1"}, 0),
         ({"CUDA_VISIBLE_DEVICES": "0"}, 1),

@@ -52,12 +52,30 @@ def test_run_ids_of_the_default_sweep_are_those_of_the_first_version(tmp_path):
         (('model = "fc-64"', 'model = "$(reboot)"'), "unknown model"),
         (("epochs = 1", "epoch = 1"), "did you mean 'epochs'"),
         (("[settings]", "[settings"), "sweep file"),
+        (
+            ("[settings]", "[settings]\ndevices = 4"),
+            "devices is set for the whole sweep",
+        ),
+        (('model = "fc-64"', 'model = "fc-64"\nstrategy = "single"'), "sweep, by strategies"),
+        (("devices = [1, 2]", "devices = [true]"), "devices.0 True"),
     ],
 )
 def test_a_bad_sweep_file_is_refused(tmp_path, change, says):
     with pytest.raises(ConfigError) as error:
         make_plan(read_sweep(sweep_file(tmp_path, SMALL.replace(*change))), tmp_path, TWO)
     assert says in str(error.value)
+
+
+def test_an_editors_mark_of_the_encoding_does_not_matter(tmp_path):
+    path = sweep_file(tmp_path, SMALL)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_sweep(path).name == "small"
+
+
+def test_a_sweep_without_models_says_so(tmp_path):
+    text = SMALL.partition("[[models]]")[0].replace("[settings]", "models = []\n[settings]")
+    with pytest.raises(ConfigError, match=r"sweep.toml: models is missing or empty$"):
+        read_sweep(sweep_file(tmp_path, text))
 
 
 SITE = Site(name="s", devices_per_node=4, cores_per_device=2, max_devices=64)

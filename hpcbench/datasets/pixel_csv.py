@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.datasets.sharding import EVERY, mixed_order
 from hpcbench.errors import DataError
+from hpcbench.words import count
 
 CSV_FILE = "train.csv"
 GZIP = b"\x1f\x8b"
@@ -44,6 +45,9 @@ def _table(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         raise DataError(
             f"data file {path} has no column 'label'; its first is {table.columns[0][:40]!r}"
         )
+    if "label.1" in table:
+        # So pandas calls a second column of a name.
+        raise DataError(f"data file {path} has two columns 'label'")
     pixels, labels = table.drop(columns="label"), table["label"]
     side = round(pixels.shape[1] ** 0.5)
     if side == 0 or side * side != pixels.shape[1]:
@@ -52,7 +56,8 @@ def _table(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         raise DataError(f"data file {path} has no rows")
     values = _whole_numbers(path, pixels, 255).astype(np.uint8).reshape(-1, side, side, 1)
     # Labels are counted from 0, so more classes than rows are none.
-    classes = _whole_numbers(path, labels.to_frame(), len(table) - 1)[:, 0].astype(np.int32)
+    most, since = len(table) - 1, f", as for its {count(len(table), 'row')} labels count from 0"
+    classes = _whole_numbers(path, labels.to_frame(), most, since)[:, 0].astype(np.int32)
     if len(np.unique(classes)) < 2:
         raise DataError(f"data file {path} has one label in all rows, so there is nothing to tell")
     order = mixed_order(len(table))
@@ -76,8 +81,9 @@ def _without_an_empty_end(path: Path, table: Any) -> Any:
     return table.set_axis(names, axis=1)
 
 
-def _whole_numbers(path: Path, table: Any, largest: int) -> NDArray[Any]:
-    """The cells of a table as whole numbers from 0 to ``largest``, whether printed as 3 or as 3.0.
+def _whole_numbers(path: Path, table: Any, largest: int, since: str = "") -> NDArray[Any]:
+    """The cells of a table as whole numbers from 0 to ``largest``, which is so ``since``, whether
+    printed as 3 or as 3.0.
 
     Raises DataError with the row, counted from 1 below the header, and the column of one that is
     none.
@@ -92,6 +98,7 @@ def _whole_numbers(path: Path, table: Any, largest: int) -> NDArray[Any]:
         raise DataError(
             f"data file {path}: {'an empty cell' if pd.isna(cell) else repr(str(cell))} in row "
             f"{row + 1}, column {table.columns[column]!r} is no whole number from 0 to {largest}"
+            f"{since}"
         )
     return np.asarray(values)
 

@@ -109,17 +109,17 @@ def visible_gpus(
     same = environment.get(NVIDIA)
     for variable in AMD:
         entries = environment.get(variable, same if variable == AMD[-1] else None)
-        gpus = len(named(entries, [""] * gpus))
+        gpus = len(named(entries, [""] * gpus, either=True))
     return gpus
 
 
-def named(entries: str | None, uuids: Sequence[str]) -> list[int]:
+def named(entries: str | None, uuids: Sequence[str], either: bool = False) -> list[int]:
     """The GPUs, by their place in ``uuids``, that a variable such as CUDA_VISIBLE_DEVICES leaves.
 
     As CUDA reads it (and PyTorch, ``torch.cuda._parse_visible_devices``): in its order, all numbers
     or all UUIDs, up to the first entry that names no GPU, or several; a number is what an entry
     begins with; none at all where one is named twice. An empty UUID is not known, and taken for any
-    that is asked for.
+    that is asked for. ``either``: numbers may stand beside UUIDs, as in ROCm's variables.
     """
     if entries is None:
         return list(range(len(uuids)))
@@ -127,10 +127,10 @@ def named(entries: str | None, uuids: Sequence[str]) -> list[int]:
     found: list[int] = []
     parts = [part.strip() for part in entries.split(",")]
     for place, entry in enumerate(parts):
-        if by_uuid and entry.startswith("GPU-"):
+        if (by_uuid or either) and entry.startswith("GPU-"):
             match = [i for i, uuid in enumerate(uuids) if uuid.startswith(entry)]
             match = match or [i for i, uuid in enumerate(uuids) if not uuid and i not in found][:1]
-        elif not by_uuid and (number := re.match(r"\+?(\d+)", entry)):
+        elif (either or not by_uuid) and (number := re.match(r"\+?(\d+)", entry)):
             match = [int(number[1])] if int(number[1]) < len(uuids) else []
         else:
             match = []

@@ -1,10 +1,12 @@
 """Printed runs as the files of runs: all logs are read, and what is left out is told."""
 
+import contextlib
 import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -162,31 +164,31 @@ def write_collective(one: PrintedCollective, log: Path, device_kind: str, result
     """The file of one print of a collective operation; returns its folder. Raises OSError."""
     launch = identify(one)
     folder = results / launch
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / COLLECTIVES_FILE, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for size, slowest, mean, fastest in one.times:
-            row = CollectiveRow(
-                launch=launch,
-                library=f"{one.library} ({one.tool})",
-                operation=one.operation,
-                form=SINGLE,
-                model="",
-                bytes=size,
-                tensors=1,
-                ranks=one.ranks,
-                nodes=one.nodes,
-                device_kind=one.device if device_kind == UNKNOWN else device_kind,
-                round=0,
-                iterations=1,
-                seconds=slowest,
-                mean_seconds=mean,
-                fastest_seconds=fastest,
-            )
-            writer.writerow(asdict(row))
-    about = {"provenance": {"imported_from": f"{_shown(log)}, printed by {one.tool}"}}
-    (folder / ABOUT_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    with _made(folder):
+        with open(folder / COLLECTIVES_FILE, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            for size, slowest, mean, fastest in one.times:
+                row = CollectiveRow(
+                    launch=launch,
+                    library=f"{one.library} ({one.tool})",
+                    operation=one.operation,
+                    form=SINGLE,
+                    model="",
+                    bytes=size,
+                    tensors=1,
+                    ranks=one.ranks,
+                    nodes=one.nodes,
+                    device_kind=one.device if device_kind == UNKNOWN else device_kind,
+                    round=0,
+                    iterations=1,
+                    seconds=slowest,
+                    mean_seconds=mean,
+                    fastest_seconds=fastest,
+                )
+                writer.writerow(asdict(row))
+        about = {"provenance": {"imported_from": f"{_shown(log)}, printed by {one.tool}"}}
+        (folder / ABOUT_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
@@ -219,40 +221,52 @@ def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) 
         repeat=int(run_id[:6], 16),
     )
     folder = sweep / run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / THROUGHPUT_FILE, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns(ThroughputRow), lineterminator="\n")
-        writer.writeheader()
-        for number, (steps, rate) in enumerate(run.intervals):
-            samples = steps * identity.global_batch
-            seconds = samples / rate
-            row = ThroughputRow(
-                PHASE_TRAIN, number, steps, samples, seconds, seconds, seconds, rate
-            )
-            writer.writerow(values(identity, row))
-    header = ",".join(columns(AccuracyRow)) + "\n"
-    (folder / ACCURACY_FILE).write_text(header, encoding="utf-8")
-    ended = (
-        {"status": STATUS_COMPLETE}
-        if run.complete
-        else {"status": STATUS_FAILED, "failure": "preempted", "message": f"its print: {run.doubt}"}
-    )
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "run_id": run_id,
-        "sweep": sweep.name,
-        "identity": asdict(identity),
-        "config": run.options,
-        "rows": {THROUGHPUT_FILE: len(run.intervals), ACCURACY_FILE: 0},
-        **ended,
-        "hosts": [],
-        "provenance": {
-            "imported_from": f"{_shown(log)}, printed by {run.tool}",
-            "packages": run.software,
-        },
-    }
-    (folder / RUN_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    with _made(folder):
+        with open(folder / THROUGHPUT_FILE, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns(ThroughputRow), lineterminator="\n")
+            writer.writeheader()
+            for number, (steps, rate) in enumerate(run.intervals):
+                samples = steps * identity.global_batch
+                seconds = samples / rate
+                row = ThroughputRow(
+                    PHASE_TRAIN, number, steps, samples, seconds, seconds, seconds, rate
+                )
+                writer.writerow(values(identity, row))
+        header = ",".join(columns(AccuracyRow)) + "\n"
+        (folder / ACCURACY_FILE).write_text(header, encoding="utf-8")
+        ended = {"status": STATUS_COMPLETE}
+        if not run.complete:
+            message = f"its print: {run.doubt}"
+            ended = {"status": STATUS_FAILED, "failure": "preempted", "message": message}
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "run_id": run_id,
+            "sweep": sweep.name,
+            "identity": asdict(identity),
+            "config": run.options,
+            "rows": {THROUGHPUT_FILE: len(run.intervals), ACCURACY_FILE: 0},
+            **ended,
+            "hosts": [],
+            "provenance": {
+                "imported_from": f"{_shown(log)}, printed by {run.tool}",
+                "packages": run.software,
+            },
+        }
+        (folder / RUN_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return folder
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder for what is written within; a new one is gone again where that fails."""
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _shown(log: Path) -> str:

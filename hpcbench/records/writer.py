@@ -4,6 +4,7 @@ Rows are appended by whole lines with one write call each; run.json is written t
 name and renamed. One process writes a run: the one that owns its folder.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -53,9 +54,11 @@ def ensure_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"hpcbench")
-        probe.unlink()
     except OSError as error:
         raise EnvironmentLacks(f"folder {folder} cannot be written: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

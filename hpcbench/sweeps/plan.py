@@ -27,6 +27,10 @@ Names = Annotated[list[str], Field(min_length=1)]
 Item = TypeVar("Item")
 
 
+# What a sweep sets for its runs, and by what.
+_OF_SWEEP = {"strategy": "strategies", "devices": "devices", "repeat": "repeats"}
+
+
 class SweepFile(BaseModel):
     """A sweep: all combinations of models, data sets, strategies, device counts and repeats; or, of
     a ``program`` of one's own, device counts and repeats.
@@ -40,8 +44,10 @@ class SweepFile(BaseModel):
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     repeats: Annotated[int, Field(ge=1, le=1000)] = 6
-    devices: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
-    max_devices: Annotated[int, Field(ge=1)] | None = None
+    devices: (
+        Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1)] | None
+    ) = None
+    max_devices: Annotated[int, Field(ge=1, strict=True)] | None = None
     datasets: Names = ["auto"]
     strategies: list[str] = []
     scaling: Annotated[list[Literal["weak", "strong"]], Field(min_length=1)] = ["weak"]
@@ -58,7 +64,13 @@ class SweepFile(BaseModel):
         else:
             for name in ("models", "strategies"):
                 if not getattr(self, name):
-                    raise ValueError(f"{name} is missing")
+                    raise ValueError(f"{name} is missing or empty")
+        for values in (self.settings, *self.models):
+            for name in _OF_SWEEP & values.keys():
+                raise ValueError(
+                    f"{name} is set for the whole sweep, by {_OF_SWEEP[name]} at the top of the "
+                    f"file, not among settings or a model's"
+                )
         return self
 
     def device_counts(self, there: int) -> list[int]:

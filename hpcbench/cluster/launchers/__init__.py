@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hpcbench.cluster.place import local_place, world_size
+from hpcbench.cluster.place import HOSTS, local_place, world_size
 from hpcbench.errors import ConfigError
 from hpcbench.registry import Registry
 
@@ -125,6 +125,11 @@ def launch_of(
             found = int(local), int(environment[local_size])
         else:
             found = local_place(launcher, place, world, environment)
+            if local is not None and int(local) != found[0]:
+                raise ConfigError(
+                    f"{local_rank}={local} of rank {place} is another place on its host than "
+                    f"{HOSTS} or MPI says, {found[0]} of {found[1]}"
+                )
         if not (0 <= found[0] < found[1] <= world and found[0] <= place < world):
             raise ValueError
     except ValueError as error:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hpcbench.cluster.launchers import LAUNCHERS, Launch, Launcher, Placement
-from hpcbench.cluster.schedulers.slurm.environment import is_bound, step
+from hpcbench.cluster.schedulers.slurm.environment import STEP_SIZE, is_bound, step
 from hpcbench.errors import ConfigError
 from hpcbench.process import output_of
 
@@ -15,6 +15,12 @@ class Srun(Launcher):
     of_scheduler = True
 
     def detect(self, environment: Mapping[str, str]) -> Launch | None:
+        inner, size = (environment.get(n, "") for n in ("PMI_SIZE", STEP_SIZE))
+        several = "PMI_RANK" in environment and inner.isdigit() and size.isdigit()
+        if several and int(inner) > int(size):
+            # Another launcher started more within this step, whose variables they inherit. Fewer
+            # are those of a step around this one.
+            return None
         try:
             found = step(environment)
         except ValueError as error:
@@ -22,11 +28,6 @@ class Srun(Launcher):
                 f"srun's variables are not a rank and a world size: {error}"
             ) from error
         if found is None:
-            return None
-        inner = environment.get("PMI_SIZE", "")
-        if "PMI_RANK" in environment and inner.isdigit() and int(inner) > found.size:
-            # Another launcher started more within this step, whose variables they inherit. Fewer
-            # are those of a step around this one.
             return None
         return Launch(self.name, found.rank, found.size, found.local_rank, found.local_size)
 

@@ -16,6 +16,8 @@ _FACTS = (
     "SLURM_JOB_NODELIST",
     "SLURM_CLUSTER_NAME",
 )
+# How many tasks a step has.
+STEP_SIZE = "SLURM_STEP_NUM_TASKS"
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,22 @@ def step(environment: Mapping[str, str]) -> Step | None:
 
     Raises ValueError where Slurm's variables are not numbers.
     """
-    if "SLURM_PROCID" not in environment or "SLURM_STEP_NUM_TASKS" not in environment:
+    if "SLURM_PROCID" not in environment or STEP_SIZE not in environment:
         return None
-    rank, size = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
+    rank, size = int(environment["SLURM_PROCID"]), int(environment[STEP_SIZE])
     tasks = tasks_per_node(environment.get("SLURM_STEP_TASKS_PER_NODE", str(size)))
     node = int(environment.get("SLURM_NODEID") or 0)
     if len(set(tasks)) > 1 and "SLURM_NODEID" not in environment:
         raise ValueError("nodes have different numbers of tasks, and SLURM_NODEID is not set")
-    beside = tasks[min(node, len(tasks) - 1)] if len(set(tasks)) > 1 else tasks[0]
+    if node >= len(tasks) or sum(tasks) != size:
+        raise ValueError(f"node {node} of {len(tasks)} with {sum(tasks)} tasks in all, not {size}")
+    beside = tasks[node]
     if "SLURM_LOCALID" not in environment and beside < size:
         raise ValueError("SLURM_LOCALID is not set, and not all tasks are on one node")
-    return Step(rank, size, int(environment.get("SLURM_LOCALID", rank)), beside)
+    local = int(environment.get("SLURM_LOCALID", rank))
+    if not (0 <= rank < size and 0 <= local < beside):
+        raise ValueError(f"task {rank} of {size}, {local} of {beside} on its node")
+    return Step(rank, size, local, beside)
 
 
 def is_bound(environment: Mapping[str, str], cores: int) -> bool:
