@@ -164,7 +164,8 @@ def test_a_csv_of_rows_longer_than_its_header_is_not_shifted(tmp_path):
         ({"pixel0": 0.5}, r"'0\.5' in row 1, column 'pixel0'"),
         ({"more": 1}, "37 pixels a row, which is no square"),
         ({"label": -1}, r"'-1' in row 1, column 'label'"),
-        ({"label": 2_000_000_000}, "no whole number from 0 to 49"),
+        ({"label": 2_000_000_000}, "from 0 to 49, as for its 50 rows labels count from 0"),
+        ({"label.1": 1}, "two columns 'label'"),
         ({"label": 1}, "one label in all rows"),
     ],
 )
