@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from hpcbench.analysis.estimates import CONFIDENCE, ENOUGH_RUNS, Estimate, Values
 from hpcbench.collective import OPERATIONS
@@ -113,7 +113,7 @@ def _fit(sizes: pd.DataFrame) -> dict[str, float] | None:
     except (RuntimeError, optimize.OptimizeWarning):
         return None
     free = len(size) - 2
-    wide = stats.t.ppf((1 + CONFIDENCE) / 2, free) * np.sqrt(np.diag(covariance))
+    wide = special.stdtrit(free, (1 + CONFIDENCE) / 2) * np.sqrt(np.diag(covariance))
     if not (wide < WIDEST).all():
         return None
     latency, per_byte = fitted

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from hpcbench.records.identity import RUN
 from hpcbench.records.schema import (
@@ -127,7 +127,7 @@ def _most_often_slowest(slowest: pd.Series, ranks: int) -> int | None:
     Each rank is the slowest as often as the others where they do not differ; how often the one that
     is it most often would be by chance is a binomial tail, times the number of ranks (Bonferroni).
     """
-    by_chance = stats.binom.sf(slowest.iloc[0] - 1, slowest.sum(), 1 / ranks)
+    by_chance = special.bdtrc(slowest.iloc[0] - 1, slowest.sum(), 1 / ranks)
     return int(slowest.index[0]) if ranks * by_chance < CHANCE else None
 
 
@@ -148,7 +148,7 @@ def _growing(wide: pd.DataFrame) -> int | None:
         grows = _correlations(course.to_numpy(), longer) > 0
         surely = _correlations(stats.rankdata(course), stats.rankdata(within, axis=0))
         freedom = len(wide) - 2
-        chances = stats.t.sf(surely * np.sqrt(freedom / (1 - surely**2)), freedom)
+        chances = special.stdtr(freedom, -surely * np.sqrt(freedom / (1 - surely**2)))
     for place in np.argsort(chances):
         rank = int(wide.columns[place])
         if not chances[place] < CHANCE / wide.shape[1]:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 # Beyond so many observations of both sides together the normal approximation serves.
 EXACT = 100
@@ -67,7 +67,7 @@ def student_interval(old: Values, new: Values, error: float) -> Interval:
     middle = new.mean(axis=-1) - old.mean(axis=-1)
     if freedom < 1:
         return _around(middle, np.inf)
-    times = stats.t.ppf(1 - error / 2, freedom) * np.sqrt(1 / first + 1 / second)
+    times = special.stdtrit(freedom, 1 - error / 2) * np.sqrt(1 / first + 1 / second)
     return _around(middle, times * pooled_spread(old, new))
 
 
@@ -77,7 +77,7 @@ def paired_interval(old: Values, new: Values, error: float) -> Interval:
     pairs = old.shape[-1]
     if pairs < 2:
         return _around(middle, np.inf)
-    times = stats.t.ppf(1 - error / 2, pairs - 1) * np.sqrt(2 / pairs)
+    times = special.stdtrit(pairs - 1, 1 - error / 2) * np.sqrt(2 / pairs)
     return _around(middle, times * paired_spread(old, new))
 
 
@@ -131,7 +131,7 @@ def _left_out(first: int, second: int, error: float) -> int:
     """How many ratios the interval may leave out at each end."""
     if first + second > EXACT:
         spread = np.sqrt(first * second * (first + second + 1) / 12)
-        return max(0, int(first * second / 2 + stats.norm.ppf(error / 2) * spread))
+        return max(0, int(first * second / 2 + special.ndtri(error / 2) * spread))
     counts = _counts(first, second)
     # In Python's whole numbers: they outgrow 64 bits at 34 runs against 34.
     tail = [part / sum(counts) for part in accumulate(counts)]
@@ -172,7 +172,7 @@ def reach(method: Method, first: int, second: int, error: float) -> float:
     normal means.
     """
     if first + second > EXACT:
-        quantiles = stats.norm.ppf(1 - error / 2) + stats.norm.ppf(POWER)
+        quantiles = special.ndtri(1 - error / 2) + special.ndtri(POWER)
         return float(quantiles * np.sqrt(1 / first + 1 / second))
     ends, spreads = _simulated(method, first, second, error)
     if not np.isfinite(ends).all():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from hpcbench.analysis.ratios import Method, Values, reach
 from hpcbench.analysis.verdicts import ERROR, SLOWER, UNTOLD, detectable, verdict_of
@@ -105,7 +105,7 @@ def _of_ranks(old: Values, new: Values) -> float:
     points = len(statistics)
     # Without the unit's median the statistics add up to nothing, as deviations from a mean do.
     scaled = float(np.square(statistics).sum()) * (points - 1) / points
-    return float(stats.chi2.sf(scaled, points - 1))
+    return float(special.chdtrc(points - 1, scaled))
 
 
 def _of_farthest(old: Values, new: Values) -> float:

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from hpcbench.analysis.estimates import CONFIDENCE, ENOUGH_RUNS
 from hpcbench.analysis.load import POINT, SERIES, Row
@@ -75,7 +75,7 @@ def _moved(runs: pd.DataFrame, marked: "pd.Series[bool]") -> float | None:
     slope = float((within["marked"] * within["rate"]).sum()) / spread
     left = within["rate"] - slope * within["marked"]
     error = math.sqrt(float((left**2).sum()) / freedom / spread)
-    reach = error * stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)
+    reach = error * special.stdtrit(freedom, 0.5 + CONFIDENCE / 2)
     return float(max(abs(np.expm1(slope - reach)), abs(np.expm1(slope + reach))))
 
 
