@@ -151,8 +151,10 @@ def test_a_queue_that_takes_few_jobs_is_fed(cluster, tmp_path):
 
 @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
 def test_other_launchers_start_ranks_in_a_job(cluster, tmp_path, launcher):
-    file = sweep_file(tmp_path, devices="[2]")
     nodes = 2 if launcher == "mpirun" else 1
+    # Ranks of the second ask each other by MPI on which hosts they meet.
+    strategies = ["horovod", "multiworker"][:nodes]
+    file = sweep_file(tmp_path, devices="[2]", strategies=json.dumps(strategies))
     more = ("--launcher", launcher, "--sweep", file, "--results", cluster.results)
     cluster.sbatch(
         f"--nodes={nodes}",
@@ -163,11 +165,10 @@ def test_other_launchers_start_ranks_in_a_job(cluster, tmp_path, launcher):
         *more,
     )
     cluster.wait_for_empty_queue()
-    assert cluster.status(file) == "1 done", cluster.said()
-    (rows,) = (
-        read_results(cluster.results).throughput[["devices", "nodes"]].drop_duplicates().values
-    )
-    assert list(rows) == [2, nodes]
+    assert cluster.status(file) == f"{len(strategies)} done", cluster.said()
+    rows = read_results(cluster.results).throughput[["strategy", "devices", "nodes"]]
+    found = rows.drop_duplicates().to_numpy().tolist()
+    assert sorted(found) == [[strategy, 2, nodes] for strategy in strategies]
 
 
 def test_the_doctor_holds_a_site_against_the_cluster(cluster, tmp_path):

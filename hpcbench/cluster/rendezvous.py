@@ -92,5 +92,8 @@ def pass_proxies(hosts: Sequence[str], environment: MutableMapping[str, str]) ->
 
 def rendezvous_port(launch: Launch, environment: Mapping[str, str]) -> int:
     """The first of ``launch.size`` ports: the same for all ranks, another for another launch."""
-    marks = [current_job(environment).mark, *(known.mark(environment) for known in LAUNCHERS)]
+    job = current_job(environment)
+    # Another launcher's daemons are a step of the scheduler's on all nodes but the first.
+    of_job = job.mark if LAUNCHERS[launch.launcher].of_scheduler else job.task
+    marks = [of_job, *(known.mark(environment) for known in LAUNCHERS)]
     return FIRST_PORT + zlib.crc32("/".join(marks).encode()) % (PORTS - launch.size)
