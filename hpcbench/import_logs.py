@@ -74,6 +74,8 @@ def import_all(args: argparse.Namespace) -> int:
         raise ConfigError(f"--ranks {args.ranks}: at least 2, for one exchanges nothing")
     if not args.device_kind.strip() or not args.device_kind.isprintable():
         raise ConfigError(f"--device-kind {args.device_kind!a}: a name, as of a GPU")
+    if not args.results.resolve().name:
+        raise ConfigError(f"--results {args.results}: a folder with a name, which is the sweep's")
     gathered = gather(args.logs, args.batches_per_iter, args.ranks)
     if gathered.runs:
         ensure_writable(args.results)

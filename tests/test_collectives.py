@@ -413,6 +413,16 @@ def test_lines_of_a_table_that_cannot_be_read_are_counted(text, doubt):
     assert doubt in one.doubt
 
 
+def test_other_programs_numbers_within_a_table_of_osu_are_told():
+    lines = OSU.splitlines(keepends=True)
+    sizes = [f"{size} 5.00 4.00 6.00 100\n" for size in (8, 16, 32, 64)]
+    head, table = "".join(lines[:3]), "".join([lines[3], *sizes])
+    (left,) = prints(head + "[node1] pid 4321 5.0 4.0 6.0 10\n" + table)
+    assert "most lines do not follow the first row" in left.why
+    (one,) = prints(head + table + "job 256 3.0 2.0 4.0 1\n128 7.0 6.0 8.0 100\n")
+    assert "1 line of its table could not be read" in one.doubt
+
+
 def test_a_table_of_osu_with_a_column_that_is_not_known():
     (left,) = prints(
         OSU.replace("Iterations", "Validation")

@@ -245,6 +245,30 @@ def test_lines_that_are_of_no_print(text, why):
         assert rates(one) in (rates(found(HOROVOD)[0]), rates(found(TITAN)[0]))
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        # What scripts print around a benchmark looks like its header.
+        ("".join(f"Data format: {name}\n{TF_CNN}" for name in ("NCHW", "NHWC", "NCHW")), 3),
+        (f"Model: ResNet50\n{HOROVOD.replace('ResNet50', 'resnet50')}", 1),
+        (f"Effective batch size: 256\n{HOROVOD}", 1),
+        *(
+            ("".join(f"{prefix} {line}\n" for line in HOROVOD.splitlines()), 1)
+            for prefix in ("worker-0 main", "2026-01-01T10:00:00Z stdout", "10:00:00 info")
+        ),
+    ],
+)
+def test_what_stands_around_a_print_does_not_cost_it(text, count):
+    found_all = found(text)
+    assert [type(one) for one in found_all] == [Printed] * count
+    assert {tuple(rates(one)) for one in found_all} <= {(600.25,), (1200.0, 1320.0)}
+
+
+def test_several_models_before_a_count_are_called_so():
+    (left,) = found(f"Batch size: 256\n{HOROVOD}")
+    assert "several models or batches are printed" in left.why
+
+
 def test_a_mesh_as_later_versions_of_torchtitan_print_it():
     old, new = "Building 1-D device mesh with ['dp_shard'], [8]", "pp=1, dp_replicate=1, dp_shard=8"
     new = f"Building device mesh with parallelism: {new}, cp=1, tp=1, ep=1"

@@ -104,6 +104,8 @@ def test_idx_files_as_others_leave_them(tmp_path, place, data):
         ("kuzushiji-mnist", None),
         ("fashion-mnist/data/fashion", "fashion-mnist"),
         ("fmnist/raw", "fashion-mnist"),
+        ("fashion-study/emnister", "mnist"),
+        ("fashion-mnist/data/mnist", "mnist"),
         ("my-mnist", "mnist"),
     ],
 )
@@ -114,6 +116,19 @@ def test_files_of_the_same_names_are_of_what_their_folder_is_called(tmp_path, pl
         (folder / stem).write_bytes(idx(array))
     found = {each for each in ("mnist", "fashion-mnist") if DATASETS[each].find(folder)}
     assert found == ({name} if name else set())
+
+
+def test_data_from_elsewhere_than_the_folder_that_was_named_are_told_of(no_data, tmp_path):
+    (tmp_path / "empty").mkdir()
+    cache = keras_cache()
+    cache.mkdir(parents=True)
+    np.savez(cache / "mnist.npz", **small_mnist())
+    (tmp_path / "own").mkdir()
+    np.savez(tmp_path / "own" / "mnist.npz", **small_mnist())
+    assert locate("mnist", tmp_path / "own").spec.remark == ""
+    assert locate("mnist").spec.remark == ""
+    remark = locate("mnist", tmp_path / "empty").spec.remark
+    assert remark == f"{tmp_path / 'empty'} has no mnist, which is taken from {cache}"
 
 
 @pytest.mark.parametrize(("name", "other"), [("mnist", 1), ("fashion-mnist", 0)])

@@ -83,6 +83,11 @@ STEP = {"SLURM_STEP_NUM_TASKS": "5", "SLURM_STEP_TASKS_PER_NODE": "3,2"}
         (STEP | numbered("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID")(-1, 0, 0), "task -1"),
         (STEP | numbered("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID")(4, 1, 2), "2 of 2 on"),
         (STEP | numbered("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID")(4, 7, 1), "node 7 of 2"),
+        (
+            {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_TASKS_PER_NODE": ""}
+            | numbered("SLURM_PROCID", "SLURM_NODEID", "SLURM_LOCALID")(4, 1, 0),
+            "TASKS_PER_NODE is not set, and this is not the first node",
+        ),
         (STEP | {"SLURM_PROCID": "1", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, "4 tasks in all"),
         (FLUX | {"HPCBENCH_HOSTS": "a:6,b:2"}, "FLUX_TASK_LOCAL_ID=1 of rank 5 is another place"),
     ],
@@ -264,8 +269,10 @@ def test_places_that_the_ranks_hosts_contradict_are_refused():
     refuse_wrong_places(["a", "a", "b"], [(0, 2, 7), (1, 2, 7), (0, 1, 7)])
     # Two launches on one host, each with cores of its own.
     refuse_wrong_places(["a", "a"], [(0, 1, 7), (0, 1, 8)])
-    with pytest.raises(EnvironmentLacks, match="ranks 1 and 2 are both local rank 1 of a and"):
-        places = [(0, 3, 7), (1, 3, 8), (1, 3, 8), (0, 1, 7)]
+    with pytest.raises(EnvironmentLacks, match="ranks 1 and 2 are both local rank 0 of a and"):
+        refuse_wrong_places(["b", "a", "a"], [(0, 1, 7), (0, 1, 8), (0, 1, 8)])
+    with pytest.raises(EnvironmentLacks, match="2 ranks were told that they are local rank 1 of 3"):
+        places = [(0, 3, 7), (1, 3, 8), (1, 3, 9), (0, 1, 7)]
         refuse_wrong_places(["a", "a", "a", "b"], places)
     # The second of two nodes, where the global rank passes for the local one.
     with pytest.raises(EnvironmentLacks, match="rank 0 was told that it is local rank 0 of 4 on a"):

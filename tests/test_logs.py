@@ -129,6 +129,15 @@ def test_a_kind_of_device_that_cannot_be_written_is_refused(tmp_path, capsys, ki
     assert not (tmp_path / "r").exists()
 
 
+def test_the_folder_at_hand_has_a_name_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log").write_text(HOROVOD)
+    assert main(["log", "--results=."]) == 0
+    assert set(read_results(tmp_path).throughput["sweep"]) == {tmp_path.name}
+    assert main(["log", "--results=/"]) == 2
+    assert "a folder with a name" in capsys.readouterr().err
+
+
 def test_a_log_whose_name_is_no_text_is_imported(tmp_path):
     log = os.fsencode(tmp_path) + b"/caf\xe9.log"
     with open(log, "w") as file:

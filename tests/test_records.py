@@ -19,6 +19,7 @@ from hpcbench.records.ownership import Owner, Ownership
 from hpcbench.records.reader import is_complete, read_results
 from hpcbench.records.schema import (
     ACCURACY_FILE,
+    RANKS_FILE,
     RUN_FILE,
     SCHEMA_VERSION,
     THROUGHPUT_FILE,
@@ -141,7 +142,7 @@ def test_a_resumed_run_keeps_only_the_rows_of_its_checkpoint(tmp_path):
 def test_rows_of_ranks_go_with_those_of_throughput(tmp_path):
     """A resumed run keeps those of its intervals; who did not take part has none."""
     folder = tmp_path / "run"
-    identity = replace(IDENTITY, run_id="run")
+    identity = replace(IDENTITY, run_id="run", devices=2, global_batch=256)
     for keep in ((0, 0), (2, 0)):
         ownership = Ownership(folder, ALONE)
         writer = RunWriter(folder, identity, ownership, keep, ranks=True)
@@ -219,6 +220,7 @@ def test_bad_files_are_named_and_left_out(tmp_path):
         {"remarks": 3},
         {"waiting_for_data_seconds": "x"},
         {"rows": []},
+        {"run_id": None},
         {"identity": None},
         {"status": "failed", "identity": None},
     ],
@@ -232,7 +234,7 @@ def test_a_damaged_document_costs_its_own_run_alone(tmp_path, wrong):
     results = read_results(tmp_path)
     assert len(results.runs) == 1
     (skipped,) = results.skipped
-    said = r"/damaged: run\.json has a \w+ that is no (table|text|number|list of (text|number)s)$"
+    said = r"/damaged: run\.json: \w+ is no (table|text|number|list of (text|number)s)$"
     assert re.search(said, skipped)
 
 
@@ -315,8 +317,8 @@ def change(column, line, to):
         (change("phase", 2, lambda _: "trian"), "an interval of 'trian', which is no phase"),
         (change("interval", 2, lambda _: 7), "lacks interval 1, or has one twice"),
         (change("samples", 2, lambda cell: 10 * int(cell)), "more samples than its steps have"),
-        (change("seconds", 3, lambda cell: float(cell) / 10), "another rate than samples over"),
-        (lambda lines: [*lines, lines[-1]], "has 4 rows, and the run wrote 3"),
+        (change("seconds", 3, lambda cell: float(cell) * 10), "another rate than samples over"),
+        (lambda lines: [*lines, lines[-1]], "lacks interval 3, or has one twice"),
         (lambda lines: lines[:-1], "has 2 rows, and the run wrote 3"),
     ],
 )
@@ -342,6 +344,29 @@ def test_rows_of_a_run_that_is_elsewhere_are_not_counted_twice(tmp_path):
     assert "/other: throughput.csv has rows of another run, t one" in skipped
 
 
+@pytest.mark.parametrize(
+    ("file", "damage", "says"),
+    [
+        (ACCURACY_FILE, lambda lines: lines[:1], "accuracy.csv has 0 rows, and the run wrote 1"),
+        (RANKS_FILE, lambda lines: lines[:-1], "ranks.csv has 5 rows, and the run wrote 6"),
+        (RANKS_FILE, lambda lines: [*lines[:-1], lines[1]], "an interval of a rank twice"),
+        (RANKS_FILE, change("rank", 1, lambda _: -1), "a rank -1, which the run did not have"),
+        (RANKS_FILE, change("rank", 1, lambda _: 2), "a rank 2, which the run did not have"),
+        (RANKS_FILE, change("phase", 1, lambda _: "foo"), "'foo', which is no phase"),
+        (THROUGHPUT_FILE, change("fastest_rank_seconds", 1, lambda _: 999), "a mean over ranks"),
+        (THROUGHPUT_FILE, change("mean_rank_seconds", 1, lambda _: "inf"), "a mean over ranks"),
+    ],
+)
+def test_what_is_missing_beside_throughput_is_seen(tmp_path, file, damage, says):
+    write_run(tmp_path / "run", ranks=True, devices=2, global_batch=256)
+    path = tmp_path / "run" / file
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
+    results = read_results(tmp_path)
+    assert results.runs == []
+    (skipped,) = results.skipped
+    assert says in skipped
+
+
 def test_a_run_of_no_devices_is_left_out(tmp_path):
     write_run(tmp_path / "run", devices=0)
     (skipped,) = read_results(tmp_path).skipped
@@ -352,7 +377,10 @@ def test_throughput_alone_is_a_measurement(tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "run" / ACCURACY_FILE).unlink()
     results = read_results(tmp_path)
-    assert (len(results.throughput), len(results.accuracy), results.skipped) == (3, 0, [])
+    assert (len(results.throughput), len(results.accuracy)) == (3, 0)
+    assert results.skipped == [
+        f"{tmp_path / 'run'}: {ACCURACY_FILE} is not there, and the run wrote it"
+    ]
 
 
 def test_every_file_of_the_first_schema_is_read(tmp_path):

@@ -237,7 +237,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 "data_seconds": max(document.get("waiting_for_data_seconds") or [np.nan]),
                 "remarks": tuple(document.get("remarks") or ()),
                 "load_average": provenance.get("load_average", np.nan),
-                "cores_of_machine": provenance.get("cores_of_machine", np.nan),
+                "cores_of_machine": provenance.get("cores_of_machine") or np.nan,
             }
         )
     return pd.DataFrame(rows)

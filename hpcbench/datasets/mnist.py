@@ -109,17 +109,21 @@ def _read(paths: list[Path]) -> Arrays:
     return _checked(paths * 4, *arrays)
 
 
-# Sets in files of the same names, by what folders of theirs are called, among other things.
-LIKE_MNIST = {"fashion": "fashion-mnist", "fmnist": "fashion-mnist"} | dict.fromkeys(
-    ("kmnist", "kuzushiji", "emnist", "qmnist", "notmnist"), "another"
+# Sets in files of the same names, by what folders of theirs are called.
+LIKE_MNIST = (
+    {"mnist": "mnist"}
+    | dict.fromkeys(("fashionmnist", "fashion", "fmnist"), "fashion-mnist")
+    | dict.fromkeys(
+        ("kmnist", "kuzushiji", "kuzushijimnist", "emnist", "qmnist", "notmnist"), "another"
+    )
 )
 
 
 def _called(folder: Path) -> str:
-    """The set that a folder of idx files, or one around it, is named after; else MNIST."""
+    """The set that a folder of idx files is named after, or the nearest of the two around it; else
+    MNIST."""
     parts = [re.sub("[-_ ]", "", part.lower()) for part in folder.resolve().parts[-3:]]
-    names = {LIKE_MNIST[word] for word in LIKE_MNIST for part in parts if word in part}
-    return names.pop() if len(names) == 1 else "another" if names else "mnist"
+    return next((LIKE_MNIST[part] for part in reversed(parts) if part in LIKE_MNIST), "mnist")
 
 
 def _find(name: str, torchvision: str, folder: Path) -> list[Path] | None:

@@ -96,8 +96,18 @@ def find(spec: DatasetSpec, data_dir: Path | None, image_size: int | None = None
                 raise
             continue
         if files is not None:
-            return of_files(spec, files, image_size)
+            found = of_files(spec, files, image_size)
+            return _from_elsewhere(found, data_dir, folder)
     return None
+
+
+def _from_elsewhere(found: Source, data_dir: Path | None, folder: Path) -> Source:
+    """``found`` in ``folder``, with a remark where another was named for this run."""
+    if data_dir is None or folder == data_dir:
+        return found
+    remark = f"{data_dir} has no {found.spec.name}, which is taken from {folder}"
+    remark += f"; {found.spec.remark}" if found.spec.remark else ""
+    return replace(found, spec=replace(found.spec, remark=remark))
 
 
 def of_files(spec: DatasetSpec, files: list[Path], image_size: int | None = None) -> Source:

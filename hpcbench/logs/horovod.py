@@ -9,9 +9,10 @@ from hpcbench.logs.text import number
 from hpcbench.records.identity import UNKNOWN
 
 TOOL = "Horovod synthetic benchmark"
-# Nothing follows on their lines, and no word of a sentence stands before them.
-MODEL = re.compile(r"(?:^|\W)(?<![a-z] )Model: (\S+)\s*$")
-BATCH = re.compile(r"(?:^|\W)(?<![a-z] )Batch size: (\d+)\s*$")
+# Nothing follows on their lines; a word that makes another quantity of one may stand before it.
+MODEL = re.compile(r"(?:^|\W)Model: (\S+)\s*$")
+BATCH = re.compile(r"(?:^|\W)(?:(\w+)[ -])?[Bb]atch size: (\d+)\s*$")
+OTHER_BATCHES = {"global", "total", "effective", "micro", "mini", "test", "eval", "validation"}
 DEVICES = re.compile(r"Number of (GPU|CPU)s: +(\d+)")
 WARM_UP = "Running warmup"
 NUMBERED = re.compile(r"Iter #(\d+)")
@@ -22,7 +23,8 @@ WORDS = ("Model:", "Batch size:", "Number of ", WARM_UP, "Iter #", "Total img/se
 
 @dataclass
 class _Open:
-    """``mixed``: it says one thing in two ways; ``after_another``: a print before it, of another
+    """``mixed``: other prints' lines are among its own; ``clash``: before it several models or
+    batches are printed; ``after_another``: a print before it, of another
     point, did not end. A print whose header is not there has no model."""
 
     model: str = ""
@@ -33,6 +35,7 @@ class _Open:
     begun: int = 0
     numbers: set[str] = field(default_factory=set)
     mixed: bool = False
+    clash: bool = False
     after_another: bool = False
     rates: list[float] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
@@ -52,11 +55,12 @@ class _Header:
 
     def take(self, line: str) -> None:
         if found := MODEL.search(line):
-            self.clash |= self.model not in ("", found[1])
+            self.clash |= self.model.casefold() not in ("", found[1].casefold())
             self.model = found[1]
-        if found := BATCH.search(line):
-            self.clash |= self.batch not in (0, int(found[1]))
-            self.batch = int(found[1])
+        found = BATCH.search(line)
+        if found and (found[1] or "").lower() not in OTHER_BATCHES:
+            self.clash |= self.batch not in (0, int(found[2]))
+            self.batch = int(found[2])
 
     def on(self, devices: re.Match[str]) -> _Open | None:
         """The print that begins with the last line of its header; None where the others lack."""
@@ -64,7 +68,7 @@ class _Header:
             return None
         text = [self.model, str(self.batch), devices[0]]
         kind, number_of = devices.groups()
-        return _Open(self.model, self.batch, kind, int(number_of), mixed=self.clash, text=text)
+        return _Open(self.model, self.batch, kind, int(number_of), clash=self.clash, text=text)
 
 
 def reader(batches: int) -> Reader:
@@ -111,6 +115,12 @@ def _closed(now: _Open, batches: int, complete: bool) -> Found:
     rates, begun = now.rates, now.begun
     if not now.model:
         return LeftOut(TOOL, "lines with a rate stand there without the header that says of what")
+    if now.clash:
+        return LeftOut(
+            TOOL,
+            f"before the number of devices of {now.model} several models or batches are printed, "
+            f"so it may be of any",
+        )
     if now.mixed:
         return LeftOut(TOOL, f"in that of {now.model} lines of another print stand between its own")
     if not now.warmed:

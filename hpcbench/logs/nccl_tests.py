@@ -23,10 +23,10 @@ ROW = (
     r"(?:^|[\s>:|])(?P<size>\d+) +\d+ +(?P<type>[a-z]\w*){redop}{root} +"
     r"(?P<time>\S+) +(?P<algorithm>\S+) +(?P<bus>\S+) +(?P<wrong>\S+)"
 )
-LIKE_A_ROW = re.compile(r"(?:^|[\s>:|])\d+ +\d+ +[a-z]\w* ")
+LIKE_A_ROW = re.compile(r"(?:^|[\s>:|])\d+ +\d+ +(?:u?int\d+|half|float|double|bfloat16|f8e\w+)\b")
 # As NCCL itself is measured where nothing else is asked for.
 USUAL = ("float", "sum")
-END = re.compile(r"# Out of bounds values *: *\d+ *(\w*)")
+END = re.compile(r"# Out of bounds values *: *(\d+) *(\w*)")
 # What rounding of printed bandwidths, to 0.01 GB/s, may hide.
 ROUNDING = 0.0051
 
@@ -75,7 +75,7 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             }
             now.begun, now.program, now.row = True, program, re.compile(ROW.format(**groups))
         elif now.begun and (found := END.search(line)):
-            now.failed = found[1] != "OK"
+            now.failed = found[2] == "FAILED" or int(found[1]) > 0
             yield from _closed(now, complete=True)
             now, program = _Open(), ""
         elif now.row and LIKE_A_ROW.search(line):

@@ -35,14 +35,25 @@ class _Open:
     text: list[str] = field(default_factory=list)
     complete: bool = True
     unread: int = 0
+    other_lines: int = 0
 
     def over(self, size: int) -> bool:
         """Whether a line of numbers is of another program: a print's sizes double, again and again
         where some are left out."""
         if not self.rows:
             return False
-        times, left = divmod(size, self.rows[-1][0] or 1)
-        return left > 0 or times.bit_count() != 1 or size <= self.rows[-1][0]
+        return not _doubles(self.rows[-1][0], size) or size <= self.rows[-1][0]
+
+    def passed_over(self, size: int) -> None:
+        """A line of numbers was taken for another program's: the row before it may be that, where
+        this one would have followed the one before that."""
+        self.other_lines += 1
+        self.unread += len(self.rows) > 1 and _doubles(self.rows[-2][0], size)
+
+
+def _doubles(size: int, other: int) -> bool:
+    times, left = divmod(other, size or 1)
+    return left == 0 and times.bit_count() == 1
 
 
 def reader(ranks: int | None) -> Reader:
@@ -59,6 +70,7 @@ def reader(ranks: int | None) -> Reader:
                 now.columns = [match[0].partition(" ")[0] for match in COLUMN.finditer(found[1])]
             elif now and now.columns and (found := ROW.search(line)):
                 if now.over(int(found[1])):
+                    now.passed_over(int(found[1]))
                     continue
                 values = [number(value) for value in found[2].split()]
                 now.complete = len(values) == len(now.columns)
@@ -83,6 +95,8 @@ def _closed(now: _Open, ranks: int | None) -> Found:
         return LeftOut(TOOL, f"it is its {now.title} Test; only {known} are read")
     if ranks is None:
         return LeftOut(TOOL, "it does not print on how many ranks it ran; say so with --ranks")
+    if now.other_lines > len(now.rows):
+        return LeftOut(TOOL, f"of its {now.title} Test most lines do not follow the first row")
     operation, of_part = OPERATIONS[now.title]
     times = []
     for size, row in now.rows:

@@ -100,10 +100,11 @@ def gather(logs: Iterable[Path], batches: int, ranks: int | None = None) -> Gath
                 gathered.remarks.append(f"{log}: a print of {one.tool} is {where}")
                 continue
             gathered.runs[run_id] = one, log
-            if one.doubt:
-                what = one.model if isinstance(one, Printed) else one.operation
-                gathered.remarks.append(f"{log}: {one.tool} of {what}: {one.doubt}")
     _count_once(gathered)
+    for one, log in gathered.runs.values():
+        if one.doubt:
+            what = one.model if isinstance(one, Printed) else one.operation
+            gathered.remarks.append(f"{log}: {one.tool} of {what}: {one.doubt}")
     gathered.remarks += _of_one_launch(gathered.runs)
     return gathered
 
@@ -201,7 +202,8 @@ def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) 
     run_id = identify(run)
     identity = Identity(
         run_id=run_id,
-        sweep=sweep.name,
+        # "." has a name too.
+        sweep=sweep.resolve().name,
         model=run.model,
         dataset=run.dataset,
         framework=f"imported: {run.tool}",
@@ -241,7 +243,7 @@ def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) 
         document = {
             "schema_version": SCHEMA_VERSION,
             "run_id": run_id,
-            "sweep": sweep.name,
+            "sweep": identity.sweep,
             "identity": asdict(identity),
             "config": run.options,
             "rows": {THROUGHPUT_FILE: len(run.intervals), ACCURACY_FILE: 0},

@@ -32,6 +32,7 @@ TELLING = {"Data format": "data_format", "Optimizer": "optimizer", "AllReduce": 
 class _Open:
     """``latest``: the settings of the header that came last, of this print or of another;
     ``mixed``: it says one thing in two ways, or more often than there are headers;
+    ``after_total``: something else than it says stands after its total;
     ``after_another``: a print before it, of another point, did not end."""
 
     header: dict[str, str] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class _Open:
     headers: int = 0
     times: Counter[str] = field(default_factory=Counter)
     mixed: bool = False
+    after_total: bool = False
     after_another: bool = False
     per_device: float = 0
     last_step: int = 0
@@ -65,6 +67,8 @@ class _Open:
     def rate(self, line: str) -> None:
         """A line that names one: of all devices at the end, or of this rank on the way."""
         if found := TOTAL.search(line):
+            # Of another print, whose header is in part among the lines of this one.
+            self.mixed |= self.after_total
             self.totals.append(number(found[1]))
         elif found := STEP.search(line):
             self.last_step = max(self.last_step, int(found[1]))
@@ -133,8 +137,7 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
                     other = now.other(version)
                     yield from _closed(now)
                     now = other
-                # After a total: the header of another print, whose lines may be any of these.
-                now.mixed |= strange and bool(now.totals)
+                now.after_total |= strange and bool(now.totals)
                 now.setting(name, value)
     yield from _closed(now)
 

@@ -28,8 +28,8 @@ STARTS = re.compile(
     r"local batch size (\d+), global batch size (\d+)"
     r".*?sequence length (\d+)(?:, total steps (\d+))?"
 )
-# A name follows: a rate that was cut off has none.
-STEP = re.compile(r"step: +(\d+) .*?(?:tps|wps): +([\d,.]+|nan|inf)  [a-z]")
+# A name and its colon follow: a rate that was cut off has none.
+STEP = re.compile(r"step: +(\d+) .*?(?:tps|wps): +([\d,.]+|nan|inf)  [a-z_]+:")
 TWO_HEADERS = "two device meshes are printed before its first step"
 WORDS = ("Building ", "Training starts", "Trainer is", "step:")
 

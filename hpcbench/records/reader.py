@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcbench.records.consistency import refuse_contradictions
 from hpcbench.records.folders import walk
+from hpcbench.records.identity import IDENTITY
 from hpcbench.records.schema import (
     ACCURACY_FILE,
     ENERGY_FILE,
@@ -108,9 +109,11 @@ def read_results(root: Path) -> Results:
     try:
         # One parse for all files is several times as fast as one for each.
         tables = _parse(found)
+        whole = [run for run in found if _is_whole(run, skipped)]
     except ValueError:
-        found = [run for run in found if _fits(run, skipped)]
-        tables = _parse(found)
+        whole = [run for run in found if _fits(run, skipped) and _is_whole(run, skipped)]
+    if len(whole) < len(found):
+        found, tables = whole, _parse(whole)
     return Results(*tables, [run.document for run in found], failed, sorted(skipped))
 
 
@@ -133,15 +136,12 @@ def _complete_runs(
             if first != folder:
                 raise ValueError(f"the same run as {first}")
             version = document["schema_version"]
-            yield _Found(
-                folder,
-                document,
-                _read(folder / THROUGHPUT_FILE, ThroughputRow, version),
+            files = {
+                name: _read(folder / name, kind, version, optional=name != THROUGHPUT_FILE)
                 # A measurement of throughput alone has no accuracy, and few machines count energy.
-                _read(folder / ACCURACY_FILE, AccuracyRow, version, optional=True),
-                _read(folder / ENERGY_FILE, EnergyRow, version, optional=True),
-                _read(folder / RANKS_FILE, RankRow, version, optional=True),
-            )
+                for name, kind in _KINDS.items()
+            }
+            yield _Found(folder, document, *files.values())
         except KeyError as error:
             skipped.append(f"{folder}: {RUN_FILE} says nothing of {error}")
         except (OSError, ValueError) as error:
@@ -172,7 +172,7 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
         (lambda value: isinstance(value, dict), "table"),
     ),
     **dict.fromkeys(
-        ("provenance.started", "provenance.git_commit"),
+        ("run_id", "sweep", "provenance.started", "provenance.git_commit"),
         (lambda value: isinstance(value, str), "text"),
     ),
     **dict.fromkeys(
@@ -182,7 +182,16 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(("hosts", "provenance.command", "remarks"), (_are_texts, "list of texts")),
     "waiting_for_data_seconds": (_are_numbers, "list of numbers"),
 }
-_MAY_BE_NULL = {"provenance.git_commit", "provenance.site", "waiting_for_data_share"}
+_MAY_BE_NULL = {
+    *("provenance.git_commit", "provenance.site", "provenance.cores_of_machine"),
+    "waiting_for_data_share",
+}
+_KINDS = {
+    THROUGHPUT_FILE: ThroughputRow,
+    ACCURACY_FILE: AccuracyRow,
+    ENERGY_FILE: EnergyRow,
+    RANKS_FILE: RankRow,
+}
 
 
 def _check_facts(document: dict[str, Any]) -> None:
@@ -192,7 +201,9 @@ def _check_facts(document: dict[str, Any]) -> None:
         place = document.get(outer[0], {}) if outer else document
         value = place.get(name)
         if name in place and not (fits(value) or (value is None and path in _MAY_BE_NULL)):
-            raise ValueError(f"{RUN_FILE} has a {name} that is no {what}")
+            raise ValueError(f"{RUN_FILE}: {name} is no {what}")
+    if "identity" in document and not {*IDENTITY} <= document["identity"].keys():
+        raise ValueError(f"{RUN_FILE}: identity does not say everything")
 
 
 def _read(path: Path, row: type, version: int, optional: bool = False) -> _File:
@@ -210,6 +221,11 @@ def _read(path: Path, row: type, version: int, optional: bool = False) -> _File:
     if not body and row is ThroughputRow:
         raise ValueError(f"{path.name} has no rows")
     return _File(body, tuple(names), tuple(defaults.items()))
+
+
+def _lines(body: str) -> int:
+    """How many rows there are, blank lines being none."""
+    return sum(map(bool, body.split("\n")))
 
 
 def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]":
@@ -241,7 +257,7 @@ def _table(
     for kind, numbers in by_columns.items():
         bodies = [files[number].body for number in numbers]
         part = _parsed("".join(bodies), row, kind.columns, name).assign(**dict(kind.defaults))
-        lines = [sum(map(bool, body.split("\n"))) for body in bodies]
+        lines = list(map(_lines, bodies))
         if sum(lines) != len(part):
             raise ValueError(f"{name} has a line that is broken")
         parts.append(part)
@@ -330,4 +346,20 @@ def _fits(run: _Found, skipped: list[str]) -> bool:
     except ValueError as error:
         skipped.append(f"{run.folder}: {error}")
         return False
+    return True
+
+
+def _is_whole(run: _Found, skipped: list[str]) -> bool:
+    """Whether there are as many rows as the run wrote; a file that is gone is told of."""
+    files = zip(_KINDS, (run.throughput, run.accuracy, run.energy, run.ranks), strict=True)
+    written = run.document.get("rows", {})
+    for name, file in files:
+        there = _lines(file.body) if name in written else 0
+        if written.get(name, there) == there:
+            continue
+        if file.columns:
+            wrote = f"{count(there, 'row')}, and the run wrote {written[name]}"
+            skipped.append(f"{run.folder}: {name} has {wrote}")
+            return False
+        skipped.append(f"{run.folder}: {name} is not there, and the run wrote it")
     return True

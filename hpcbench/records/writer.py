@@ -184,8 +184,15 @@ class RunWriter:
 
     def complete(self) -> None:
         """So many rows are in the files, so that a reader sees what was cut off later."""
-        files = (THROUGHPUT_FILE, ACCURACY_FILE)
-        self._write(status=STATUS_COMPLETE, rows=dict(zip(files, self.rows, strict=True)))
+        files = {
+            THROUGHPUT_FILE: self._throughput,
+            ACCURACY_FILE: self._accuracy,
+            ENERGY_FILE: self._energy,
+            RANKS_FILE: self._ranks,
+        }
+        self._write(
+            status=STATUS_COMPLETE, rows={name: file.rows for name, file in files.items() if file}
+        )
 
     def fail(self, failure: str, message: str) -> None:
         """Say how the run ended badly; a run that is complete stays complete.

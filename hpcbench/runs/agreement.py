@@ -178,6 +178,7 @@ def refuse_wrong_places(hosts: Sequence[str], places: Sequence[tuple[int, int, i
     as long as each has cores of its own.
     """
     ranks_on = Counter(hosts)
+    alike = Counter((host, *place[:2]) for host, place in zip(hosts, places, strict=True))
     first: dict[tuple[str, int, int], int] = {}
     for rank, (host, (local, size, cores)) in enumerate(zip(hosts, places, strict=True)):
         if size > ranks_on[host]:
@@ -185,6 +186,11 @@ def refuse_wrong_places(hosts: Sequence[str], places: Sequence[tuple[int, int, i
                 f"rank {rank} was told that it is local rank {local} of {size} on {host}, where "
                 f"there {'is' if ranks_on[host] == 1 else 'are'} {ranks_on[host]}: cores and GPUs "
                 f"would be shared out wrongly; {_MEND_PLACES}"
+            )
+        if alike[host, local, size] * size > ranks_on[host]:
+            raise EnvironmentLacks(
+                f"{alike[host, local, size]} ranks were told that they are local rank {local} of "
+                f"{size} on {host}, where there are {ranks_on[host]}; {_MEND_PLACES}"
             )
         other = first.setdefault((host, local, cores), rank)
         if other != rank:

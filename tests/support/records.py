@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from hpcbench.records.ownership import Owner, Ownership
-from hpcbench.records.schema import AccuracyRow, ThroughputRow
+from hpcbench.records.schema import AccuracyRow, RankTimes, ThroughputRow
 from hpcbench.records.writer import RunWriter
 from support import IDENTITY
 
@@ -15,13 +15,17 @@ def interval(number):
     return ThroughputRow("train", number, 10, 1280, 0.5, 0.4, 0.45, 2560.0)
 
 
-def write_run(folder, rows=3, **changes):
+def write_run(folder, rows=3, ranks=False, **changes):
     ownership = Ownership(folder, ALONE)
     identity = replace(IDENTITY, run_id=folder.name, **changes)
-    writer = RunWriter(folder, identity, ownership)
+    writer = RunWriter(folder, identity, ownership, ranks=ranks)
     writer.start({"run_id": identity.run_id, "sweep": identity.sweep})
     for number in range(rows):
-        writer.throughput(interval(number))
+        row = interval(number)
+        writer.throughput(row)
+        if ranks:
+            seconds = (row.fastest_rank_seconds, row.seconds)
+            writer.ranks(RankTimes(row.phase, number, row.steps, seconds))
     writer.accuracy(EPOCH)
     writer.complete()
     writer.close()

@@ -75,8 +75,10 @@ def step(environment: Mapping[str, str]) -> Step | None:
     if "SLURM_PROCID" not in environment or STEP_SIZE not in environment:
         return None
     rank, size = int(environment["SLURM_PROCID"]), int(environment[STEP_SIZE])
-    tasks = tasks_per_node(environment.get("SLURM_STEP_TASKS_PER_NODE", str(size)))
-    node = int(environment.get("SLURM_NODEID") or 0)
+    node, listed = int(environment.get("SLURM_NODEID") or 0), "SLURM_STEP_TASKS_PER_NODE"
+    if node and not environment.get(listed):
+        raise ValueError(f"{listed} is not set, and this is not the first node")
+    tasks = tasks_per_node(environment.get(listed) or str(size))
     if len(set(tasks)) > 1 and "SLURM_NODEID" not in environment:
         raise ValueError("nodes have different numbers of tasks, and SLURM_NODEID is not set")
     if node >= len(tasks) or sum(tasks) != size:
