@@ -23,6 +23,16 @@ def write_images(folder, classes, count=12, size=(40, 25)):
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
 
 
+def test_parts_of_a_set_are_no_classes(tmp_path):
+    write_images(tmp_path / "flat", ["Training", "test_set"])
+    with pytest.raises(DataError, match="straight in Training and test_set, which are no classes"):
+        locate("image-folder", tmp_path / "flat")
+    write_images(tmp_path / "large" / "Train", ["cat", "dog"])
+    write_images(tmp_path / "large" / "Val", ["cat", "dog"], count=3)
+    source = locate("image-folder", tmp_path / "large")
+    assert (source.train_samples, source.spec.test_samples, source.spec.remark) == (24, 6, "")
+
+
 def test_a_folder_of_classes(tmp_path):
     write_images(tmp_path / "pets" / "train", ["cat", "dog", "eel"])
     write_images(tmp_path / "pets" / "test", ["dog", "eel"], count=3)

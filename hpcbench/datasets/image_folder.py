@@ -8,6 +8,7 @@ decodes it every epoch. Where no images with labels are set aside for it, every 
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +33,8 @@ OF_SYSTEMS = frozenset(
 SIDE = 32
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 NAMED = 3
+# What a part of a set is called, and no class.
+PART = re.compile(r"(?i)(train|test|val)(ing|id|idation)?([-_ ]?(set|images|data))?$")
 
 
 @cache
@@ -115,11 +118,14 @@ class _Classes:
 
 
 def _find_folder(folder: Path) -> list[Path] | None:
-    if (folder / "train").is_dir():
-        tests = [folder / name for name in TEST_FOLDERS if (folder / name).is_dir()]
-        return [folder / "train", *tests[:1]]
+    if not folder.is_dir():
+        return None
+    named = {path.name.lower(): path for path in _inside(folder) if path.is_dir()}
+    if "train" in named:
+        tests = [named[name] for name in TEST_FOLDERS if name in named]
+        return [named["train"], *tests[:1]]
     # A folder of other data has files and perhaps subfolders, but no images in those.
-    return [folder] if folder.is_dir() and _Classes.of(folder).images else None
+    return [folder] if _Classes.of(folder).images else None
 
 
 Labelled = list[tuple[Path, int]]
@@ -145,6 +151,11 @@ class _Labels:
                 f"{paths[0]} has {len(names)} subfolders with images where there should be one for "
                 f"each of at least two classes"
             )
+        if all(PART.match(name) for name in names):
+            raise DataError(
+                f"{paths[0]} has images straight in {' and '.join(names)}, which are no classes: "
+                f"put them into a subfolder for each class"
+            )
         files = [(path, names.index(name)) for name in names for path in train.images[name]]
         remarks = [train.remark, _unread(paths)]
         if len(paths) > 1:
@@ -166,7 +177,7 @@ class _Labels:
 
 def _unread(paths: list[Path]) -> str:
     """Folders beside that to train on of which nothing is read."""
-    if paths[0].name != "train":
+    if paths[0].name.lower() != "train":
         return ""
     around = paths[0].parent
     beside = [path.name for path in _inside(around) if path.is_dir() and path not in paths]
