@@ -71,7 +71,7 @@ def report(sweep, tmp_path_factory):
 
 
 def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
-    done = call(plot, sweep, "--output", tmp_path, "--format", "json", "--strict")
+    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "json", "--strict"])
     assert done.status == 3
     assert "4 warnings" in done.errors
     for reason in ("the same run as", "ends within a line", "f1: failed: too large"):
@@ -96,7 +96,7 @@ def test_a_notebook_has_the_points_of_the_report(sweep, report, capsys):
 
 
 def test_markdown_for_a_pull_request(sweep, tmp_path):
-    done = call(plot, sweep, "--output", tmp_path, "--format", "md")
+    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "md"])
     assert done.status == 0
     text = (tmp_path / "report.md").read_text()
     assert "| cnn-2 | mnist | tensorflow | horovod | weak | 8 | 6 |" in text

@@ -67,7 +67,7 @@ def run(command: Sequence[str], **options: Any) -> Finished:
 
 def call(main: Callable[[list[str]], int], *arguments: str | Path) -> Finished:
     """A command in this process, where what it imports is loaded already: for what follows after
-    one run of it as typed."""
+    one run of it as typed, and draws nothing, since drawing forks."""
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         status = main([str(argument) for argument in arguments])
