@@ -386,6 +386,12 @@ def test_prints_that_say_something_else_are_left_out(change, why):
     assert why in left.why
 
 
+def test_a_type_that_is_not_named_here_is_read_too():
+    """As rccl-tests calls its own."""
+    (one,) = prints(NCCL.replace("   float ", "fp8_e4m3 "))
+    assert (one.library, len(one.times), one.doubt) == ("NCCL fp8_e4m3", 2, "")
+
+
 def test_types_and_operators_are_measurements_of_their_own():
     row = next(line for line in NCCL.splitlines(keepends=True) if line.startswith("     1048576"))
     half = row.replace("float", " half").replace("105.9    9.90", "205.9    5.09")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
+from scipy import optimize
 
-from hpcbench.analysis.estimates import CONFIDENCE, ENOUGH_RUNS, Estimate, Values
+from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Values, quantile
 from hpcbench.collective import OPERATIONS
 from hpcbench.collective.rows import POINT, SINGLE, read_collectives
 
@@ -113,7 +113,7 @@ def _fit(sizes: pd.DataFrame) -> dict[str, float] | None:
     except (RuntimeError, optimize.OptimizeWarning):
         return None
     free = len(size) - 2
-    wide = special.stdtrit(free, (1 + CONFIDENCE) / 2) * np.sqrt(np.diag(covariance))
+    wide = quantile(free) * np.sqrt(np.diag(covariance))
     if not (wide < WIDEST).all():
         return None
     latency, per_byte = fitted

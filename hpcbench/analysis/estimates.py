@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -30,6 +31,11 @@ def middles(seed: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
     chosen = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     ranks = np.sort(chosen, axis=1)
     return ranks[:, (count - 1) // 2].copy(), ranks[:, count // 2].copy()
+
+
+def quantile(freedom: int) -> float:
+    """How many standard errors Student's 95 % interval reaches to each side."""
+    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 @dataclass(frozen=True)

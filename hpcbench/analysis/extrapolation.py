@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from hpcbench.analysis.choice import WIDEST, Choice, choose
-from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Ratio
-from hpcbench.analysis.fitting import Counts, counts_of, quantile
+from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Ratio, quantile
+from hpcbench.analysis.fitting import Counts, counts_of
 from hpcbench.analysis.load import SERIES, facts_of
 
 # A law is never drawn beyond so many times the largest measured count: no band was tested farther.

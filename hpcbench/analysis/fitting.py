@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from hpcbench.analysis.estimates import CONFIDENCE
+from hpcbench.analysis.estimates import quantile
 from hpcbench.analysis.laws import Law, Values
 from hpcbench.analysis.pairing import in_blocks
 
@@ -20,11 +20,6 @@ from hpcbench.analysis.pairing import in_blocks
 _EXACT = 1e-9
 # Singular values, smallest over largest, of terms that the counts do not tell apart.
 _ALIKE = 1e-9
-
-
-def quantile(freedom: int) -> float:
-    """How many standard errors Student's 95 % interval reaches to each side."""
-    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from itertools import groupby
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
-from hpcbench.analysis.estimates import CONFIDENCE, Estimate, Ratio, Values
+from hpcbench.analysis.estimates import Estimate, Ratio, Values, quantile
 
 # A repeat of a sweep. Tables of runs are short, and pandas takes milliseconds for each step.
 _Block = tuple[object, object]
@@ -97,7 +96,7 @@ def rate_ratio(at: pd.DataFrame, base: pd.DataFrame, seeds: tuple[int, int]) -> 
         return Ratio.of(first.over(second))
     logs = np.log(ratios[np.isfinite(ratios)])
     error = logs.std(ddof=1) / np.sqrt(len(logs))
-    half = special.stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2) * error
+    half = quantile(len(logs) - 1) * error
     low, value, high = np.exp(logs.mean() + np.array([-half, 0, half]))
     return Ratio(float(value), float(low), float(high))
 

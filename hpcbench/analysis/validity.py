@@ -7,9 +7,9 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import stats
 
-from hpcbench.analysis.estimates import CONFIDENCE, ENOUGH_RUNS
+from hpcbench.analysis.estimates import ENOUGH_RUNS, quantile
 from hpcbench.analysis.load import POINT, SERIES, Row
 from hpcbench.analysis.pairing import known, rate_ratio
 from hpcbench.analysis.scaling import PLAUSIBLE
@@ -75,7 +75,7 @@ def _moved(runs: pd.DataFrame, marked: "pd.Series[bool]") -> float | None:
     slope = float((within["marked"] * within["rate"]).sum()) / spread
     left = within["rate"] - slope * within["marked"]
     error = math.sqrt(float((left**2).sum()) / freedom / spread)
-    reach = error * special.stdtrit(freedom, 0.5 + CONFIDENCE / 2)
+    reach = error * quantile(freedom)
     return float(max(abs(np.expm1(slope - reach)), abs(np.expm1(slope + reach))))
 
 

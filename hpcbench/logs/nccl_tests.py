@@ -23,6 +23,7 @@ ROW = (
     r"(?:^|[\s>:|])(?P<size>\d+) +\d+ +(?P<type>[a-z]\w*){redop}{root} +"
     r"(?P<time>\S+) +(?P<algorithm>\S+) +(?P<bus>\S+) +(?P<wrong>\S+)"
 )
+# Of the types that are named most: a row of any other is read all the same.
 LIKE_A_ROW = re.compile(r"(?:^|[\s>:|])\d+ +\d+ +(?:u?int\d+|half|float|double|bfloat16|f8e\w+)\b")
 # As NCCL itself is measured where nothing else is asked for.
 USUAL = ("float", "sum")
@@ -78,9 +79,10 @@ def read(lines: Sequence[str]) -> Iterator[Found]:
             now.failed = found[2] == "FAILED" or int(found[1]) > 0
             yield from _closed(now, complete=True)
             now, program = _Open(), ""
+        elif now.row and (row := now.row.search(line)):
+            now.unread += not _add(now, row, line[row.start("size") : row.end()])
         elif now.row and LIKE_A_ROW.search(line):
-            row = now.row.search(line)
-            now.unread += not (row and _add(now, row, line[row.start("size") : row.end()]))
+            now.unread += 1
     if now.begun:
         yield from _closed(now, complete=False)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcbench.records.consistency import refuse_contradictions
 from hpcbench.records.folders import walk
 from hpcbench.records.identity import IDENTITY
 from hpcbench.records.schema import (
@@ -245,6 +244,8 @@ def _table(
     """The rows of a run's file each, whose run.json are ``documents``."""
     import numpy as np
     import pandas as pd
+
+    from hpcbench.records.consistency import refuse_contradictions
 
     # Files of one schema are parsed together, which is several times as fast as each by itself.
     by_columns: dict[_File, list[int]] = {}
