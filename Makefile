@@ -27,7 +27,7 @@ test: setup lint
 	@$(PYTHON_OF_VENV) -m pytest $(TWO_AT_A_TIME)
 
 check: setup lint
-	@$(PYTHON_OF_VENV) -m pytest $(TWO_AT_A_TIME) -m "not slow"
+	@$(PYTHON_OF_VENV) -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
 NEWEST = VENV=.venv-newest TENSORFLOW=2.21.0
 test-newest:

@@ -88,10 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def plot(args: argparse.Namespace) -> int:
     """Read, answer, draw; raises HpcbenchError."""
+    from hpcbench.analysis.reading import begin_to_read
+
+    # The longest that takes no library of the analysis, whose imports take as long.
+    read = begin_to_read(args.results)
     from hpcbench.analysis.answers import answer
     from hpcbench.analysis.collectives import Collectives
     from hpcbench.analysis.extrapolation import FARTHEST
-    from hpcbench.analysis.load import read_folder
+    from hpcbench.analysis.figures import every  # noqa: F401  (drawn with afterwards)
     from hpcbench.analysis.loss import MARGIN
 
     farthest = FARTHEST if args.extrapolate is None else args.extrapolate
@@ -110,7 +114,7 @@ def plot(args: argparse.Namespace) -> int:
     for reason in collectives.skipped:
         print(f"warning: left out {reason}", file=sys.stderr)
     try:
-        results = read_folder(args.results)
+        results = read()
     except EnvironmentLacks:
         if collectives.points.empty:
             raise

@@ -60,7 +60,7 @@ def damages(draw):
 def sweep(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "sweep"
     write_sweep(folder, (1, 2), repeats=2, intervals=3, models=["cnn-2"], strategies=["horovod"])
-    return folder
+    return folder, read_results(folder.parent)
 
 
 @settings(max_examples=40)
@@ -68,12 +68,13 @@ def sweep(tmp_path_factory):
 def test_a_damaged_run_costs_no_other_and_no_traceback(
     tmp_path_factory, sweep, damage, file, number
 ):
+    undamaged, whole = sweep
     folder = tmp_path_factory.mktemp("damaged") / "sweep"
-    shutil.copytree(sweep, folder)
+    shutil.copytree(undamaged, folder)
     hit = sorted(path for path in folder.iterdir() if path.is_dir())[number]
     content = (hit / file).read_bytes()
     (hit / file).write_bytes(damage(content))
-    results, whole = read_results(folder.parent), read_results(sweep.parent)
+    results = read_results(folder.parent)
     others = whole.throughput[whole.throughput["run_id"] != hit.name].reset_index(drop=True)
     rest = results.throughput[results.throughput["run_id"].isin(others["run_id"])]
     columns = ["run_id", "interval", "samples", "seconds"]

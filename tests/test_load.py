@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hpcbench.analysis.accuracy import accuracy_table
 from hpcbench.analysis.figures.panels import looks
-from hpcbench.analysis.load import kept_apart, mixed, observe, read_folder, run_table, software
+from hpcbench.analysis.load import kept_apart, mixed, observe, run_table, software
+from hpcbench.analysis.reading import read_folder
 from hpcbench.analysis.scaling import scaling_table
 from support import IDENTITY
 from support.runs import rows, runs_of

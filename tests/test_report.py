@@ -12,11 +12,12 @@ import pytest
 
 import hpcbench
 from hpcbench.analysis.answers import answer
-from hpcbench.analysis.load import read_folder
+from hpcbench.analysis.reading import read_folder
 from hpcbench.analysis.report.checklist import checklist
 from hpcbench.compare import main as compare_sweeps
 from hpcbench.plot import main as plot
 from support import call, run
+from support.runs import report_as
 from synthetic_sweep import write_sweep
 
 PLOT = ["python", "analysis/plot_scaling.py"]
@@ -63,20 +64,25 @@ def sweep(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(sweep, tmp_path_factory):
+def drawn(sweep, tmp_path_factory):
+    """How drawing ended, and the folder."""
     output = tmp_path_factory.mktemp("figures")
-    done = run([*PLOT, sweep, "--output", output, "--price", "2.5"])
-    assert done.status == 0, done.errors
-    return output
+    done = run([*PLOT, sweep, "--output", output, "--price", "2.5", "--strict"])
+    return done, output
 
 
-def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
-    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "json", "--strict"])
+@pytest.fixture(scope="module")
+def report(drawn):
+    return drawn[1]
+
+
+def test_what_was_left_out_is_counted_and_strict_minds(sweep, drawn):
+    done, _ = drawn
     assert done.status == 3
     assert "4 warnings" in done.errors
     for reason in ("the same run as", "ends within a line", "f1: failed: too large"):
         assert reason in done.errors
-    words = json.loads((tmp_path / "report.json").read_text())
+    words = json.loads(report_as("json", sweep))
     assert len(words["warnings"]) == 4
     assert words["summary"][0].startswith("At 8 devices cnn-2 reaches a parallel efficiency of ")
     assert [rule["rule"].partition(".")[0] for rule in words["rules"]] == [*map(str, range(1, 13))]
@@ -95,10 +101,8 @@ def test_a_notebook_has_the_points_of_the_report(sweep, report, capsys):
     np.testing.assert_allclose(points["efficiency_low"].astype(float), written["efficiency_low"])
 
 
-def test_markdown_for_a_pull_request(sweep, tmp_path):
-    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "md"])
-    assert done.status == 0
-    text = (tmp_path / "report.md").read_text()
+def test_markdown_for_a_pull_request(sweep):
+    text = report_as("md", sweep)
     assert "| cnn-2 | mnist | tensorflow | horovod | weak | 8 | 6 |" in text
     assert "<script>" not in text
 

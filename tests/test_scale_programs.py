@@ -258,6 +258,7 @@ def printing(tmp_path_factory):
     return program
 
 
+@pytest.mark.slow
 def test_a_program_in_c_that_prints_its_rate(tmp_path, printing):
     metric = r"step (?P<step>\d+): throughput: ([0-9.]+)"
     line = ("--devices=1,2", f"--metric={metric}", "--", printing, "{devices}")

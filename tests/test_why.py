@@ -1,12 +1,12 @@
 """Why a point loses: causes that are put in are found, by name, in milliseconds, with the rank."""
 
-import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
+from greenlet import getcurrent, greenlet
 
 from hpcbench.analysis.load import run_table, with_names
 from hpcbench.analysis.scaling import scaling_table
@@ -40,31 +40,30 @@ class Truth:
 
 
 class Ranks:
-    """Ranks as threads whose time is made up: each step adds to its rank's, to meet takes the
-    latest of all. Threads wait for each other once for many steps, which are then worked out."""
+    """Ranks that take turns, whose time is made up: each step adds to its rank's, to meet takes
+    the latest of all. They wait for each other once for many steps, which are then worked out."""
 
     def __init__(self, count: int, truth: Truth, seed: int) -> None:
         self.count, self.truth = count, truth
-        self._local = threading.local()
-        self._barrier = threading.Barrier(count)
+        self._rank = 0
         self._now, self._rows = [0.0] * count, [np.zeros(0)] * count
+        self._met = np.zeros((0, 0))
         # From 0 to 1.
         self.course = 0.0
         self._chances = [np.random.default_rng([seed, rank]) for rank in range(count)]
 
     def now(self) -> float:
-        return self._now[self._local.rank]
+        return self._now[self._rank]
 
     def take(self, seconds: float) -> None:
-        self._now[self._local.rank] += seconds
+        self._now[self._rank] += seconds
 
     def _shared(self, values) -> tuple[np.ndarray, np.ndarray]:
         """What time it is on each rank, and all ranks' ``values``."""
-        self._rows[self._local.rank] = np.array([self.now(), *values], float)
-        self._barrier.wait()
-        rows = np.array(self._rows)
-        self._barrier.wait()
-        return rows[:, 0], rows[:, 1:]
+        self._rows[self._rank] = np.array([self.now(), *values], float)
+        # To where ranks are given their turns.
+        getcurrent().parent.switch()
+        return self._met[:, 0], self._met[:, 1:]
 
     def meet(self, busy, then: float) -> None:
         """Time after time: this rank is ``busy`` for so long, meets the others, and all need so
@@ -75,15 +74,15 @@ class Ranks:
             if self.truth.cycle:
                 ready = np.ceil(ready / self.truth.cycle) * self.truth.cycle
             times = np.full(self.count, ready + then)
-        self._now[self._local.rank] = times[0]
+        self._now[self._rank] = times[0]
 
     def all_gather(self, values) -> np.ndarray:
         times, rows = self._shared(values)
-        self._now[self._local.rank] = times.max()
+        self._now[self._rank] = times.max()
         return rows
 
     def compute(self, steps: int, alone: bool) -> np.ndarray:
-        rank, truth = self._local.rank, self.truth
+        rank, truth = self._rank, self.truth
         slower = truth.slower[rank % len(truth.slower)]
         slower += self.course * truth.growing[rank % len(truth.growing)]
         jitter = np.abs(self._chances[rank].normal(0, truth.jitter, steps))
@@ -93,14 +92,15 @@ class Ranks:
         results: list = [None] * self.count
 
         def of(rank: int) -> None:
-            self._local.rank = rank
             results[rank] = work(rank)
 
-        threads = [threading.Thread(target=of, args=(rank,)) for rank in range(self.count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        ranks = [greenlet(of) for _ in range(self.count)]
+        while not all(rank.dead for rank in ranks):
+            # All meet as often, so that a turn of each is one meeting.
+            for number, rank in enumerate(ranks):
+                self._rank = number
+                rank.switch(number)
+            self._met = np.array(self._rows)
         return results
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from hpcbench.analysis.answers import points_of
-from hpcbench.analysis.load import observe, read_folder
+from hpcbench.analysis.load import observe
+from hpcbench.analysis.reading import read_folder
 from hpcbench.analysis.why import why_table
 
 

@@ -4,10 +4,8 @@ Two runs are comparable where they agree in :data:`SETTINGS`. What differs there
 unless it is allowed to by name.
 """
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +13,9 @@ import pandas as pd
 
 from hpcbench.analysis.phases import COLUMNS, phase_seconds
 from hpcbench.config import RunConfig
-from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.errors import ConfigError
 from hpcbench.records.identity import IDENTITY, RUN
-from hpcbench.records.reader import Results, read_results
+from hpcbench.records.reader import Results
 from hpcbench.records.schema import LEAST_COUNTED_SECONDS, PHASE_NO_EXCHANGE, PHASE_TRAIN
 
 # A row of a table, by column.
@@ -81,22 +79,6 @@ class Observations:
     runs: pd.DataFrame
     epochs: pd.DataFrame
     apart: list[str]
-
-
-def read_folder(folder: Path) -> Results:
-    """All runs below ``folder``; what is left out is said on stderr.
-
-    Raises ConfigError if there is no such folder, EnvironmentLacks if no run in it is complete.
-    """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise ConfigError(f"results folder {folder} {what}")
-    results = read_results(folder)
-    for reason in results.skipped:
-        print(f"warning: left out {reason}", file=sys.stderr)
-    if not results.runs:
-        raise EnvironmentLacks(f"no complete run below {folder}")
-    return results
 
 
 def check_settings(flag: str, columns: Iterable[str]) -> None:

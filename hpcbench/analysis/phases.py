@@ -33,10 +33,13 @@ FEWEST_TIMINGS = 6
 
 
 def by_timing(ranks: pd.DataFrame) -> pd.DataFrame:
-    """``ranks``, with the columns of ``RankRow``, and ``timing``: which of several timings of a
-    phase after the same training interval a row is of."""
-    key = [*RUN, "phase", "interval"]
-    return ranks.assign(timing=ranks.groupby([*key, "rank"]).cumcount())
+    """``ranks``, with the columns of ``RankRow``, and two more: ``part``, a number for each phase
+    of each run, and ``timing``, which of several timings of a phase after the same training
+    interval a row is of."""
+    # Numbers group several times as fast as names.
+    part = ranks.groupby([*RUN, "phase"], sort=False).ngroup()
+    timing = ranks.groupby([part, "interval", "rank"], sort=False).cumcount()
+    return ranks.assign(part=part, timing=timing)
 
 
 def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
@@ -49,26 +52,28 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     what a step without exchange takes longer than on one rank a host while the others sleep, on
     average over these ranks.
     """
-    timings = by_timing(ranks).groupby([*RUN, "phase", "interval", "timing"], sort=False)
-    each = timings.agg(
+    timed = by_timing(ranks)
+    parts = timed.drop_duplicates("part").set_index("part")[[*RUN, "phase"]]
+    each = timed.groupby(["part", "interval", "timing"], sort=False).agg(
         steps=("steps", "first"), slowest=("seconds", "max"), mean=("seconds", "mean")
     )
-    sums = each.groupby([*RUN, "phase"], sort=False).sum()
-    a_step = sums.div(sums["steps"], axis=0)
+    sums = each.groupby("part", sort=False).sum()
+    a_step = parts.join(sums.div(sums["steps"], axis=0)).set_index([*RUN, "phase"])
     found = {
         name: a_step[statistic].xs(phase, level="phase")
         for name, (phase, statistic) in BY_TIMING.items()
         if phase in a_step.index.get_level_values("phase")
     }
-    of_ranks = ranks.groupby(["phase", *RUN, "rank"], sort=False)[["seconds", "steps"]].sum()
-    of_rank = of_ranks["seconds"] / of_ranks["steps"]
+    of_ranks = timed.groupby(["part", "rank"], sort=False)[["seconds", "steps"]].sum()
+    of_rank = (of_ranks["seconds"] / of_ranks["steps"]).rename("seconds").reset_index()
+    of_rank = of_rank.join(parts, on="part").set_index([*RUN, "rank"])
     together, alone = (
-        of_rank.xs(phase) if phase in of_rank.index.get_level_values("phase") else of_rank[:0]
+        of_rank.loc[of_rank["phase"] == phase, "seconds"]
         for phase in (PHASE_NO_EXCHANGE, PHASE_ALONE)
     )
     typical = together.groupby(RUN, sort=False).quantile(0.5, interpolation="lower")
     contention = (together - alone).groupby(RUN, sort=False).mean() if len(alone) else np.nan
-    runs = pd.MultiIndex.from_frame(ranks[RUN].drop_duplicates())
+    runs = pd.MultiIndex.from_frame(parts[RUN].drop_duplicates())
     all_found = found | {"typical_compute_seconds": typical, "contention_seconds": contention}
     return pd.DataFrame(all_found, index=runs).reindex(columns=COLUMNS)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hpcbench.analysis.load import SERIES, Row, observe, read_folder, with_subjects
+from hpcbench.analysis.load import SERIES, Row, observe, with_subjects
+from hpcbench.analysis.reading import read_folder
 from hpcbench.errors import ConfigError
 from hpcbench.records.identity import UNKNOWN
 

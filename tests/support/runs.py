@@ -5,7 +5,11 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from hpcbench.analysis.answers import answer
 from hpcbench.analysis.load import run_table, with_names
+from hpcbench.analysis.reading import read_folder
+from hpcbench.analysis.report.contents import build
+from hpcbench.analysis.report.formats import AS
 from hpcbench.analysis.scaling import scaling_table
 from support import IDENTITY
 
@@ -63,3 +67,8 @@ def law_runs(rate_of, counts, noise=0.0, seed=0, repeats=6, devices_a_node=1, **
             for n in counts
         )
     )
+
+
+def report_as(kind, folder):
+    """The text of a report of ``folder``, without its figures."""
+    return AS[kind](build(answer(read_folder(folder), (), None), None))
