@@ -9,7 +9,10 @@
 #
 # TENSORFLOW=2.21.0 takes another TensorFlow, 2.16 to 2.21, and keeps to it; MPI=none leaves MPI out
 # (Horovod then has Gloo alone), HOROVOD=none leaves Horovod out; GPU=yes or no overrules whether there
-# is a GPU; HPCBENCH_SITE=NAME reads the setup of that site first, as its jobs do; VENV=DIR names another environment than .venv, PYTHON=... another interpreter.
+# is a GPU; HPCBENCH_SITE=NAME reads the setup of that site first, as its jobs do; VENV=DIR names
+# another environment than .venv, PYTHON=... another interpreter.
+# For GPUs Horovod needs nvcc, of CUDA_HOME or a module, and NCCL: of HOROVOD_NCCL_HOME, NCCL_HOME or a
+# module, CUDA's folder or the system, else TensorFlow's own.
 # Horovod is compiled once and kept as a wheel in ${XDG_CACHE_HOME:-~/.cache}/hpcbench/wheels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -121,8 +124,18 @@ fetch_data() {
     fi
 }
 
+gpu=${GPU:-$(command -v nvidia-smi >/dev/null && echo yes || echo no)}
+# CUDA's folder, for Horovod; empty where there is none.
+cuda=''
+if [ "$gpu" = yes ] && [ "${HOROVOD:-}" != none ]; then
+    on_path=$(realpath "$(command -v nvcc)" 2>/dev/null || true)
+    for folder in "${HOROVOD_CUDA_HOME:-}" "${CUDA_HOME:-}" "${CUDA_PATH:-}" "${on_path%/bin/nvcc}" /usr/local/cuda; do
+        if [ -z "$cuda" ] && [ -n "$folder" ] && [ -x "$folder/bin/nvcc" ]; then cuda=$folder; fi
+    done
+fi
+
 # Nothing to do where this very set-up was done before.
-lock_hash=$({ cat requirements.lock containers/setup.sh; echo "$choices"; } | sha256sum | cut -c1-16)
+lock_hash=$({ cat requirements.lock containers/setup.sh; echo "$choices $cuda"; } | sha256sum | cut -c1-16)
 if [ -f $venv/setup-done ] && [ "$(cat $venv/setup-done)" = "$lock_hash" ]; then
     fetch_data "$@"
     exit 0
@@ -165,7 +178,6 @@ fi
 [ -x $venv/bin/python ] || "$python" -m venv $venv
 touch $venv/setup-begun
 pip() { $venv/bin/python -m pip --quiet --disable-pip-version-check "$@"; }
-gpu=${GPU:-$(command -v nvidia-smi >/dev/null && echo yes || echo no)}
 package=tensorflow-cpu
 if [ "$gpu" = yes ]; then package='tensorflow[and-cuda]'; fi
 lock=$(mktemp)
@@ -198,13 +210,65 @@ if [ "${MPI:-}" != none ] && command -v mpicxx >/dev/null; then
     case $(command -v mpicxx) in "$(realpath $venv)"/*) mpi=$mpi-$(realpath $venv | sha256sum | cut -c1-8) ;; esac
 fi
 
+# Sets nccl to its folder and nccl_library to that of its library; ends the set-up where there is none.
+find_nccl() {
+    local folder below
+    for folder in "${HOROVOD_NCCL_HOME:-}" "${NCCL_HOME:-}" "${NCCL_ROOT:-}" "${NCCL_DIR:-}" "${EBROOTNCCL:-}" "$cuda" /usr; do
+        for below in lib lib64 "lib/$(uname -m)-linux-gnu"; do
+            if [ -n "$folder" ] && [ -f "$folder/include/nccl.h" ] && compgen -G "$folder/$below/libnccl*" >/dev/null; then
+                nccl=$folder nccl_library=$folder/$below
+                return
+            fi
+        done
+    done
+    folder=$($venv/bin/python -c 'import nvidia.nccl; print(nvidia.nccl.__path__[0])' 2>/dev/null) ||
+        stop "there is a GPU and nvcc, and no NCCL for Horovod: load a module with it, set HOROVOD_NCCL_HOME to its folder, or HOROVOD=none"
+    # Linkers look for a name without a version, which the package lacks.
+    nccl=$(realpath $venv)/nccl nccl_library=$nccl/lib
+    mkdir -p "$nccl_library"
+    ln -sfn "$folder/include" "$nccl/include"
+    ln -sf "$folder/lib/libnccl.so.2" "$nccl_library/libnccl.so"
+}
+
+# Sets gpus to what Horovod is compiled with for GPUs, as the name of a folder: "cpu" if for none.
+for_gpus() {
+    local release built_with
+    gpus=cpu
+    if [ "$gpu" != yes ]; then return; fi
+    if [ "$minor" -gt 18 ]; then
+        say "Horovod $horovod does not compile for GPUs with TensorFlow 2.19 and later, so it exchanges through the CPU; mirrored and multiworker use NCCL"
+        return
+    fi
+    if [ -z "$cuda" ]; then
+        say "no nvcc here, so Horovod exchanges through the CPU; mirrored and multiworker use NCCL. For Horovod with NCCL load a module of CUDA, or set CUDA_HOME, and set up again"
+        return
+    fi
+    release=$("$cuda/bin/nvcc" --version | sed -n 's/.*release \([0-9]*\.[0-9]*\),.*/\1/p')
+    built_with=$($venv/bin/python -c 'import importlib.util as u, runpy
+folder = u.find_spec("tensorflow").submodule_search_locations[0]
+print(runpy.run_path(folder + "/python/platform/build_info.py")["build_info"]["cuda_version"])')
+    # Within a major version CUDA is compatible, both ways.
+    [ "${release%%.*}" = "${built_with%%.*}" ] ||
+        stop "$cuda has CUDA ${release:-of an unknown version}, and TensorFlow $tensorflow wants CUDA ${built_with%%.*}: load that, or set CUDA_HOME to it; HOROVOD=none goes without Horovod"
+    find_nccl
+    gpus=cuda-$release-nccl-$(sed -n 's/^#define NCCL_\(MAJOR\|MINOR\|PATCH\) *\([0-9]*\).*/\2/p' "$nccl/include/nccl.h" | paste -sd.)
+    # Another place is compiled in, too; TensorFlow's lies beside Horovod in whatever environment.
+    if [ "$nccl" != "$(realpath $venv)/nccl" ]; then gpus=$gpus-$(sha256sum <<<"$nccl_library" | cut -c1-8); fi
+}
+
 # Makes sure of a wheel in the folder $wheels.
 compile_horovod() {
     if compgen -G "$wheels/*.whl" >/dev/null; then return; fi
-    say "compiling Horovod $horovod for TensorFlow $tensorflow ($mpi, $nccl): some minutes, once"
+    say "compiling Horovod $horovod for TensorFlow $tensorflow ($mpi, $gpus): some minutes, once"
     export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITH_GLOO=1
     if [ "$mpi" = no-mpi ]; then export HOROVOD_WITHOUT_MPI=1; else export HOROVOD_WITH_MPI=1; fi
-    if [ "$nccl" = nccl ]; then export HOROVOD_GPU_OPERATIONS=NCCL; fi
+    if [ "$gpus" != cpu ]; then
+        export HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME=$cuda
+        export HOROVOD_NCCL_HOME=$nccl HOROVOD_NCCL_INCLUDE=$nccl/include HOROVOD_NCCL_LIB=$nccl_library
+        found_at=$nccl_library
+        if [ "$nccl" = "$(realpath $venv)/nccl" ]; then found_at='\$$ORIGIN/../../nvidia/nccl/lib'; fi
+        export LDFLAGS="-Wl,-rpath,$found_at ${LDFLAGS:-}"
+    fi
     built=$(mktemp -d)
     if [ "$minor" -gt 18 ]; then
         # Horovod includes headers of XLA that TensorFlow no longer ships, and uses nothing of them
@@ -232,13 +296,9 @@ if [ "${HOROVOD:-}" = none ]; then
     say "without Horovod: single, mirrored, multiworker and mpi run, horovod does not"
     pip uninstall --yes horovod 2>/dev/null
 else
-    nccl=$([ "$gpu" = yes ] && command -v nvcc >/dev/null && echo nccl || echo cpu)
-    if [ $nccl = nccl ] && [ "$minor" -gt 18 ]; then
-        say "Horovod $horovod does not compile for GPUs with TensorFlow 2.19 and later, so it exchanges through the CPU; mirrored and multiworker use NCCL"
-        nccl=cpu
-    fi
+    for_gpus
     abi=$($venv/bin/python -c 'import sys; print("py%d%d" % sys.version_info[:2])')
-    wheels=${XDG_CACHE_HOME:-$HOME/.cache}/hpcbench/wheels/horovod-$horovod-tf-$tensorflow-$abi-$mpi-$nccl
+    wheels=${XDG_CACHE_HOME:-$HOME/.cache}/hpcbench/wheels/horovod-$horovod-tf-$tensorflow-$abi-$mpi-$gpus
     compile_horovod
     pip install --no-deps --force-reinstall "$wheels"/*.whl
 fi

@@ -15,7 +15,7 @@ from hpcbench.cluster.site import NAMED_BY, Machine, Site, read_site
 from hpcbench.config import OutputConfig
 from hpcbench.datasets import DATASETS
 from hpcbench.datasets.sources import find
-from hpcbench.devices.cores import available_cores
+from hpcbench.devices.cores import available_cores, by_core
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks, Preempted
 from hpcbench.frameworks import FRAMEWORKS
@@ -46,7 +46,7 @@ ASKED_ABOVE = 100
 
 def this_machine(sweep: SweepFile) -> Machine:
     """Its GPUs, or its cores shared by the largest device count; EnvironmentLacks if too few."""
-    gpus, cores = visible_gpus(os.environ), len(available_cores())
+    gpus, cores = visible_gpus(os.environ), len(by_core(available_cores()))
     there = gpus or cores
     largest = max(sweep.device_counts(there))
     if largest > there:

@@ -241,7 +241,7 @@ def test_cores_that_are_fewer_than_they_seem(tmp_path):
         line = f"0::{'/job/step'}" if second else "4:cpu,cpuacct:/job/step"
         assert devices.cpu_quota(tmp_path, f"7:memory:/elsewhere\n{line}\n") == 1.5
         shutil.rmtree(tmp_path / group.relative_to(tmp_path).parts[0])
-    (finding,) = devices.core_findings(64, 64, 1.5, CheckContext("fc-64", environment={}))
+    (finding,) = devices.core_findings(64, 64, 64, 1.5, CheckContext("fc-64", environment={}))
     assert finding.state == Severity.WARNING
     assert "64 of 64, of which the cgroup grants the time of 1.5" in finding.found
 

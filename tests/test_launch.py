@@ -1,7 +1,5 @@
 """Ranks, GPUs and cores, read from the environment."""
 
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +7,10 @@ from hypothesis import strategies as st
 from hpcbench.cluster.launchers import LAUNCHERS, Launch, detect
 from hpcbench.cluster.rendezvous import rank_hosts
 from hpcbench.cluster.schedulers.slurm.nodes import expanded, node_of_each_task
-from hpcbench.devices.cores import core_share
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.runs.agreement import refuse_shared_gpus, refuse_wrong_places, told_apart
 from hpcbench.strategies.multiworker import tf_config
-from support import run
 
 MPIRUN = {
     "OMPI_COMM_WORLD_RANK": "3",
@@ -373,31 +369,3 @@ def test_amds_gpus_are_counted(tmp_path):
         ({"GPU_DEVICE_ORDINAL": "0,2"}, 2),
     ):
         assert visible_gpus(shown, nowhere, tmp_path, nowhere) == count
-
-
-@given(st.integers(1, 64), st.integers(1, 80), st.none() | st.integers(1, 8))
-def test_core_shares_are_equal_and_disjoint_while_there_are_cores(cores, ranks, wanted):
-    shares = [core_share(list(range(cores)), rank, ranks, wanted) for rank in range(ranks)]
-    assert len({len(share) for share in shares}) == 1
-    assert all(share for share in shares)
-    if len(shares[0]) * ranks <= cores:
-        assert len({core for share in shares for core in share}) == len(shares[0]) * ranks
-
-
-def test_ranks_that_want_more_cores_than_there_are_share_them_equally():
-    """Two ranks of two cores each on two: not both on the same two."""
-    code = (
-        "import os, sys\n"
-        "from hpcbench.cluster.launchers import Launch\n"
-        "from hpcbench.devices.cores import bind_cores\n"
-        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
-        "rank = int(sys.argv[1])\n"
-        "print(bind_cores(Launch('pmi', rank, 2, rank, 2), 2, 1, True, {}).count)\n"
-        "print(sorted(os.sched_getaffinity(0)))\n"
-    )
-    first, second = (run([sys.executable, "-c", code, rank]) for rank in ("0", "1"))
-    cores = [done.output.splitlines() for done in (first, second)]
-    assert [count for count, _ in cores] == ["1", "1"]
-    assert cores[0] != cores[1]
-    assert "are more than the 2 that there are: each has 1 core" in first.errors
-    assert second.errors == ""

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpcbench.checkup import CheckContext, Finding, Severity
-from hpcbench.devices.cores import INSTRUCTION_LIMITS, available_cores, instruction_set
+from hpcbench.devices.cores import INSTRUCTION_LIMITS, available_cores, by_core, instruction_set
 from hpcbench.devices.counters import counters_of, powercap
 from hpcbench.devices.gpus import AMD, MIG, NVIDIA, Gpu, chosen, list_gpus, visible_gpus
 from hpcbench.errors import EnvironmentLacks
+from hpcbench.words import count
 
 GIB = 1 << 30
 # What a driver and an idle context hold; more is somebody's work.
@@ -84,8 +85,9 @@ def gpu_findings(found: list[Gpu], wanted: int | None) -> Iterator[Finding]:
 
 def cores(context: CheckContext) -> Iterator[Finding]:
     """The cores that this process may run on, and what its cgroup grants."""
-    mine = len(available_cores())
-    yield from core_findings(mine, os.cpu_count() or mine, cpu_quota(), context)
+    mine = available_cores()
+    of_machine = os.cpu_count() or len(mine)
+    yield from core_findings(len(mine), len(by_core(mine)), of_machine, cpu_quota(), context)
 
 
 def cpu_math(context: CheckContext) -> Iterator[Finding]:
@@ -136,10 +138,13 @@ def energy(context: CheckContext) -> Iterator[Finding]:
 
 
 def core_findings(
-    mine: int, of_machine: int, quota: float | None, context: CheckContext
+    mine: int, whole: int, of_machine: int, quota: float | None, context: CheckContext
 ) -> Iterator[Finding]:
-    """What ``mine`` cores of a machine, of which a cgroup grants ``quota``, are good for."""
+    """What ``mine`` of a machine's hardware threads, of so many ``whole`` cores, and of which a
+    cgroup grants ``quota``, are good for."""
     found = f"{mine} of {of_machine}"
+    if mine > whole:
+        found += f" hardware threads, of {count(whole, 'core')}"
     wanted = 0 if visible_gpus(context.environment) else context.devices or 0
     threads = context.environment.get("OMP_NUM_THREADS", "")
     if quota is not None and quota < mine - 0.01:
@@ -150,7 +155,7 @@ def core_findings(
             f"are stopped again and again",
             f"bind to fewer: taskset -c 0-{max(int(quota), 1) - 1}, or ask for more CPU time",
         )
-    elif wanted > mine:
+    elif wanted > whole:
         yield Finding(
             "CPU cores",
             Severity.WARNING,

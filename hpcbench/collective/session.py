@@ -77,7 +77,7 @@ def _run(
 ) -> Path | None:
     cores = bind_cores(launch, None, 1, process_per_device=True)
     for framework in frameworks:
-        framework.prepare(cores.count, 1, launch.local_rank)
+        framework.prepare(cores.threads, 1, launch.local_rank)
     libraries = _connected(kinds, launch, config.wanted_libraries is not None)
     first = libraries[0].ranks
     gpu = gpu_of_rank(launch.local_rank)
@@ -179,4 +179,4 @@ def _strategy(kind: type[Library], launch: Launch) -> Strategy:
 
 def _device_kind(library: Library, cores: Cores) -> str:
     gpu = FRAMEWORKS[library.framework].gpu_name() if library.framework else None
-    return gpu or cpu_share(cores.count, cores.processes_per_core)
+    return gpu or cpu_share(cores)

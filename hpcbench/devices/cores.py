@@ -4,8 +4,9 @@ So that 1 -> 2 devices compares like with like.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from hpcbench.cluster.launchers import LAUNCHERS, Launch
@@ -14,31 +15,61 @@ from hpcbench.cluster.place import start_mpi
 from hpcbench.terminal import warn
 from hpcbench.words import count
 
+# Where the kernel says which hardware threads are of one core.
+CPUS = Path("/sys/devices/system/cpu")
+
 
 @dataclass(frozen=True)
 class Cores:
-    """This process's cores, and with how many processes it shares each of them."""
+    """This process's hardware threads (the kernel's CPUs, mostly a core each), of how many cores
+    they are, and with how many processes it shares each of these."""
 
-    count: int
+    threads: int
+    cores: int
     processes_per_core: int = 1
 
 
 def available_cores() -> list[int]:
-    """The cores that this process may run on now."""
+    """The hardware threads that this process may run on now."""
     return sorted(os.sched_getaffinity(0))
 
 
-def core_share(cores: list[int], local_rank: int, local_size: int, wanted: int | None) -> list[int]:
-    """The cores of local rank ``local_rank``: ``wanted`` of them, or an equal share.
+def by_core(threads: Iterable[int], cpus: Path = CPUS) -> list[list[int]]:
+    """``threads`` by the core that they are of; each a core where the kernel does not say."""
+    cores: dict[str, list[int]] = {}
+    for thread in threads:
+        try:
+            path = cpus / f"cpu{thread}" / "topology" / "thread_siblings_list"
+            siblings = path.read_text(encoding="utf-8")
+        except OSError:
+            siblings = str(thread)
+        cores.setdefault(siblings.strip(), []).append(thread)
+    return list(cores.values())
 
-    Shares are disjoint while there are cores enough; with more ranks than cores, a rank gets
-    one core, which it shares.
+
+def core_share(
+    cores: list[list[int]], local_rank: int, local_size: int, wanted: int | None
+) -> list[int]:
+    """The hardware threads of local rank ``local_rank``, of those of ``cores``: ``wanted`` of
+    them, each of another core where these suffice, or all of an equal share of cores.
+
+    No two ranks have one core while there are enough; with more ranks than cores a rank gets one
+    hardware thread, which it shares where there are more ranks than those.
     """
-    width = min(wanted or max(1, len(cores) // local_size), len(cores))
-    first = local_rank * width
-    if first + width <= len(cores):
-        return cores[first : first + width]
-    return [cores[(first + i) % len(cores)] for i in range(width)]
+    if wanted and wanted * local_size <= len(cores):
+        places = [core[0] for core in cores]
+    elif wanted or local_size <= len(cores):
+        places = list(chain.from_iterable(cores))
+    else:
+        # The first of each core, then the second.
+        levels = chain.from_iterable(zip_longest(*cores))
+        places = [thread for thread in levels if thread is not None]
+    if not wanted and local_size <= len(cores):
+        width = len(cores) // local_size
+        mine = cores[local_rank * width : (local_rank + 1) * width]
+        return sorted(chain.from_iterable(mine))
+    width = min(wanted or 1, len(places))
+    return [places[(local_rank * width + i) % len(places)] for i in range(width)]
 
 
 def bind_cores(
@@ -53,12 +84,13 @@ def bind_cores(
     Has to come before the framework, whose threads inherit the binding, and before MPI starts.
     Where a host's ranks want more cores than there are, each has an equal share.
     """
-    cores = available_cores()
+    threads = available_cores()
+    cores = by_core(threads)
     processes_per_core = 1
     if process_per_device:
         local_rank, local_size = launch.local_rank, launch.local_size
         bound = launch.launcher in LAUNCHERS and LAUNCHERS[launch.launcher].binds(
-            environment, len(cores)
+            environment, len(threads)
         )
         if local_size > len(cores) and not bound:
             # Open MPI spins while it waits; with several ranks to a core that starves the others.
@@ -70,34 +102,34 @@ def bind_cores(
                     f"show how ranks get in each other's way, not how training scales"
                 )
         elif local_size > 1 and (
-            _sets_differ(launch, cores) if launch.launcher == "mpirun" else bound
+            _sets_differ(launch, threads) if launch.launcher == "mpirun" else bound
         ):
             local_rank, local_size = 0, 1
         wanted = cores_per_device
-        if wanted and wanted * local_size > len(cores):
+        if wanted and wanted * local_size > len(threads):
             wanted = None
             share = count(max(1, len(cores) // local_size), "core")
             if launch.rank == 0 and processes_per_core == 1:
                 warn(
                     f"--cores-per-device {cores_per_device} on {count(local_size, 'rank')} of this "
-                    f"host are more than the {len(cores)} that there are: each has {share}"
+                    f"host are more than the {len(threads)} that there are: each has {share}"
                 )
-        cores = core_share(cores, local_rank, local_size, wanted)
+        threads = core_share(cores, local_rank, local_size, wanted)
     elif cores_per_device:
-        cores = cores[: cores_per_device * devices]
-    os.sched_setaffinity(0, cores)
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(cores)))
-    return Cores(len(cores), processes_per_core)
+        threads = core_share(cores, 0, 1, cores_per_device * devices)
+    os.sched_setaffinity(0, threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(threads)))
+    return Cores(len(threads), len(by_core(threads)), processes_per_core)
 
 
-def _sets_differ(launch: Launch, cores: list[int]) -> bool:
+def _sets_differ(launch: Launch, threads: list[int]) -> bool:
     """Whether MPI's ranks of this node came with different cores: its own word for what it bound
     them to may be a socket that all of them share."""
     mpi = start_mpi(launch.name)
     if mpi is None:
         return False
     node = mpi.COMM_WORLD.Split_type(mpi.COMM_TYPE_SHARED)
-    sets = node.allgather(tuple(cores))
+    sets = node.allgather(tuple(threads))
     node.Free()
     return len(set(sets)) > 1
 
@@ -110,14 +142,17 @@ def cpu_name() -> str:
     return os.uname().machine
 
 
-def cpu_share(cores_per_device: int, processes_per_core: int) -> str:
-    """The name of a CPU device of this process, as it stands in every row.
+def cpu_share(cores: Cores, devices: int = 1) -> str:
+    """The name of a CPU device of this process with so many, as it stands in every row.
 
     It says the share's size, since rates of shares of another size are not comparable.
     """
-    share = count(cores_per_device, "core")
-    if processes_per_core > 1:
-        share = f"1/{processes_per_core} core"
+    threads, whole = cores.threads // devices, max(1, cores.cores // devices)
+    share = count(whole, "core")
+    if cores.processes_per_core > 1:
+        share = f"1/{cores.processes_per_core} core"
+    elif threads > whole:
+        share = f"{count(threads, 'thread')} of {share}"
     return f"{cpu_name()} ({share})"
 
 

@@ -24,7 +24,7 @@ def identity(resolved: ResolvedRun, strategy: Strategy, cores: Cores, nodes: int
         world_size=resolved.schedule.world_size,
         title=spec.title or spec.name,
         nodes=nodes,
-        device_kind=gpu or cpu_share(cores.count // devices, cores.processes_per_core),
+        device_kind=gpu or cpu_share(cores, devices),
         cpu_math=NONE if gpu else framework.cpu_math().of_device(devices),
     )
 

@@ -69,7 +69,7 @@ class Session:
         """Train and record; returns at once where the run is complete already."""
         resolved, framework = self._resolved, self._resolved.framework
         launch, devices = resolved.launch, resolved.devices_of_process
-        framework.prepare(self._cores.count, devices, launch.local_rank)
+        framework.prepare(self._cores.threads, devices, launch.local_rank)
         on_gpus = framework.gpu_name() is not None
         refuse_lost_gpus(framework)
         with Meter(*counters_of(launch.local_rank, devices, on_gpus)) as meter:

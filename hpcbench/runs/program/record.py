@@ -8,7 +8,7 @@ from statistics import mean
 from typing import Any
 
 from hpcbench.cluster.schedulers import Job, scheduler_of
-from hpcbench.devices.cores import available_cores, cpu_share
+from hpcbench.devices.cores import Cores, available_cores, by_core, core_share, cpu_share
 from hpcbench.devices.gpus import chosen, list_gpus, visible_gpus
 from hpcbench.process import output_of
 from hpcbench.programs.config import ProgramConfig
@@ -43,7 +43,9 @@ def _device_kind(config: ProgramConfig, facts: Sequence[Mapping[str, Any]]) -> s
         return str(told)
     if visible_gpus(os.environ) and not facts:
         return chosen(list_gpus(), os.environ)[0].name
-    return cpu_share(config.cores_per_device or len(available_cores()), 1)
+    here = by_core(available_cores())
+    threads = core_share(here, 0, 1, config.cores_per_device)
+    return cpu_share(Cores(len(threads), len(by_core(threads))))
 
 
 def document(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hpcbench.cluster.launchers import LAUNCHERS, Placement
 from hpcbench.cluster.schedulers import current_job, scheduler_of
-from hpcbench.devices.cores import available_cores
+from hpcbench.devices.cores import available_cores, by_core, core_share
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.process import end_of
@@ -144,7 +144,7 @@ class ProgramRun:
         here = available_cores()
         of_devices = (wanted or 0) * min(self.config.devices, self._placement.per_node)
         if wanted and not visible_gpus(os.environ) and of_devices < len(here):
-            os.sched_setaffinity(0, here[:of_devices])
+            os.sched_setaffinity(0, core_share(by_core(here), 0, 1, of_devices))
 
     def _environment(self) -> dict[str, str]:
         config = self.config

@@ -1,0 +1,81 @@
+"""Which cores a rank has: whole ones, as many as the others, and those of nobody else."""
+
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcbench.devices.cores import Cores, available_cores, by_core, core_share, cpu_share
+from support import run
+
+
+@st.composite
+def machines(draw):
+    """Hardware threads by core, numbered as kernels do: siblings side by side, or the first of
+    each core and then the second."""
+    cores, threads = draw(st.integers(1, 64)), draw(st.integers(1, 2))
+    if draw(st.booleans()):
+        return [[core + cores * thread for thread in range(threads)] for core in range(cores)]
+    return [[core * threads + thread for thread in range(threads)] for core in range(cores)]
+
+
+@given(machines(), st.integers(1, 80), st.none() | st.integers(1, 8))
+def test_shares_are_equal_and_of_other_cores_while_there_are_enough(cores, ranks, wanted):
+    shares = [core_share(cores, rank, ranks, wanted) for rank in range(ranks)]
+    assert len({len(share) for share in shares}) == 1
+    assert all(share for share in shares)
+    used = [thread for share in shares for thread in share]
+    if len(used) <= len([thread for core in cores for thread in core]):
+        assert len(set(used)) == len(used), "no thread twice"
+    if ranks * (wanted or 1) <= len(cores):
+        of_core = {thread: number for number, core in enumerate(cores) for thread in core}
+        owned = [{of_core[thread] for thread in share} for share in shares]
+        assert sum(map(len, owned)) == len(set().union(*owned)), "no core has two ranks"
+        if wanted:
+            assert all(len(of_rank) == wanted for of_rank in owned), "a thread a core"
+
+
+def test_threads_of_one_core_are_found_as_the_kernel_tells(tmp_path):
+    for thread, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
+        folder = tmp_path / f"cpu{thread}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{siblings}\n")
+    assert by_core(range(4), tmp_path) == [[0, 2], [1, 3]]
+    assert by_core([1, 2, 3], tmp_path) == [[1, 3], [2]]
+    assert by_core([7, 8], tmp_path) == [[7], [8]]
+    # CPU, CORE of this very machine.
+    listed = subprocess.run(["lscpu", "-p=CPU,CORE"], capture_output=True, text=True, check=True)
+    cores = dict(line.split(",") for line in listed.stdout.splitlines() if line[0] != "#")
+    here = available_cores()
+    assert len(by_core(here)) == len({cores[str(thread)] for thread in here})
+
+
+def test_a_device_says_what_it_is_of():
+    for cores, devices, says in (
+        (Cores(8, 8), 1, "(8 cores)"),
+        (Cores(8, 8), 2, "(4 cores)"),
+        (Cores(8, 4), 1, "(8 threads of 4 cores)"),
+        (Cores(2, 1), 1, "(2 threads of 1 core)"),
+        (Cores(1, 1, 4), 1, "(1/4 core)"),
+    ):
+        assert cpu_share(cores, devices).endswith(says)
+
+
+def test_ranks_that_want_more_cores_than_there_are_share_them_equally():
+    """Two ranks of two cores each on two: not both on the same two."""
+    code = (
+        "import os, sys\n"
+        "from hpcbench.cluster.launchers import Launch\n"
+        "from hpcbench.devices.cores import bind_cores\n"
+        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
+        "rank = int(sys.argv[1])\n"
+        "print(bind_cores(Launch('pmi', rank, 2, rank, 2), 2, 1, True, {}).threads)\n"
+        "print(sorted(os.sched_getaffinity(0)))\n"
+    )
+    first, second = (run([sys.executable, "-c", code, rank]) for rank in ("0", "1"))
+    cores = [done.output.splitlines() for done in (first, second)]
+    assert [count for count, _ in cores] == ["1", "1"]
+    assert cores[0] != cores[1]
+    assert "are more than the 2 that there are: each has 1 core" in first.errors
+    assert second.errors == ""
