@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -150,16 +151,19 @@ def show_status(args: argparse.Namespace) -> int:
     submissions = all_submissions(args.results, sweep.name)
     site = read_site(args.site) if args.site else None
     try:
-        queue = queue_of(site, submissions)
+        queue: dict[str, str] | None = queue_of(site, submissions)
     except EnvironmentLacks as error:
         warn(f"the queue is not known, so what waits there counts as missing: {error}")
-        queue = {}
+        queue = None
     found = statuses(known_runs(args, submissions), submissions, queue)
     out = console()
     out.print(status_table(found))
     for status in found:
         if status.state == State.FAILED:
-            out.print(f"failed: {status.run}: {status.reason}", markup=False)
+            print(f"failed: {status.run}: {status.reason}")
+    lost = Counter(s.reason for s in found if s.state == State.MISSING and s.reason)
+    for reason, number in lost.items():
+        print(f"missing: {count(number, 'run')}: {reason}")
     print(f"sweep {sweep.name}: {counts(found)}")
     return 0
 
@@ -195,11 +199,10 @@ def watch(args: argparse.Namespace) -> int:
     status 4 if a run failed."""
     feeder, known = _feeder(args)
     _confirm(feeder, [s.run for s in feeder.states(known) if s.state == State.MISSING], args.yes)
-    failed = [
-        status for status in feed(feeder, known, args.seconds) if status.state == State.FAILED
-    ]
+    found = feed(feeder, known, args.seconds)
+    failed = [status for status in found if status.state != State.DONE]
     for status in failed:
-        print(f"failed: {status.run}: {status.reason}")
+        print(f"{status.state}: {status.run}: {status.reason}")
     return 4 if failed else 0
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from hpcbench.records.reader import read_results
 from hpcbench.sweeps.submission import read_submission
-from support import environment
+from support import environment, run
 from support.slurm import (
     LONG,
     Cluster,
@@ -171,6 +171,33 @@ def test_two_hundred_writers_at_once_leave_whole_files(cluster, tmp_path):
     assert len(found.runs) == 200, cluster.said()
     assert len(found.throughput) == 200 * 20
     assert len(found.accuracy) == 200
+
+
+def test_nodes_that_do_not_see_the_results_are_told_and_not_fed_for_ever(tmp_path):
+    """Slurm says nothing at all of a job whose log cannot be written."""
+    folder = tmp_path / "hidden"
+    folder.mkdir()
+    results = folder / "results"
+    file = sweep_file(tmp_path, strategies='["single"]')
+    with cluster_in("--gpus", "1") as place:
+        if not (place / "run" / "bridge").exists():
+            pytest.skip("nodes that share this host see what it sees")
+        for node in ("n1", "n2"):
+            daemon = (place / "run" / f"{node}.pid").read_text().strip()
+            inside = ["nsenter", "--mount", f"--target={daemon}"]
+            done = run([*inside, "mount", "-t", "tmpfs", "hidden", folder])
+            assert done.status == 0, done.errors
+        cluster = Cluster(place, results)
+        cluster.sweep("submit", file, "--site", "local-cluster")
+        cluster.wait_for_empty_queue()
+        said = cluster.sweep("status", file)
+        assert "missing: 1 run: job 1_0 is over and left no log" in said
+        assert f"or its node does not see {results}/sweep/logs" in said
+        watch = ("python", "-m", "hpcbench.sweep", "watch", file, "--results", results)
+        done = cluster.run(*watch, "--seconds", "1")
+        assert done.status == 4, done.errors
+        assert "missing: fc-64 single x1 repeat 0: job " in done.output
+        assert done.output.count("sbatch ") <= 6, "three arrays, and an analysis for each"
 
 
 def test_a_node_believed_dead_is_fenced_off(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from hpcbench.sweeps.queueing import Queueing
 from hpcbench.sweeps.status import RunStatus, State, counts, statuses
 from hpcbench.sweeps.submission import Submission, all_submissions
 
-UNDECIDED = (State.MISSING, State.QUEUED, State.RUNNING)
+# How often what stays missing is queued.
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Feeder:
             / 60
         )
 
+    def times_queued(self) -> Counter[str]:
+        """How often each run has been in a job that was queued, by run id."""
+        every = (s.tasks.values() for s in self._submissions() if s.array_job)
+        return Counter(run.run_id for tasks in every for task in tasks for run in task)
+
     def _submissions(self) -> Sequence[Submission]:
         return all_submissions(self.queueing.results, self.queueing.sweep)
 
@@ -65,17 +72,23 @@ def _still_queued(submissions: Sequence[Submission], queue: dict[str, str]) -> l
 
 def feed(feeder: Feeder, known: Callable[[], list[PlannedRun]], seconds: float) -> list[RunStatus]:
     """Look every so many ``seconds`` and queue what is missing, until all has been tried and
-    nothing waits or runs; prints what changed. The last states."""
+    nothing waits or runs; prints what changed. The last states.
+
+    What is still missing after its job has been queued so often (``TRIES``) stays so: where jobs
+    end at once, as on nodes that do not see the project, they would be queued without end."""
     said = ""
+    at_first = feeder.times_queued()
     while True:
         found = feeder.states(known)
         now = counts(found)
         if now != said:
             print(f"{time.strftime('%H:%M:%S')} sweep {feeder.queueing.sweep}: {now}", flush=True)
             said = now
-        if not any(status.state in UNDECIDED for status in found):
-            return found
         missing = [status.run for status in found if status.state == State.MISSING]
-        if missing:
-            feeder.queue(missing)
+        tries = feeder.times_queued() - at_first
+        again = [run for run in missing if tries[run.config.run_id] < TRIES]
+        if not again and not any(status.state in (State.QUEUED, State.RUNNING) for status in found):
+            return found
+        if again:
+            feeder.queue(again)
         time.sleep(seconds)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from hpcbench.records.ownership import is_being_written
 from hpcbench.records.reader import read_document
@@ -30,25 +31,42 @@ class RunStatus:
 
 
 def statuses(
-    runs: Sequence[PlannedRun], submissions: Sequence[Submission], queue: Mapping[str, str]
+    runs: Sequence[PlannedRun], submissions: Sequence[Submission], queue: Mapping[str, str] | None
 ) -> list[RunStatus]:
-    """What has become of each run; ``queue`` is state by array task."""
+    """What has become of each run; ``queue`` is state by array task, None where it is not known."""
     in_queue: dict[str, str] = {}
+    over: dict[str, str] = {}
     for submission in submissions:
         for index, configs in submission.tasks.items():
-            state = queue.get(f"{submission.array_job}_{index}")
+            task = f"{submission.array_job}_{index}"
+            state = (queue or {}).get(task)
             if state:
                 in_queue |= {config.run_id: state for config in configs}
-    return [_status(run, in_queue.get(run.config.run_id)) for run in runs]
+            elif queue is not None and submission.site and submission.array_job:
+                reason = _of_what_is_over(submission.results / submission.sweep / "logs", task)
+                over |= {config.run_id: reason for config in configs}
+    return [_status(run, in_queue.get(run.config.run_id), over) for run in runs]
 
 
-def _status(run: PlannedRun, queued: str | None) -> RunStatus:
+def _of_what_is_over(logs: Path, task: str) -> str:
+    """What is known of a task whose job is over, for runs that have nothing."""
+    found = next(logs.glob(f"*-{task}.out"), None)
+    if found is None:
+        return (
+            f"job {task} is over and left no log: it was cancelled before it began, or its node "
+            f"does not see {logs}"
+        )
+    lines = [line for line in found.read_text(errors="replace").splitlines() if line.strip()]
+    return f"job {task} is over; {found} ends with: {lines[-1][:200] if lines else 'nothing'}"
+
+
+def _status(run: PlannedRun, queued: str | None, over: Mapping[str, str]) -> RunStatus:
     try:
         document = read_document(run.folder)
         status = document.get("status")
         reason = f"{document.get('failure')}: {document.get('message')}"
     except FileNotFoundError:
-        status, reason = None, ""
+        status, reason = None, over.get(run.config.run_id, "")
     except (OSError, ValueError) as error:
         status, reason = STATUS_FAILED, str(error)
     if status == STATUS_COMPLETE:
