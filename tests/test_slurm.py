@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcbench.config import RunConfig
 from hpcbench.records.reader import read_results
+from hpcbench.sweeps.submission import Submission
 from support import ROOT
 from support.slurm import LONG, each_row_once, sweep_file, until
 
@@ -42,6 +44,27 @@ def test_sbatch_as_typed(cluster, tmp_path):
     (repeat,) = {frozenset(r for r, *_ in allocations)}
     assert repeat == {0, 1}
     assert (cluster.results / "sweep" / "figures" / "overview.png").exists()
+
+
+def test_a_job_with_fewer_gpus_than_its_runs_need_is_refused(cluster, tmp_path):
+    """As where a site's GPUs are asked for in all, and come from several nodes."""
+    mine = tmp_path / "mine.toml"
+    local = (ROOT / "jobs" / "sites" / "local-cluster.toml").read_text()
+    mine.write_text(local.replace("devices_per_node = 1", "devices_per_node = 2"))
+    file = sweep_file(tmp_path, devices="[2]")
+    line = cluster.sweep("submit", file, "--site", str(mine), "--dry-run")
+    record = cluster.results / "sweep" / "submissions" / "mine.json"
+    submission = Submission("sweep", str(mine), cluster.results, None)
+    config = RunConfig(model="fc-64", strategy="horovod", devices=2, repeat=0)
+    submission.tasks["0"] = [config]
+    record.parent.mkdir(parents=True)
+    submission.write(record)
+    assert "--gpus-per-node=2" in line
+    script = ("jobs/scale_sweep.sh", f"--record={record}")
+    cluster.sbatch("--array=0", "--nodes=1", "--gpus-per-node=1", *script)
+    cluster.wait_for_empty_queue()
+    assert "gives this job 1 GPU, and its runs need 2 there: see gpu_request" in cluster.said()
+    assert cluster.csv() == []
 
 
 def test_submit_is_right_sized_and_nothing_is_done_twice(cluster, tmp_path):

@@ -23,6 +23,7 @@ OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\s].*)?$")
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 # Some clusters' have a kind of device behind an @.
 Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+Constraint = Annotated[str, Field(pattern=r"^[\w&|*!,\[\]().-]+$")]
 Count = Annotated[int, Field(ge=1)]
 TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")]
 # Names the site where nothing else does; and what a run's processes are told of theirs.
@@ -124,10 +125,15 @@ class Site(BaseModel):
     gpu_type: Name | None = None
     gpu_request: GpuRequest = "per-node"
     partitions: list[SitePartition] = []
+    # Where the job that draws the plots goes, which needs no GPU: with any of these it is asked for
+    # none of the partition, QoS and constraint that training is.
     analysis_partition: Name | None = None
+    analysis_account: Account | None = None
+    analysis_qos: Name | None = None
+    analysis_constraint: Constraint | None = None
     account: Account | None = None
     qos: Name | None = None
-    constraint: Annotated[str, Field(pattern=r"^[\w&|*!,\[\]().-]+$")] | None = None
+    constraint: Constraint | None = None
     # As sbatch's --mem has it; "0" is all of a node.
     memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] | None = None
     threads_per_core: Count | None = None
@@ -223,9 +229,15 @@ class Site(BaseModel):
 
     def analysis_request(self) -> Request:
         """What the job of the analysis asks for."""
-        request = self.request(1)
-        partition = self.analysis_partition or request.partition
-        return replace(request, partition=partition, whole_nodes=False)
+        request = replace(self.request(1), whole_nodes=False)
+        own = (self.analysis_partition, self.analysis_qos, self.analysis_constraint)
+        account = self.analysis_account or request.account
+        if not any((*own, self.analysis_account)):
+            return request
+        partition, qos, constraint = own
+        return replace(
+            request, partition=partition, account=account, qos=qos, constraint=constraint
+        )
 
 
 def read_site(name: str) -> Site:

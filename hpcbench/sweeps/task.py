@@ -88,6 +88,7 @@ def run_task(submission: Submission, job: Job, site: Site) -> int:
     """Run what is not complete of the task's runs, printing how each ended."""
     logs = submission.results / submission.sweep / "logs"
     ensure_writable(logs)
+    _check_gpus(submission, job, site)
     if site.container:
         mpi = check_image(site, folders_of_a_run(submission.output))
         print(f"image {site.container} with {mpi}", flush=True)
@@ -111,6 +112,20 @@ def run_task(submission: Submission, job: Job, site: Site) -> int:
             return 75
         failed += outcome.status != 0
     return 4 if failed else 0
+
+
+def _check_gpus(submission: Submission, job: Job, site: Site) -> None:
+    """Raise EnvironmentLacks where the job was granted fewer GPUs than its runs need; schedulers
+    that do not say how many are believed."""
+    granted = job.allocation.gpus_per_node if job.allocation else 0
+    runs = submission.runs(job.index)
+    wanted = min(max(run.devices for run in runs), site.devices_per_node) if runs else 0
+    if site.device == "gpu" and 0 < granted < wanted:
+        raise EnvironmentLacks(
+            f"{platform.node()} gives this job {count(granted, 'GPU')}, and its runs need {wanted} "
+            f"there: see gpu_request of site {site.name}, with which all of them may be asked for "
+            f"in all instead of on each node"
+        )
 
 
 def submit_analysis_once(results: Path, sweep: str, job: Job) -> None:

@@ -10,7 +10,7 @@ from hpcbench.records.identity import RUN
 from hpcbench.words import count
 
 # Of a site: its name stands before the rest, its variables among those of the environment.
-NOT_OF_RUNS = {"name", "partitions", "analysis_partition", "environment", "throttle", "account"}
+NOT_OF_RUNS = {"name", "partitions", "environment", "throttle", "account"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,11 @@ def _share(of_time: float | None) -> str:
 
 def _site(says: dict[str, Any]) -> str:
     """What a site's file says, without what is a table or of each job's own."""
-    of_runs = {name: value for name, value in says.items() if name not in NOT_OF_RUNS}
+    of_runs = {
+        name: value
+        for name, value in says.items()
+        if name not in NOT_OF_RUNS and not name.startswith("analysis_")
+    }
     told = ("; ".join(value) if isinstance(value, list) else value for value in of_runs.values())
     pairs = (f"{name} {value}" for name, value in zip(of_runs, told, strict=True))
     return f"{says.get('name')} ({', '.join(pairs)})"
