@@ -1,13 +1,17 @@
 """Which cores a rank has: whole ones, as many as the others, and those of nobody else."""
 
+import math
 import subprocess
 import sys
+import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcbench.devices.cores import Cores, available_cores, by_core, core_share, cpu_share
-from support import run
+from hpcbench.devices.taken import CoresTaken, processor_seconds
+from support import only_run, run, train
 
 
 @st.composite
@@ -79,3 +83,35 @@ def test_ranks_that_want_more_cores_than_there_are_share_them_equally():
     assert cores[0] != cores[1]
     assert "are more than the 2 that there are: each has 1 core" in first.errors
     assert second.errors == ""
+
+
+def test_what_others_took_of_cores_is_read_from_the_kernel():
+    text = (
+        "cpu  900 0 0 9000 0 0 0 0 0 0\n"
+        "cpu0 100 10 20 5000 70 300 400 5 0 0\n"
+        "cpu1 200 0 0 5000 0 0 0 0 0 0\n"
+        "intr 5\n"
+    )
+    assert processor_seconds([0], text) == pytest.approx(1.35)
+    assert processor_seconds([0, 1], text) == pytest.approx(3.35)
+    assert math.isnan(processor_seconds([2], text))
+    assert math.isnan(processor_seconds([0], "cpu0 1 2\n"))
+    short = CoresTaken(1)
+    assert math.isnan(short.share()), "too short a time"
+    shared = CoresTaken(2)
+    time.sleep(1.1)
+    assert math.isnan(shared.share()), "whose work it is cannot be told"
+
+
+@pytest.mark.slow
+def test_a_run_beside_another_program_says_so(tmp_path):
+    """One that burns the first core, on which the run is too."""
+    core = available_cores()[0]
+    burn = f"import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", burn]) as burning:
+        try:
+            done = train(tmp_path, "--cores-per-device=1", "--seconds=3", "--model=fc-64")
+        finally:
+            burning.kill()
+    assert done.status == 0, done.errors
+    assert 0.3 < only_run(tmp_path)[1]["cores_taken_share"] < 0.9

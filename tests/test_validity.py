@@ -148,6 +148,14 @@ def test_what_runs_have_in_common_is_bounded_by_the_others_of_their_points():
     assert said.effect is None, "there are no other runs beside them"
 
 
+def test_where_a_run_looked_who_else_computed_its_load_average_is_no_news():
+    runs = runs_of(*(rows(n, [100.0 * n] * 8) for n in (1, 2))).assign(load_average=7.5)
+    assert list(busy_machine(runs.assign(cores_taken_share=0.01))) == []
+    taken = np.where(runs["repeat"] == 3, 0.4, 0.01)
+    (said,) = busy_machine(runs.assign(cores_taken_share=taken))
+    assert "in 2 of 16 runs others took more than 5 % of the time" in str(said).replace("5%", "5 %")
+
+
 def test_the_gravest_comes_first_and_says_how_far_it_could_move_a_number():
     """A sweep that drifts by 10 %, of which a run of four devices is 40 % off, on shared nodes,
     with too few runs of eight, and more than ideal at sixteen."""

@@ -4,6 +4,7 @@ Two runs are comparable where they agree in :data:`SETTINGS`. What differs there
 unless it is allowed to by name.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -199,6 +200,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     whether its steps had become ``steady`` when the clock started; ``data_seconds`` of a step in
     which the rank that does so longest waits for data, missing where that was not seen.
 
+    ``cores_taken_share`` is the largest share of the time of a rank's cores that others took;
     ``remarks`` are sentences of the run's own about its rows; ``allocation`` is empty,
     ``whole_nodes`` and ``steady`` None where it is not known.
     """
@@ -218,11 +220,16 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 "steady": document.get("steady"),
                 "data_seconds": max(document.get("waiting_for_data_seconds") or [np.nan]),
                 "remarks": tuple(document.get("remarks") or ()),
+                "cores_taken_share": _number(document.get("cores_taken_share")),
                 "load_average": provenance.get("load_average", np.nan),
                 "cores_of_machine": provenance.get("cores_of_machine") or np.nan,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def software(document: dict[str, Any]) -> str:

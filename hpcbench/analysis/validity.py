@@ -25,6 +25,8 @@ FAR, NORMAL = 3.5, 0.6745
 SIGNIFICANT = 0.05
 # Drift smaller than this is not worth a sentence even where it is significant.
 DRIFT = 0.01
+# Of the time of a rank's cores; on an idle machine it is 1 % and less.
+TAKEN = 0.05
 # Of four repeats in the clearest order Kendall's p is 0.083.
 FEWEST_REPEATS = 5
 NAMED = 6
@@ -341,8 +343,16 @@ def _points(table: pd.DataFrame) -> list[str]:
 
 
 def busy_machine(runs: pd.DataFrame) -> Iterator[Caution]:
-    """A machine that is busy when a run begins is shared with something else."""
-    marked = runs["load_average"] > runs["cores_of_machine"] / 2
+    """Others that computed on the cores of a run; of runs that did not look for them, a machine
+    that was busy when the run began, which is shared with something else."""
+    taken = runs["cores_taken_share"]
+    if (taken > TAKEN).any():
+        yield Caution(
+            f"in {(taken > TAKEN).sum()} of {len(runs)} runs others took more than {TAKEN:.0%} of "
+            f"the time of a rank's cores (up to {taken.max():.0%})",
+            _moved(runs, taken > TAKEN),
+        )
+    marked = taken.isna() & (runs["load_average"] > runs["cores_of_machine"] / 2)
     busy = runs[marked]
     if len(busy) and np.isfinite(busy["load_average"]).all():
         yield Caution(

@@ -88,7 +88,7 @@ def _major_minor(text: str) -> tuple[int, int]:
     return int(major), int(re.match(r"\d*", minor)[0] or 0)  # type: ignore[index]
 
 
-def horovod(_: CheckContext) -> Iterator[Finding]:
+def horovod(context: CheckContext) -> Iterator[Finding]:
     """Horovod: for which TensorFlow it was compiled, and whether its libraries are found; nothing
     where there is no TensorFlow, which it would train."""
     if tensorflow_version() is None:
@@ -132,6 +132,9 @@ def horovod(_: CheckContext) -> Iterator[Finding]:
             if "not found" in line and "tensorflow" not in line
         ]
         over = "MPI and Gloo" if "libmpi" in needed else "Gloo alone"
+        # It names NCCL's functions where one of them fails.
+        with_nccl = b"ncclCommInitRank" in libraries[0].read_bytes()
+        over += ", NCCL" if with_nccl else ""
         if answer is None:
             over = "ldd does not say with what"
         if missing:
@@ -143,6 +146,13 @@ def horovod(_: CheckContext) -> Iterator[Finding]:
             )
         else:
             yield Finding(HOROVOD, Severity.OK, f"{found} for TensorFlow {built_for}, {over}")
+            if not with_nccl and visible_gpus(context.environment):
+                yield Finding(
+                    HOROVOD,
+                    Severity.WARNING,
+                    "compiled without NCCL, so gradients of GPUs travel through the CPU",
+                    "load CUDA, with nvcc, and run containers/setup.sh again",
+                )
 
 
 def mpi(_: CheckContext) -> Iterator[Finding]:

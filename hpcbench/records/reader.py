@@ -175,7 +175,10 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
         (lambda value: isinstance(value, str), "text"),
     ),
     **dict.fromkeys(
-        ("provenance.load_average", "provenance.cores_of_machine", "waiting_for_data_share"),
+        (
+            *("provenance.load_average", "provenance.cores_of_machine"),
+            *("cores_taken_share", "waiting_for_data_share"),
+        ),
         (_is_number, "number"),
     ),
     **dict.fromkeys(("hosts", "provenance.command", "remarks"), (_are_texts, "list of texts")),
@@ -183,7 +186,7 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
 }
 _MAY_BE_NULL = {
     *("provenance.git_commit", "provenance.site", "provenance.cores_of_machine"),
-    "waiting_for_data_share",
+    *("cores_taken_share", "waiting_for_data_share"),
 }
 _KINDS = {
     THROUGHPUT_FILE: ThroughputRow,

@@ -1,11 +1,13 @@
 """A resolved run from its first collective to its last file, as one of its processes sees it."""
 
+import math
 from dataclasses import replace
 
 from hpcbench.config import RunConfig
 from hpcbench.devices.cores import Cores
 from hpcbench.devices.counters import counters_of
 from hpcbench.devices.meter import Meter
+from hpcbench.devices.taken import CoresTaken
 from hpcbench.errors import HpcbenchError, Preempted
 from hpcbench.frameworks.backend import Workload
 from hpcbench.process import age
@@ -128,7 +130,11 @@ class Session:
             interval_steps=training.interval_steps,
         )
         recorder.watch(lambda: TrainingProgress(schedule.epochs))
+        taken = CoresTaken(self._cores.processes_per_core)
         self._intervals(training, progress, config, schedule.samples)
+        # nan of one rank is nan of all.
+        most_taken = float(strategy.all_gather([taken.share()]).max())
+        recorder.add(cores_taken_share=most_taken if math.isfinite(most_taken) else None)
         meter.close()
         if meter.counts:
             recorder.add(energy_sampling_core_share=meter.cost)

@@ -41,6 +41,7 @@ def runs_of(*parts):
             data_seconds=np.nan,
             options="",
             remarks=[()] * len(table),
+            cores_taken_share=np.nan,
             load_average=0.0,
             cores_of_machine=8,
             whole_nodes=None,
