@@ -1,5 +1,6 @@
 """A scheduler against the site's file, the host's name, and a job's nodes against each other."""
 
+import math
 import os
 import socket
 import sys
@@ -83,7 +84,11 @@ def _scheduler_findings(known: Scheduler, site: Site | None) -> Iterator[Finding
     names = ", ".join(partition.name for partition in there) or "none"
     yield Finding(known.name.capitalize(), Severity.OK, f"partitions {names}")
     if site:
-        of_site = [*site_findings(site, there, known), *array_finding(site, known.max_array_size())]
+        of_site = [
+            *site_findings(site, there, known),
+            *array_finding(site, known.max_array_size()),
+            *limit_findings(site, known),
+        ]
         yield from of_site
         # What is known to be wrong would only be said again, in the scheduler's words.
         if all(finding.state == Severity.OK for finding in of_site):
@@ -174,6 +179,30 @@ def array_finding(site: Site, limit: int | None) -> Iterator[Finding]:
             f"max_array_size is {site.max_array_size}, and {limit} is the most that is taken",
             f"max_array_size = {limit}",
         )
+
+
+def limit_findings(site: Site, known: Scheduler) -> Iterator[Finding]:
+    """Limits of this user that a scheduler's trial of a job does not know: it takes a job that
+    would wait for ever."""
+    seen = set()
+    for partition in site.partitions or [SitePartition(max_devices=site.max_devices)]:
+        request = site.request(partition.max_devices)
+        limits = known.user_limits(request.account, request.qos)
+        if known.minutes(request.time) > limits.minutes:
+            yield _site_problem(
+                site,
+                f"QoS {limits.qos} gives jobs {limits.minutes:g} minutes, and the site asks for "
+                f"{request.time}",
+                f'time = "{int(limits.minutes) // 60:02}:{int(limits.minutes) % 60:02}:00"',
+            )
+        if limits.queued < math.inf and limits not in seen:
+            yield Finding(
+                "site",
+                Severity.OK,
+                f"{site.name}: of one user {limits.queued:g} jobs may be queued in QoS "
+                f"{limits.qos}: hpcbench sweep submit --max-queued {limits.queued:g}",
+            )
+        seen.add(limits)
 
 
 def refusals(site: Site, known: Scheduler) -> Iterator[Finding]:

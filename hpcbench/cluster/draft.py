@@ -220,8 +220,9 @@ def _exclusive(partition: Partition, node: NodeKind) -> bool | None:
 
 
 def _questions(survey: Survey, chosen: Sequence[Partition]) -> Iterator[str]:
-    if len(survey.accounts) > 1:
-        yield f"account = one of {', '.join(survey.accounts)}"
+    for wanted, names in (("account", survey.accounts), ("qos", survey.qos)):
+        if len(names) > 1:
+            yield f"{wanted} = one of {', '.join(names)}"
     for partition in chosen:
         for wanted, names in (("account", partition.accounts), ("qos", partition.qos)):
             if len(names) > 1:

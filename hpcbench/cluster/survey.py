@@ -98,11 +98,21 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class UserLimits:
+    """What an accounting lets one user's jobs have, by ``qos``: ``minutes`` of time, and ``queued``
+    jobs at once, running ones too; both infinite where it does not say."""
+
+    qos: str = ""
+    minutes: float = UNLIMITED
+    queued: float = UNLIMITED
+
+
+@dataclass(frozen=True)
 class Survey:
     """A cluster: what its jobs may ask for, by what its scheduler says.
 
     ``mpi`` are the kinds of MPI that its launcher serves; ``gpu_requests`` the site file's words
-    for GPUs that it takes, best first; ``accounts`` the caller's own.
+    for GPUs that it takes, best first; ``accounts`` and ``qos`` the caller's own.
     """
 
     cluster: str
@@ -113,5 +123,6 @@ class Survey:
     mpi: Sequence[str] = ()
     gpu_requests: Sequence[str] = ("per-node",)
     accounts: Sequence[str] = ()
+    qos: Sequence[str] = ()
     # Whether all jobs have whole nodes, whatever they ask for.
     whole_nodes: bool = False

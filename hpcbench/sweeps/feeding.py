@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hpcbench.cluster.schedulers import SCHEDULERS
+from hpcbench.errors import EnvironmentLacks
 from hpcbench.sweeps.arrays import Design
 from hpcbench.sweeps.plan import PlannedRun
 from hpcbench.sweeps.queueing import Queueing
 from hpcbench.sweeps.status import RunStatus, State, counts, statuses
 from hpcbench.sweeps.submission import Submission, all_submissions
+from hpcbench.terminal import warn
 
 # How often what stays missing is queued.
 TRIES = 3
@@ -28,13 +30,13 @@ class Feeder:
     def states(self, known: Callable[[], list[PlannedRun]]) -> list[RunStatus]:
         """What has become of the ``known`` runs. Raises EnvironmentLacks without a scheduler."""
         submissions = self._submissions()
-        return statuses(known(), submissions, self._queue() if submissions else {})
+        return statuses(known(), submissions, self.jobs() if submissions else {})
 
     def queue(self, runs: Sequence[PlannedRun]) -> int:
         """Queue ``runs`` as far as there is room; how many wait. Raises EnvironmentLacks."""
         limited = self.most < math.inf
         submissions = self._submissions()
-        queue = self._queue() if limited or submissions else {}
+        queue = self.jobs() if limited or submissions else {}
         behind = _still_queued(submissions, queue)
         return self.queueing.submit(runs, self.design, self.most - len(queue), behind)
 
@@ -60,7 +62,8 @@ class Feeder:
     def _submissions(self) -> Sequence[Submission]:
         return all_submissions(self.queueing.results, self.queueing.sweep)
 
-    def _queue(self) -> dict[str, str]:
+    def jobs(self) -> dict[str, str]:
+        """This user's jobs, by task. Raises EnvironmentLacks."""
         return SCHEDULERS[self.queueing.site.scheduler].queue()
 
 
@@ -76,7 +79,7 @@ def feed(feeder: Feeder, known: Callable[[], list[PlannedRun]], seconds: float) 
 
     What is still missing after its job has been queued so often (``TRIES``) stays so: where jobs
     end at once, as on nodes that do not see the project, they would be queued without end."""
-    said = ""
+    said = refused = ""
     at_first = feeder.times_queued()
     while True:
         found = feeder.states(known)
@@ -90,5 +93,13 @@ def feed(feeder: Feeder, known: Callable[[], list[PlannedRun]], seconds: float) 
         if not again and not any(status.state in (State.QUEUED, State.RUNNING) for status in found):
             return found
         if again:
-            feeder.queue(again)
+            try:
+                feeder.queue(again)
+            except EnvironmentLacks as error:
+                # A full queue empties, while there is something in it.
+                if not feeder.jobs():
+                    raise
+                if str(error) != refused:
+                    refused = str(error)
+                    warn(f"{refused}; trying again")
         time.sleep(seconds)

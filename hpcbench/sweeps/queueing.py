@@ -15,6 +15,7 @@ from hpcbench.records.writer import ensure_writable, write_atomically
 from hpcbench.sweeps.arrays import Array, Design
 from hpcbench.sweeps.plan import PlannedRun
 from hpcbench.sweeps.submission import FOLDER, Submission, submissions_folder
+from hpcbench.terminal import warn
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,37 @@ class Queueing:
         for array in design(runs, self.site):
             room -= len(array.tasks)
             if room < 0:
-                return left
-            left -= sum(len(task) for task in array.tasks)
+                break
             after = [jobs[place] for place in array.after] or list(behind)
-            jobs.append(self._submit(array, after, len(jobs), now, setup))
-        if not jobs:
-            return left
-        request = self.site.analysis_request()
-        command = scheduler.analysis_command([*behind, *jobs], folder, request, setup)
-        print(shlex.join(command))
-        if not self.dry_run:
-            print(f"  job {scheduler.submit(command)}: the analysis, when all are over")
+            try:
+                jobs.append(self._submit(array, after, len(jobs), now, setup))
+            except EnvironmentLacks as error:
+                if not jobs:
+                    raise
+                raise EnvironmentLacks(
+                    f"{error}; {left} of {len(runs)} runs are not queued: hpcbench sweep watch "
+                    f"queues them as the queue empties"
+                ) from error
+            left -= sum(len(task) for task in array.tasks)
+        if jobs:
+            request = self.site.analysis_request()
+            self._submit_analysis(
+                scheduler.analysis_command([*behind, *jobs], folder, request, setup), folder
+            )
         return left
+
+    def _submit_analysis(self, command: Sequence[str], folder: Path) -> None:
+        print(shlex.join(command))
+        if self.dry_run:
+            return
+        try:
+            number = SCHEDULERS[self.site.scheduler].submit(command)
+        except EnvironmentLacks as error:
+            # That the queue is full must not cost the runs.
+            later = f"hpcbench plot {folder} --output {folder}/figures"
+            warn(f"{error}; when all are over: {later}")
+            return
+        print(f"  job {number}: the analysis, when all are over")
 
     def _written_setup(self, path: Path) -> Path | None:
         """The file of the site's shell lines, which jobs read first; None where it has none."""

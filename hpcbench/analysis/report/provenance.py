@@ -48,6 +48,11 @@ def _share(of_time: float | None) -> str:
     return "" if of_time is None else f"{of_time:.1%} of training"
 
 
+def _most(shares: list[float | None]) -> list[str]:
+    known = [share for share in shares if share is not None]
+    return [f"up to {max(known):.1%}"] if known else []
+
+
 def _site(says: dict[str, Any]) -> str:
     """What a site's file says, without what is a table or of each job's own."""
     of_runs = {
@@ -84,6 +89,7 @@ def facts_of(documents: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ("site", [_site(p["site"]) for p in known if p.get("site")]),
         ("imported from", [p.get("imported_from") for p in known]),
         ("environment", [f"{k}={v}" for p in known for k, v in p.get("settings", {}).items()]),
+        ("time of cores that others took", _most([d.get("cores_taken_share") for d in documents])),
         ("waiting for data", [_share(d.get("waiting_for_data_share")) for d in documents]),
         ("runs", [document.get("run_id") for document in documents]),
         ("command of the first", [" ".join(known[0].get("command", []))]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from hpcbench.cluster.survey import Partition, Survey, minutes
+from hpcbench.cluster.survey import Partition, Survey, UserLimits, minutes
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.registry import Registry
 
@@ -186,6 +186,10 @@ class Scheduler(ABC):
     def survey(self) -> Survey | None:
         """The cluster as it is, for a site's file; None where the scheduler does not answer."""
         return None
+
+    def user_limits(self, account: str | None, qos: str | None) -> UserLimits:
+        """What this user's jobs may have under an account and a QoS, the own ones by default."""
+        return UserLimits()
 
     def refusal(self, array: ArrayJob) -> str | None:
         """Why ``array`` would not be queued, in the scheduler's words; None where it would be.

@@ -12,8 +12,15 @@ from hpcbench.cluster.schedulers import (
     Request,
     Scheduler,
 )
-from hpcbench.cluster.schedulers.slurm import commands, endings, environment, limits, partitions
-from hpcbench.cluster.survey import Partition, Survey
+from hpcbench.cluster.schedulers.slurm import (
+    accounts,
+    commands,
+    endings,
+    environment,
+    limits,
+    partitions,
+)
+from hpcbench.cluster.survey import Partition, Survey, UserLimits
 
 
 class Slurm(Scheduler):
@@ -66,6 +73,9 @@ class Slurm(Scheduler):
 
     def survey(self) -> Survey | None:
         return limits.survey()
+
+    def user_limits(self, account: str | None, qos: str | None) -> UserLimits:
+        return accounts.user_limits(account, qos)
 
     def refusal(self, array: ArrayJob) -> str | None:
         return commands.refusal(array)

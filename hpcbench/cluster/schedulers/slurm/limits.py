@@ -1,16 +1,13 @@
 """What Slurm says beyond its partitions: how jobs ask for GPUs, memory and MPI."""
 
-import getpass
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from hpcbench.cluster.schedulers.slurm.accounts import TIMEOUT, own_associations
 from hpcbench.cluster.schedulers.slurm.partitions import all_partitions
 from hpcbench.cluster.survey import UNLIMITED, Partition, Survey
 from hpcbench.process import output_of
-
-# Large clusters answer slowly, and whoever asks waits for a file.
-TIMEOUT = 20.0
 
 
 def survey() -> Survey | None:
@@ -24,6 +21,7 @@ def survey() -> Survey | None:
     rules = output_of("scontrol", "show", "partition", "--oneliner", timeout=TIMEOUT) or ""
     select = config.get("SelectType", "")
     by_node = select.endswith(("cons_tres", "cray_aries"))
+    own = own_associations()
     with_memory = "MEMORY" in config.get("SelectTypeParameters", "").upper()
     return Survey(
         cluster=config.get("ClusterName", ""),
@@ -33,7 +31,8 @@ def survey() -> Survey | None:
         max_array_size=_number(config.get("MaxArraySize", "")),
         mpi=mpi_types(output_of("srun", "--mpi=list", timeout=TIMEOUT) or ""),
         gpu_requests=("per-node", "gres") if by_node else ("gres",),
-        accounts=_own_accounts(),
+        accounts=tuple(dict.fromkeys(one.account for one in own)),
+        qos=tuple(dict.fromkeys(name for one in own for name in one.qos)),
         whole_nodes=select.endswith("linear"),
     )
 
@@ -81,16 +80,6 @@ def _number(text: str) -> int | None:
 def mpi_types(answer: str) -> tuple[str, ...]:
     """The types in what ``srun --mpi=list`` prints: one a line, between sentences."""
     return tuple(re.findall(r"^(?:srun: )?\s*(\w+)$", answer, re.MULTILINE))
-
-
-def _own_accounts() -> tuple[str, ...]:
-    """The caller's accounts, each once; none where sacctmgr does not answer."""
-    answer = output_of(
-        *("sacctmgr", "--noheader", "--parsable2", "show", "associations"),
-        *(f"user={getpass.getuser()}", "format=account"),
-        timeout=TIMEOUT,
-    )
-    return tuple(dict.fromkeys(filter(None, map(str.strip, (answer or "").splitlines()))))
 
 
 def max_array_size() -> int | None:
