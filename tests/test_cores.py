@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcbench.devices.cores import Cores, available_cores, by_core, core_share, cpu_share
+from hpcbench.devices.gpus import Gpu
+from hpcbench.devices.near import near_rank, numbers
 from hpcbench.devices.taken import CoresTaken, processor_seconds
 from support import only_run, run, train
 
@@ -83,6 +85,45 @@ def test_ranks_that_want_more_cores_than_there_are_share_them_equally():
     assert cores[0] != cores[1]
     assert "are more than the 2 that there are: each has 1 core" in first.errors
     assert second.errors == ""
+
+
+@pytest.fixture
+def two_sockets(tmp_path):
+    """Four GPUs, of which the last two are near the first cores, as on some machines."""
+    for bus, cores in (("17", "8-15"), ("3a", "8-15"), ("b1", "0-7"), ("ca", "0-7")):
+        (tmp_path / f"0000:{bus}:00.0").mkdir()
+        (tmp_path / f"0000:{bus}:00.0" / "local_cpulist").write_text(f"{cores}\n")
+    return tmp_path, [
+        Gpu(number, f"GPU-{number}", "A100", 1, 0, (), f"00000000:{bus.upper()}:00.0")
+        for number, bus in enumerate(("17", "3a", "b1", "ca"))
+    ]
+
+
+def test_ranks_have_cores_near_their_gpus(two_sockets):
+    pci, gpus = two_sockets
+
+    def shares(own_of, ranks, threads=range(16)):
+        found = [near_rank(own_of(r), gpus, r, ranks, threads, pci) for r in range(ranks)]
+        if None in found:
+            assert set(found) == {None}, "all ranks by it or none"
+            return None
+        return [core_share(by_core(near, pci), place, of, None) for near, place, of in found]
+
+    far, close = [8, 9, 10, 11], [12, 13, 14, 15]
+    assert shares(lambda _: gpus, 4) == [far, close, [0, 1, 2, 3], [4, 5, 6, 7]]
+    assert shares(lambda rank: [gpus[rank]], 4) == [far, close, [0, 1, 2, 3], [4, 5, 6, 7]]
+    assert shares(lambda _: gpus, 2) == [far, close]
+    assert shares(lambda _: gpus[1:3], 2) == [[*range(8, 16)], [*range(8)]]
+    assert shares(lambda _: gpus, 4, range(10, 16)) is None, "no core near the last two"
+    assert shares(lambda _: gpus[:3], 4) is None, "two ranks would have one GPU"
+    (pci / "0000:ca:00.0" / "local_cpulist").unlink()
+    assert shares(lambda _: gpus, 4) is None
+    assert near_rank([gpus[0]], [gpus[0]], 1, 4, range(16), pci) is None, "others are not seen"
+
+
+def test_lists_of_the_kernel():
+    assert numbers("0-3,8\n") == [0, 1, 2, 3, 8]
+    assert numbers("\n") == numbers("0x3") == []
 
 
 def test_what_others_took_of_cores_is_read_from_the_kernel():

@@ -12,6 +12,9 @@ from pathlib import Path
 from hpcbench.cluster.launchers import LAUNCHERS, Launch
 from hpcbench.cluster.launchers.mpirun import YIELD_WHEN_IDLE
 from hpcbench.cluster.place import start_mpi
+from hpcbench.devices.gpus import chosen, list_gpus, visible_gpus
+from hpcbench.devices.near import near_rank
+from hpcbench.errors import EnvironmentLacks
 from hpcbench.terminal import warn
 from hpcbench.words import count
 
@@ -82,7 +85,8 @@ def bind_cores(
     """Bind this process to the cores of its ``devices``, unless the launcher did.
 
     Has to come before the framework, whose threads inherit the binding, and before MPI starts.
-    Where a host's ranks want more cores than there are, each has an equal share.
+    Where a host's ranks want more cores than there are, each has an equal share. Ranks on GPUs have
+    cores near theirs.
     """
     threads = available_cores()
     cores = by_core(threads)
@@ -114,12 +118,32 @@ def bind_cores(
                     f"--cores-per-device {cores_per_device} on {count(local_size, 'rank')} of this "
                     f"host are more than the {len(threads)} that there are: each has {share}"
                 )
+        near = None
+        if local_size > 1 and processes_per_core == 1:
+            near = _near_gpu(local_rank, local_size, threads, environment)
+        if near:
+            threads, local_rank, local_size = near
+            cores = by_core(threads)
+            wanted = wanted if wanted and wanted * local_size <= len(threads) else None
         threads = core_share(cores, local_rank, local_size, wanted)
     elif cores_per_device:
         threads = core_share(cores, 0, 1, cores_per_device * devices)
     os.sched_setaffinity(0, threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(len(threads)))
     return Cores(len(threads), len(by_core(threads)), processes_per_core)
+
+
+def _near_gpu(
+    local_rank: int, local_size: int, threads: list[int], environment: Mapping[str, str]
+) -> tuple[list[int], int, int] | None:
+    """As :func:`near_rank`; None without a GPU, or where its driver does not answer."""
+    if visible_gpus(environment) == 0:
+        return None
+    try:
+        every = list_gpus()
+    except EnvironmentLacks:
+        return None
+    return near_rank(chosen(every, environment), every, local_rank, local_size, threads)
 
 
 def _sets_differ(launch: Launch, threads: list[int]) -> bool:

@@ -22,7 +22,8 @@ MIG = "MIG-"
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU and who uses it; memory in bytes, ``processes`` by process id."""
+    """A GPU, where on the PCI bus it is, and who uses it; memory in bytes, ``processes`` by
+    process id."""
 
     index: int
     uuid: str
@@ -30,6 +31,7 @@ class Gpu:
     memory: int
     memory_used: int
     processes: tuple[int, ...]
+    bus: str = ""
 
 
 def nvml() -> Any:
@@ -65,7 +67,16 @@ def _gpu(library: Any, index: int) -> Gpu:
         memory=int(memory.total),
         memory_used=int(memory.used),
         processes=tuple(int(process.pid) for process in processes),
+        bus=_bus(library, handle),
     )
+
+
+def _bus(library: Any, handle: Any) -> str:
+    """The address on the PCI bus; empty where the driver does not tell."""
+    try:
+        return str(library.nvmlDeviceGetPciInfo(handle).busId)
+    except library.NVMLError:
+        return ""
 
 
 def memory_of(library: Any, handle: Any) -> Any:
