@@ -266,7 +266,7 @@ compile_horovod() {
         export HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME=$cuda
         export HOROVOD_NCCL_HOME=$nccl HOROVOD_NCCL_INCLUDE=$nccl/include HOROVOD_NCCL_LIB=$nccl_library
         found_at=$nccl_library
-        if [ "$nccl" = "$(realpath $venv)/nccl" ]; then found_at='\$$ORIGIN/../../nvidia/nccl/lib'; fi
+        if [ "$nccl" = "$(realpath $venv)/nccl" ]; then found_at='$ORIGIN/../../nvidia/nccl/lib'; fi
         export LDFLAGS="-Wl,-rpath,$found_at ${LDFLAGS:-}"
     fi
     built=$(mktemp -d)
@@ -282,9 +282,10 @@ compile_horovod() {
     fi
     # The build has to see TensorFlow, so it cannot be isolated; CMake comes from the environment.
     # pip would keep the wheel for any TensorFlow, so its cache stays out of it.
-    PATH="$(realpath $venv)/bin:$PATH" MAKEFLAGS="-j$(nproc)" pip wheel --no-cache-dir \
+    PATH="$(realpath $venv)/bin:${cuda:+$cuda/bin:}$PATH" MAKEFLAGS="-j$(nproc)" pip wheel --no-cache-dir \
         --no-build-isolation --no-deps -w "$built" "horovod==$horovod" >"$built/log" 2>&1 || {
-        tail -n 20 "$built/log" >&2
+        # What pip says of it comes last, and says nothing.
+        grep -E -A3 'CMake Error|fatal( error)? *: |[a-z0-9]:[^:]* error: |: undefined' "$built/log" | cut -c1-300 | head -n 20 >&2 || tail -n 20 "$built/log" >&2
         stop "Horovod did not compile; the whole log is $built/log; HOROVOD=none goes without it"
     }
     mkdir -p "$wheels"
