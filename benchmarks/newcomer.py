@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 # How this machine reaches what is installed.
 SETTINGS = ("/etc/pip.conf", str(Path.home() / ".config/pip/pip.conf"))
-REACHES = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs", *SETTINGS)
+CERTIFICATES = ("/etc/ssl/certs", "/usr/local/share/ca-certificates")
+REACHES = ("/etc/resolv.conf", "/etc/hosts", *CERTIFICATES, *SETTINGS)
 FIRST, WHOLE = "first plot", "whole report"
 
 
@@ -38,7 +39,9 @@ def bare_debian(folder: Path) -> Path:
     there = [Path(name) for name in SETTINGS if Path(name).exists()]
     settings = "\n".join(path.read_text(encoding="utf-8") for path in there)
     named = re.findall(r"(?:file://|[ =])(/[\w./-]+)", settings)
-    for path in map(Path, [*REACHES, *named]):
+    # An index of links to files beside it.
+    folders = [path.parent if path.name == "simple" else path for path in map(Path, named)]
+    for path in [*map(Path, REACHES), *folders]:
         target = root / path.relative_to("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():

@@ -16,6 +16,7 @@ from hpcbench.packages import named
 COMMANDS = {
     "train": ("hpcbench.train", "train one model and measure it"),
     "sweep": ("hpcbench.sweep", "plan a sweep of runs, run it here or queue it, follow it"),
+    "watch": ("hpcbench.watch", "follow runs while they measure"),
     "scale": ("hpcbench.scale", "say how a training program of your own scales"),
     "site": ("hpcbench.site", "write the file that describes this cluster"),
     "collectives": (

@@ -7,6 +7,7 @@ SVG, and scaling.csv with the numbers behind them.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUNS",
         help="that a sweep has still to make, which the report says",
     )
+    add("--reload", action="store_true", help="have the page reload itself: its sweep goes on")
     add("--strict", action="store_true", help="status 3 if a run failed or a file was left out")
 
 
@@ -142,7 +144,7 @@ def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
     from hpcbench.analysis.report.contents import build
     from hpcbench.analysis.report.laws import sentences
 
-    report = build(answers, args.price)
+    report = replace(build(answers, args.price), reload=args.reload)
     drawings = all_figures(
         answers.points,
         answers.runs,

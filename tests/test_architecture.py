@@ -30,6 +30,7 @@ COMMANDS = [
     "site",
     "doctor",
     "plot",
+    "watch",
     "compare",
     "import_logs",
     "plot_training",

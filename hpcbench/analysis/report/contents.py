@@ -43,6 +43,8 @@ class Report:
     figures: list[dict[str, str]] = field(default_factory=list)
     numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    # Whether it is of a sweep that goes on, so that whoever looks at it wants the next one.
+    reload: bool = False
 
 
 def build_of_collectives(measured: Collectives, where: str) -> Report:

@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 
 def as_json(report: Report) -> str:
     """The report for programs: its words, and each table's numbers at full precision."""
-    without = {"tables", "figures", "numbers"}
+    without = {"tables", "figures", "numbers", "reload"}
     words = asdict(replace(report, tables=[], figures=[], numbers={}))
     said = {name: part for name, part in words.items() if name not in without}
     numbers = {name: frame.to_dict("records") for name, frame in report.numbers.items()}

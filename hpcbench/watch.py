@@ -1,0 +1,166 @@
+"""hpcbench watch: what runs measure while they do, in the terminal and as a page.
+
+Follows all runs below RESULTS, on whatever nodes they are: how many have ended, the rate of those
+under way, and each point's rate and parallel efficiency so far. Ends when all runs that were
+submitted have ended, else with Ctrl-C.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcbench.cli import Parser, reports_errors
+from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.records.folders import walk
+from hpcbench.records.schema import STATUS_COMPLETE
+from hpcbench.records.writer import ensure_writable
+from hpcbench.sweeps.submission import FOLDER, read_submission
+from hpcbench.terminal import console, warn
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from hpcbench.analysis.underway import Progress
+
+# A run whose file has been as it is for longer says so.
+SILENT = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Follow runs while they measure."
+    parser.epilog = "exit status: 0 done, 2 bad arguments, 3 the page cannot be written"
+    add = parser.add_argument
+    add("results", nargs="?", type=Path, default=Path("results"))
+    add("--seconds", type=float, default=10, help="between two looks (default: %(default)s)")
+    add("--page", type=Path, metavar="DIR", help="draw the report there, reloading itself")
+    add("--once", action="store_true", help="look once and end")
+
+
+@reports_errors
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status as the command's help lists them."""
+    parser = Parser(prog="hpcbench watch")
+    add_arguments(parser)
+    args = parser.parse(arguments)
+    if not args.results.is_dir():
+        raise ConfigError(f"results folder {args.results} is not there")
+    if not args.seconds > 0:
+        raise ConfigError(f"--seconds {args.seconds:g}: more than none")
+    if args.page:
+        ensure_writable(args.page)
+    try:
+        _follow(args)
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+def _follow(args: argparse.Namespace) -> None:
+    from rich.live import Live
+
+    from hpcbench.analysis.underway import look
+
+    out = console()
+    drawn = -1
+    with Live(console=out, auto_refresh=False, transient=False) as live:
+        while True:
+            progress, planned = look(args.results), planned_runs(args.results)
+            complete = progress.ended.get(STATUS_COMPLETE, 0)
+            over = not progress.under_way and 0 < planned <= sum(progress.ended.values())
+            live.update(_shown(args.results, progress, planned), refresh=True)
+            if args.page and complete and (complete != drawn or over):
+                _draw(args, max(0, planned - sum(progress.ended.values())), not over)
+                drawn = complete
+            if over or args.once:
+                return
+            time.sleep(args.seconds)
+
+
+def planned_runs(results: Path) -> int:
+    """How many runs the submissions below ``results`` ask for; 0 where there is none."""
+    found = set()
+    for folder, files in walk(results):
+        if folder.name != FOLDER:
+            continue
+        for name in files:
+            if name.endswith(".json"):
+                try:
+                    tasks = read_submission(folder / name).tasks
+                except ConfigError:
+                    continue
+                found |= {config.run_id for runs in tasks.values() for config in runs}
+    return len(found)
+
+
+def _shown(results: Path, progress: "Progress", planned: int) -> "Group":
+    from rich.console import Group
+    from rich.text import Text
+
+    ended = [f"{number} {status}" for status, number in sorted(progress.ended.items())]
+    left = planned - sum(progress.ended.values()) - len(progress.under_way)
+    counts = [
+        *ended,
+        f"{len(progress.under_way)} under way",
+        *([f"{left} to come"] if left > 0 else []),
+    ]
+    head = f"{time.strftime('%H:%M:%S')} {results}: {', '.join(counts)}"
+    return Group(Text(head), *_tables(results, progress))
+
+
+def _tables(results: Path, progress: "Progress") -> "list[Table]":
+    from rich.table import Table
+
+    tables = []
+    if progress.under_way:
+        table = Table("under way", "devices", "repeat", "samples/s now", "")
+        for run in progress.under_way:
+            rate = "" if run.samples_per_second is None else f"{run.samples_per_second:,.0f}"
+            silent = f"silent for {run.silent_seconds:.0f} s" if run.silent_seconds > SILENT else ""
+            table.add_row(run.line, str(run.devices), str(run.repeat), rate, silent)
+        tables.append(table)
+    if progress.ended.get(STATUS_COMPLETE):
+        tables.append(_points(results))
+    return tables
+
+
+def _points(results: Path) -> "Table":
+    """Each point so far, of complete runs."""
+    from rich.table import Table
+
+    from hpcbench.analysis.answers import points_of
+    from hpcbench.analysis.load import observe
+    from hpcbench.records.reader import read_results
+
+    found = read_results(results)
+    points, _ = points_of(found, observe(found))
+    table = Table("so far", "devices", "runs", "samples/s", "efficiency")
+    for point in points.sort_values(["line", "devices"]).to_dict("records"):
+        table.add_row(
+            str(point["line"]),
+            str(point["devices"]),
+            str(point["runs"]),
+            f"{point['samples_per_second']:,.0f}",
+            f"{point['efficiency']:.0%}",
+        )
+    return table
+
+
+def _draw(args: argparse.Namespace, left: int, goes_on: bool) -> None:
+    """In a process of its own, which may fail while runs are being written."""
+    command = [sys.executable, "-m", "hpcbench.plot", str(args.results), f"--output={args.page}"]
+    command += [f"--left={left}", *(["--reload"] if goes_on else [])]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip() or "nothing").splitlines()[-1]
+        if not goes_on:
+            raise EnvironmentLacks(f"the page was not drawn: {said}")
+        warn(f"no page yet: {said}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
