@@ -20,6 +20,7 @@ CHAPTERS = {
     "own_program": "Programs of one's own",
     "models": "Rate and memory of each model",
     "exchange": "The exchange of gradients",
+    "newcomer": "From nothing to a plot",
     "startup": "Start-up",
     "augmentation": "Augmentation",
     "energy": "Counting energy",
