@@ -108,7 +108,7 @@ def _shown(results: Path, progress: "Progress", planned: int) -> "Group":
         f"{len(progress.under_way)} under way",
         *([f"{left} to come"] if left > 0 else []),
     ]
-    head = f"{time.strftime('%H:%M:%S')} {results}: {', '.join(counts)}"
+    head = f"{time.strftime('%H:%M:%S')} {', '.join(counts)}, below {results}"
     return Group(Text(head), *_tables(results, progress))
 
 
