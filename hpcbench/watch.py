@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,16 +67,23 @@ def _follow(args: argparse.Namespace) -> None:
     from hpcbench.analysis.underway import look
 
     out = console()
-    drawn = -1
-    with Live(console=out, auto_refresh=False, transient=False) as live:
+    drawn = said = None
+    # A file or a pipe gets what is new, below what was.
+    in_place = Live(console=out, auto_refresh=False) if out.is_terminal else None
+    with in_place or nullcontext():
         while True:
             progress, planned = look(args.results), planned_runs(args.results)
-            complete = progress.ended.get(STATUS_COMPLETE, 0)
-            over = not progress.under_way and 0 < planned <= sum(progress.ended.values())
-            live.update(_shown(args.results, progress, planned), refresh=True)
-            if args.page and complete and (complete != drawn or over):
-                _draw(args, max(0, planned - sum(progress.ended.values())), not over)
-                drawn = complete
+            ended, complete = sum(progress.ended.values()), progress.ended.get(STATUS_COMPLETE, 0)
+            over = not progress.under_way and 0 < planned <= ended
+            news = ended, len(progress.under_way), planned
+            if in_place:
+                in_place.update(_shown(args.results, progress, planned), refresh=True)
+            elif news != said:
+                out.print(_shown(args.results, progress, planned))
+            said = news
+            if args.page and complete and (complete, over) != drawn:
+                _draw(args, max(0, planned - ended), not over)
+                drawn = complete, over
             if over or args.once:
                 return
             time.sleep(args.seconds)

@@ -38,11 +38,12 @@ def own_associations() -> tuple[Association, ...]:
 def user_limits(account: str | None, qos: str | None) -> UserLimits:
     """The tighter of those of the association and of its QoS, each by default what a job gets that
     names none; no limits where sacctmgr does not answer."""
-    own = own_associations()
-    of_account = [one for one in own if account in (None, one.account)]
-    if not of_account:
+    if account is None:
+        default = _table("user", f"name={getpass.getuser()}", "format=defaultaccount")
+        account = default[0][0] if default else None
+    association = next((one for one in own_associations() if one.account == account), None)
+    if association is None:
         return UserLimits()
-    association = of_account[0]
     # A cluster's own is named so.
     name = qos or association.default_qos or "normal"
     found = UserLimits(name, association.minutes, association.queued)
