@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from hpcbench.devices.memory import oom_kills
 from hpcbench.records.reader import read_results
 from support import only_run, run, start, train, train_command
 
@@ -129,3 +130,23 @@ def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
     assert again.status == 0, again.errors
     assert "complete, by what was measured before" in again.output
     assert only_run(tmp_path)[1]["status"] == "complete"
+
+
+def test_only_what_was_killed_of_ones_own_job_counts(tmp_path):
+    (tmp_path / "vmstat").write_text("oom_fake 3\noom_kill 9\n")
+    groups = tmp_path / "cgroup"
+    job = groups / "system.slice" / "slurmstepd.scope" / "job_17"
+    (job / "step_0" / "user").mkdir(parents=True)
+    (job / "memory.events").write_text("low 0\noom 4\noom_kill 2\noom_group_kill 0\n")
+    (job / "step_0" / "user" / "memory.events").write_text("oom_kill 0\n")
+    mine = tmp_path / "mine"
+    for listed, count in (
+        ("0::/system.slice/slurmstepd.scope/job_17/step_0/user\n", 2),
+        ("0::/system.slice/slurmstepd.scope/job_17\n", 2),
+        ("0::/system.slice/other.scope\n", 9),
+        ("4:memory:/slurm/uid_0/job_17\n0::/\n", 9),
+        ("", 9),
+    ):
+        mine.write_text(listed)
+        assert oom_kills(tmp_path / "vmstat", groups, mine) == count
+    assert oom_kills(tmp_path / "none", groups, mine) == 0
