@@ -51,7 +51,8 @@ class Queueing:
         for array in design(runs, self.site):
             room -= len(array.tasks)
             if room < 0:
-                break
+                # The analysis goes with the last of them.
+                return left
             after = [jobs[place] for place in array.after] or list(behind)
             try:
                 jobs.append(self._submit(array, after, len(jobs), now, setup))
