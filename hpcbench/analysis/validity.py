@@ -25,7 +25,7 @@ FAR, NORMAL = 3.5, 0.6745
 SIGNIFICANT = 0.05
 # Drift smaller than this is not worth a sentence even where it is significant.
 DRIFT = 0.01
-# Of the time of a rank's cores; on an idle machine it was 1 % and less in 35 of 36 runs, 3 % in one.
+# Of the time of a rank's cores. Of 36 runs on an idle machine it was at most 1 % in 35, 3 % in one.
 TAKEN = 0.05
 # Of four repeats in the clearest order Kendall's p is 0.083.
 FEWEST_REPEATS = 5
