@@ -90,8 +90,8 @@ def moments(root: Path) -> dict[str, float]:
             print(line, end="", file=sys.stderr, flush=True)
             now = time.monotonic() - start
             step = re.match(r"setup: (.{1,60})", line)
-            if step and not found.get(step[1]):
-                found[f"setup: {step[1]}"] = now
+            if step:
+                found.setdefault(f"setup: {step[1]}", now)
             if report.exists():
                 found.setdefault(FIRST, report.stat().st_mtime - time.time() + now)
     if sweep.returncode:

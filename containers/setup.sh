@@ -222,7 +222,7 @@ find_nccl() {
         done
     done
     folder=$($venv/bin/python -c 'import nvidia.nccl; print(nvidia.nccl.__path__[0])' 2>/dev/null) ||
-        stop "there is a GPU and nvcc, and no NCCL for Horovod: load a module with it, set HOROVOD_NCCL_HOME to its folder, or HOROVOD=none"
+        stop "there is no NCCL to compile Horovod with: load a module with it, set HOROVOD_NCCL_HOME to its folder, or HOROVOD=none"
     # Linkers look for a name without a version, which the package lacks.
     nccl=$(realpath $venv)/nccl nccl_library=$nccl/lib
     mkdir -p "$nccl_library"

@@ -92,7 +92,7 @@ def plot(args: argparse.Namespace) -> int:
     """Read, answer, draw; raises HpcbenchError."""
     from hpcbench.analysis.reading import begin_to_read
 
-    # The longest that takes no library of the analysis, whose imports take as long.
+    # It takes about as long as what is imported here meanwhile.
     read = begin_to_read(args.results)
     from hpcbench.analysis.answers import answer
     from hpcbench.analysis.collectives import Collectives

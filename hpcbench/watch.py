@@ -9,6 +9,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from hpcbench.cli import Parser, reports_errors
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.folders import walk
+from hpcbench.records.reader import read_results
 from hpcbench.records.schema import STATUS_COMPLETE
 from hpcbench.records.writer import ensure_writable
 from hpcbench.sweeps.submission import FOLDER, read_submission
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hpcbench.analysis.underway import Progress
+    from hpcbench.records.reader import Results
 
 # A run whose file has been as it is for longer says so.
 SILENT = 60.0
@@ -73,24 +76,28 @@ def _follow(args: argparse.Namespace) -> None:
     with in_place or nullcontext():
         while True:
             progress, planned = look(args.results), planned_runs(args.results)
-            ended, complete = sum(progress.ended.values()), progress.ended.get(STATUS_COMPLETE, 0)
-            over = not progress.under_way and 0 < planned <= ended
-            news = ended, len(progress.under_way), planned
+            left = planned - progress.ended.keys()
+            over = bool(planned) and not left and not progress.under_way
+            news = len(progress.ended), len(progress.under_way), len(left)
             if in_place:
-                in_place.update(_shown(args.results, progress, planned), refresh=True)
+                in_place.update(_shown(args.results, progress, left), refresh=True)
             elif news != said:
-                out.print(_shown(args.results, progress, planned))
+                out.print(_shown(args.results, progress, left))
             said = news
-            if args.page and complete and (complete, over) != drawn:
-                _draw(args, max(0, planned - ended), not over)
-                drawn = complete, over
+            if args.page and _complete(progress) and (len(progress.ended), over) != drawn:
+                _draw(args, len(left), not over)
+                drawn = len(progress.ended), over
             if over or args.once:
                 return
             time.sleep(args.seconds)
 
 
-def planned_runs(results: Path) -> int:
-    """How many runs the submissions below ``results`` ask for; 0 where there is none."""
+def _complete(progress: "Progress") -> bool:
+    return STATUS_COMPLETE in progress.ended.values()
+
+
+def planned_runs(results: Path) -> set[tuple[str, str]]:
+    """The runs that submissions below ``results`` ask for, by sweep and run id."""
     found = set()
     for folder, files in walk(results):
         if folder.name != FOLDER:
@@ -98,23 +105,25 @@ def planned_runs(results: Path) -> int:
         for name in files:
             if name.endswith(".json"):
                 try:
-                    tasks = read_submission(folder / name).tasks
+                    submission = read_submission(folder / name)
                 except ConfigError:
                     continue
-                found |= {config.run_id for runs in tasks.values() for config in runs}
-    return len(found)
+                runs = (run for task in submission.tasks.values() for run in task)
+                found |= {(submission.sweep, run.run_id) for run in runs}
+    return found
 
 
-def _shown(results: Path, progress: "Progress", planned: int) -> "Group":
+def _shown(results: Path, progress: "Progress", left: set[tuple[str, str]]) -> "Group":
     from rich.console import Group
     from rich.text import Text
 
-    ended = [f"{number} {status}" for status, number in sorted(progress.ended.items())]
-    left = planned - sum(progress.ended.values()) - len(progress.under_way)
+    of_status = Counter(progress.ended.values())
+    ended = [f"{number} {status}" for status, number in sorted(of_status.items())]
+    to_come = len(left - {run.key for run in progress.under_way})
     counts = [
         *ended,
         f"{len(progress.under_way)} under way",
-        *([f"{left} to come"] if left > 0 else []),
+        *([f"{to_come} to come"] if to_come else []),
     ]
     head = f"{time.strftime('%H:%M:%S')} {', '.join(counts)}, below {results}"
     return Group(Text(head), *_tables(results, progress))
@@ -131,20 +140,20 @@ def _tables(results: Path, progress: "Progress") -> "list[Table]":
             silent = f"silent for {run.silent_seconds:.0f} s" if run.silent_seconds > SILENT else ""
             table.add_row(run.line, str(run.devices), str(run.repeat), rate, silent)
         tables.append(table)
-    if progress.ended.get(STATUS_COMPLETE):
-        tables.append(_points(results))
+    # What says that it is complete, and is not whole, is none.
+    found = read_results(results) if _complete(progress) else None
+    if found and found.runs:
+        tables.append(_points(found))
     return tables
 
 
-def _points(results: Path) -> "Table":
+def _points(found: "Results") -> "Table":
     """Each point so far, of complete runs."""
     from rich.table import Table
 
     from hpcbench.analysis.answers import points_of
     from hpcbench.analysis.load import observe
-    from hpcbench.records.reader import read_results
 
-    found = read_results(results)
     points, _ = points_of(found, observe(found))
     table = Table("so far", "devices", "runs", "samples/s", "efficiency")
     for point in points.sort_values(["line", "devices"]).to_dict("records"):

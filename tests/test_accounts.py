@@ -56,12 +56,12 @@ def test_the_doctor_knows_limits_that_sbatch_does_not_try(kept, site, tmp_path):
     long.write_text(site.read_text())
     found = doctor(kept, long, tmp_path)
     assert found.status == 3
-    assert "QoS short gives jobs 30 minutes, and the site asks for 01:00:00" in found.output
+    assert "jobs in QoS short have 30 minutes, and the site asks for 01:00:00" in found.output
     assert 'time = "00:30:00"' in found.output
     long.write_text(site.read_text().replace("01:00:00", "00:30:00"))
     found = doctor(kept, long, tmp_path)
     assert found.status == 0, found.output
-    assert "of one user 2 jobs may be queued in QoS short" in found.output
+    assert "of this user 2 jobs may be queued in QoS short" in found.output
 
 
 def test_a_sweep_that_is_larger_than_the_queue_goes_through(kept, site, tmp_path):

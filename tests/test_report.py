@@ -64,25 +64,20 @@ def sweep(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def drawn(sweep, tmp_path_factory):
-    """How drawing ended, and the folder."""
+def report(sweep, tmp_path_factory):
     output = tmp_path_factory.mktemp("figures")
-    done = run([*PLOT, sweep, "--output", output, "--price", "2.5", "--strict"])
-    return done, output
+    done = run([*PLOT, sweep, "--output", output, "--price", "2.5"])
+    assert done.status == 0, done.errors
+    return output
 
 
-@pytest.fixture(scope="module")
-def report(drawn):
-    return drawn[1]
-
-
-def test_what_was_left_out_is_counted_and_strict_minds(sweep, drawn):
-    done, _ = drawn
+def test_what_was_left_out_is_counted_and_strict_minds(sweep, report, tmp_path):
+    done = run([*PLOT, sweep, "--output", tmp_path, "--format", "json", "--strict"])
     assert done.status == 3
     assert "4 warnings" in done.errors
     for reason in ("the same run as", "ends within a line", "f1: failed: too large"):
         assert reason in done.errors
-    words = json.loads(report_as("json", sweep))
+    words = json.loads((tmp_path / "report.json").read_text())
     assert len(words["warnings"]) == 4
     assert words["summary"][0].startswith("At 8 devices cnn-2 reaches a parallel efficiency of ")
     assert [rule["rule"].partition(".")[0] for rule in words["rules"]] == [*map(str, range(1, 13))]

@@ -63,7 +63,10 @@ def test_a_job_with_fewer_gpus_than_its_runs_need_is_refused(cluster, tmp_path):
     script = ("jobs/scale_sweep.sh", f"--record={record}")
     cluster.sbatch("--array=0", "--nodes=1", "--gpus-per-node=1", *script)
     cluster.wait_for_empty_queue()
-    assert "gives this job 1 GPU, and its runs need 2 there: see gpu_request" in cluster.said()
+    assert (
+        "gives this job 1 GPU, and its runs need 2 there: ask for as many on each node"
+        in cluster.said()
+    )
     assert cluster.csv() == []
 
 

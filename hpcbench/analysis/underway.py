@@ -20,10 +20,11 @@ END = 8192
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A run without an end: its ``line``, ``devices`` and repeat, ``samples_per_second`` over its
-    newest intervals (None before the first), and how long its file has been as it is."""
+    """A run without an end: its sweep and run id, its ``line``, ``devices`` and repeat,
+    ``samples_per_second`` over its newest intervals (None before the first), and how long its file
+    has been as it is."""
 
-    folder: Path
+    key: tuple[str, str]
     line: str
     devices: int
     repeat: int
@@ -33,15 +34,16 @@ class UnderWay:
 
 @dataclass(frozen=True)
 class Progress:
-    """How many runs below a folder have ended, by status, and those under way."""
+    """Runs below a folder: the status of those that have ended, by sweep and run id, and those
+    under way."""
 
-    ended: Mapping[str, int]
+    ended: Mapping[tuple[str, str], str]
     under_way: list[UnderWay]
 
 
 def look(results: Path) -> Progress:
     """As of now; what cannot be read is left out, since it may be being written."""
-    ended: dict[str, int] = {}
+    ended: dict[tuple[str, str], str] = {}
     under_way = []
     for folder, files in walk(results):
         if RUN_FILE not in files:
@@ -54,8 +56,12 @@ def look(results: Path) -> Progress:
         if status == STATUS_RUNNING:
             under_way.append(_under_way(folder, document))
         else:
-            ended[status] = ended.get(status, 0) + 1
+            ended[_key(document)] = status
     return Progress(ended, sorted(under_way, key=lambda run: (run.line, run.devices, run.repeat)))
+
+
+def _key(document: Mapping[str, Any]) -> tuple[str, str]:
+    return str(document.get("sweep")), str(document.get("run_id"))
 
 
 def _under_way(folder: Path, document: Mapping[str, Any]) -> UnderWay:
@@ -69,7 +75,7 @@ def _under_way(folder: Path, document: Mapping[str, Any]) -> UnderWay:
         silent, newest = 0.0, []
     seconds = sum(seconds for _, seconds in newest)
     return UnderWay(
-        folder,
+        _key(document),
         f"{identity.get('strategy', '?')} {identity.get('model', '?')}",
         int(identity.get("devices") or 0),
         int(identity.get("repeat") or 0),

@@ -191,15 +191,15 @@ def limit_findings(site: Site, known: Scheduler) -> Iterator[Finding]:
         if known.minutes(request.time) > limits.minutes:
             yield _site_problem(
                 site,
-                f"QoS {limits.qos} gives jobs {limits.minutes:g} minutes, and the site asks for "
-                f"{request.time}",
+                f"this user's jobs in QoS {limits.qos} have {limits.minutes:g} minutes, and the "
+                f"site asks for {request.time}",
                 f'time = "{int(limits.minutes) // 60:02}:{int(limits.minutes) % 60:02}:00"',
             )
         if limits.queued < math.inf and limits not in seen:
             yield Finding(
                 "site",
                 Severity.OK,
-                f"{site.name}: of one user {limits.queued:g} jobs may be queued in QoS "
+                f"{site.name}: of this user {limits.queued:g} jobs may be queued in QoS "
                 f"{limits.qos}: hpcbench sweep submit --max-queued {limits.queued:g}",
             )
         seen.add(limits)

@@ -61,7 +61,7 @@ class Queueing:
                     raise
                 raise EnvironmentLacks(
                     f"{error}; {left} of {len(runs)} runs are not queued: hpcbench sweep watch "
-                    f"queues them as the queue empties"
+                    f"tries again while jobs are in the queue"
                 ) from error
             left -= sum(len(task) for task in array.tasks)
         if jobs:

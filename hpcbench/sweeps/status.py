@@ -1,9 +1,10 @@
 """The state of each run of a sweep, from its files and the queue; never from an accounting."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from hpcbench.records.ownership import is_being_written
@@ -35,7 +36,7 @@ def statuses(
 ) -> list[RunStatus]:
     """What has become of each run; ``queue`` is state by array task, None where it is not known."""
     in_queue: dict[str, str] = {}
-    over: dict[str, str] = {}
+    over: dict[str, tuple[Path, str]] = {}
     for submission in submissions:
         for index, configs in submission.tasks.items():
             task = f"{submission.array_job}_{index}"
@@ -43,30 +44,45 @@ def statuses(
             if state:
                 in_queue |= {config.run_id: state for config in configs}
             elif queue is not None and submission.site and submission.array_job:
-                reason = _of_what_is_over(submission.results / submission.sweep / "logs", task)
-                over |= {config.run_id: reason for config in configs}
-    return [_status(run, in_queue.get(run.config.run_id), over) for run in runs]
+                logs = submission.results / submission.sweep / "logs"
+                over |= {config.run_id: (logs, task) for config in configs}
+    # Asked for runs that have nothing alone; a task's runs share its log.
+    logs_of, last_word = cache(_logs_by_task), cache(_last_word)
+
+    def why_missing(run: PlannedRun) -> str:
+        if run.config.run_id not in over:
+            return ""
+        logs, task = over[run.config.run_id]
+        return last_word(task, logs, logs_of(logs).get(task))
+
+    return [_status(run, in_queue.get(run.config.run_id), why_missing) for run in runs]
 
 
-def _of_what_is_over(logs: Path, task: str) -> str:
-    """What is known of a task whose job is over, for runs that have nothing."""
-    found = next(logs.glob(f"*-{task}.out"), None)
-    if found is None:
+def _logs_by_task(logs: Path) -> dict[str, Path]:
+    """What jobs printed, by the task that their names end with."""
+    return {path.stem.rpartition("-")[2]: path for path in logs.glob("*.out")}
+
+
+def _last_word(task: str, logs: Path, log: Path | None) -> str:
+    """What is known of a task whose job is over."""
+    if log is None:
         return (
-            f"job {task} is over and left no log: it was cancelled before it began, or its node "
-            f"does not see {logs}"
+            f"job {task} is over and left no log, as where it was cancelled before it began, or "
+            f"its node does not see {logs}"
         )
-    lines = [line for line in found.read_text(errors="replace").splitlines() if line.strip()]
-    return f"job {task} is over; {found} ends with: {lines[-1][:200] if lines else 'nothing'}"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"job {task} is over; {log} ends with: {lines[-1][:200] if lines else 'nothing'}"
 
 
-def _status(run: PlannedRun, queued: str | None, over: Mapping[str, str]) -> RunStatus:
+def _status(
+    run: PlannedRun, queued: str | None, why_missing: Callable[[PlannedRun], str]
+) -> RunStatus:
     try:
         document = read_document(run.folder)
         status = document.get("status")
         reason = f"{document.get('failure')}: {document.get('message')}"
     except FileNotFoundError:
-        status, reason = None, over.get(run.config.run_id, "")
+        status, reason = None, "" if queued else why_missing(run)
     except (OSError, ValueError) as error:
         status, reason = STATUS_FAILED, str(error)
     if status == STATUS_COMPLETE:

@@ -123,8 +123,8 @@ def _check_gpus(submission: Submission, job: Job, site: Site) -> None:
     if site.device == "gpu" and 0 < granted < wanted:
         raise EnvironmentLacks(
             f"{platform.node()} gives this job {count(granted, 'GPU')}, and its runs need {wanted} "
-            f"there: see gpu_request of site {site.name}, with which all of them may be asked for "
-            f"in all instead of on each node"
+            f"there: ask for as many on each node (gpu_request of site {site.name} is "
+            f"{site.gpu_request!r}; with 'total' they may come from any)"
         )
 
 
