@@ -43,6 +43,8 @@ from hpcbench.words import count
 
 # Node-hours that jobs may add up to, by their time limits, before somebody has to say yes.
 ASKED_ABOVE = 100
+# Jobs that left nothing of their runs, of which the status tells why.
+NAMED_LOST = 6
 
 
 def this_machine(sweep: SweepFile) -> Machine:
@@ -162,8 +164,11 @@ def show_status(args: argparse.Namespace) -> int:
         if status.state == State.FAILED:
             print(f"failed: {status.run}: {status.reason}")
     lost = Counter(s.reason for s in found if s.state == State.MISSING and s.reason)
-    for reason, number in lost.items():
+    for reason, number in list(lost.items())[:NAMED_LOST]:
         print(f"missing: {count(number, 'run')}: {reason}")
+    if len(lost) > NAMED_LOST:
+        further = list(lost.values())[NAMED_LOST:]
+        print(f"missing: {count(sum(further), 'run')} of {count(len(further), 'more job')}")
     print(f"sweep {sweep.name}: {counts(found)}")
     return 0
 
