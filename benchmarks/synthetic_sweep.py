@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from hpcbench.records.schema import (
     PHASE_EXCHANGE,
     PHASE_LATENCY,
     PHASE_NO_EXCHANGE,
+    PHASE_ONE_BATCH,
     PHASE_ONE_ELEMENT,
     PHASE_TRAIN,
     RANKS_FILE,
@@ -38,7 +38,9 @@ from hpcbench.records.schema import (
     RankRow,
     ThroughputRow,
     columns,
+    values,
 )
+from hpcbench.training.beside import phases_of
 
 # Samples a second on one device; contention and coherency of each strategy.
 RATES = {"fc-64": 200_000.0, "cnn-2": 9_000.0}
@@ -52,8 +54,9 @@ STRATEGIES = ("horovod", "mirrored", "single")
 NOISE = 0.02
 BATCH, STEPS = 128, 47
 # Of a step's compute alone: beside other devices, where ranks wait for each other, and what meeting
-# costs. How much longer an exchange takes by itself than what it adds to a step.
-TOGETHER, MET, LATENCY, BARE = 1.004, 1.01, 0.001, 1.2
+# costs; what of it samples take to come. How much longer an exchange takes by itself than what it
+# adds to a step.
+TOGETHER, MET, LATENCY, INPUT, BARE = 1.004, 1.01, 0.001, 0.003, 1.2
 ROUNDS, RANK_NOISE = 5, 0.002
 DEVICES_PER_NODE = 8
 
@@ -102,9 +105,8 @@ def write_run(
         )
     _write(folder / THROUGHPUT_FILE, identity, ThroughputRow, rows)
     _write(folder / ACCURACY_FILE, identity, AccuracyRow, epochs)
-    if identity.devices > 1:
-        beside = list(_beside(identity, samples / of_run, generator))
-        _write(folder / RANKS_FILE, identity, RankRow, beside)
+    beside = list(_beside(identity, samples / of_run, generator))
+    _write(folder / RANKS_FILE, identity, RankRow, beside)
     provenance = {
         "packages": {"tensorflow-cpu": "2.18.1", "horovod": "0.28.1"},
         "git_commit": "0" * 40,
@@ -139,29 +141,31 @@ def _beside(
 ) -> Iterator[RankRow]:
     """Times of all ranks in what is timed between intervals of training."""
     compute = STEPS * BATCH / RATES[identity.model]
+    together = TOGETHER if identity.devices > 1 else 1.0
     of_phase = {
-        PHASE_ALONE: compute,
-        PHASE_NO_EXCHANGE: TOGETHER * compute,
+        PHASE_ALONE: (1 - INPUT) * compute,
+        PHASE_NO_EXCHANGE: together * compute,
+        PHASE_ONE_BATCH: (together - INPUT) * compute,
         PHASE_ONE_ELEMENT: MET * compute,
         PHASE_LATENCY: LATENCY * compute,
         PHASE_EXCHANGE: BARE * max(0.0, step_seconds - MET * compute) + LATENCY * compute,
     }
     # The one process of mirrored drives all devices, and is never alone.
     ranks = 1 if identity.strategy == "mirrored" else identity.devices
+    phases = set(phases_of(identity.devices)) - ({PHASE_ALONE} if ranks == 1 else set())
     for interval in range(ROUNDS):
-        for phase, seconds in list(of_phase.items())[ranks == 1 :]:
+        for phase in sorted(phases):
+            seconds = of_phase[phase]
             for rank in range(0, ranks, DEVICES_PER_NODE if phase == PHASE_ALONE else 1):
                 noise = np.exp(RANK_NOISE * generator.standard_normal())
                 yield RankRow(phase, interval, STEPS, rank, seconds * noise)
 
 
 def _write(path: Path, identity: Identity, kind: type, rows: Sequence[Any]) -> None:
-    names = columns(kind)
-    of_run = {name: value for name, value in asdict(identity).items() if name in names}
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer = csv.DictWriter(file, columns(kind), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(of_run | asdict(row) for row in rows)
+        writer.writerows(values(identity, row) for row in rows)
 
 
 def identities(

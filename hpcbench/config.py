@@ -163,8 +163,8 @@ class RunConfig(BaseModel):
     no_exchange_intervals: int = Field(
         5,
         ge=0,
-        description="rounds, at most, in which several devices time beside training what a step "
-        "costs without its exchange, with ranks only meeting, and alone; 0: none",
+        description="rounds, at most, in which the parts of a step are timed between intervals: "
+        "without the exchange, on one batch, with ranks that only synchronize, alone; 0: none",
     )
     warmup_steps: int = Field(10, ge=1, description="steps before the clock starts, at least")
     checkpoint: bool = Field(False, description="write a checkpoint after every epoch")

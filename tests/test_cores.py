@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench.devices.background import BackgroundThreads
 from hpcbench.devices.cores import Cores, available_cores, by_core, core_share, cpu_share
 from hpcbench.devices.gpus import Gpu
 from hpcbench.devices.near import near_rank, numbers
@@ -142,6 +143,39 @@ def test_what_others_took_of_cores_is_read_from_the_kernel():
     shared = CoresTaken(2)
     time.sleep(1.1)
     assert math.isnan(shared.share()), "whose work it is cannot be told"
+
+
+WATCHED = """
+import os, sys, threading, time, zlib
+from hpcbench.devices.background import BackgroundThreads
+
+def work(seconds):
+    block, end = bytes(1 << 20), time.monotonic() + seconds
+    while time.monotonic() < end:
+        # Without Python's lock.
+        zlib.crc32(block)
+
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+busy = sys.argv[1] == "busy"
+threading.Thread(target=work if busy else time.sleep, args=(1.2,), daemon=True).start()
+watched = BackgroundThreads(1)
+watched.find()
+watched.begin()
+work(0.5)
+print(watched.end() / 0.5)
+"""
+
+
+def test_a_thread_that_never_rests_is_found_and_one_that_sleeps_is_not():
+    def share(thread: str) -> float:
+        return float(run([sys.executable, "-c", WATCHED, thread]).output)
+
+    assert 0.2 < share("busy") < 0.7
+    assert share("asleep") == 0
+    unknown = BackgroundThreads()
+    unknown.find()
+    unknown.begin()
+    assert math.isnan(unknown.end())
 
 
 @pytest.mark.slow

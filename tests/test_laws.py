@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -70,6 +71,14 @@ def test_parameter_intervals_cover_what_they_promise(name, cost, devices, values
     assert not peaks or 0.92 <= np.mean(peaks) <= 0.98
     assert (inside >= 0.92 * 400).all()
     assert (inside <= 0.98 * 400).all()
+
+
+def test_series_with_a_law_and_without_stand_in_one_report():
+    few = law_runs(lambda n: 100.0 * n, (1, 2), 0.005, strategy="mpi")
+    runs = pd.concat([law_runs(lambda n: 100.0 * n, SEVEN, 0.005), few], ignore_index=True)
+    said = sentences(law_table(runs, extrapolations(runs)))
+    assert len(said) == 2
+    assert said[1].startswith("No law for mpi fc-64: 2 device counts are too few")
 
 
 def test_lack_of_fit_is_analysis_of_variance_where_nothing_scales_worse():

@@ -17,7 +17,7 @@ from hpcbench.records.reader import read_results
 from hpcbench.runs.faults import refuse_lost_gpus
 from hpcbench.schedule import make_schedule
 from hpcbench.sweeps.plan import SweepFile, make_plan
-from hpcbench.training.beside import PHASES
+from hpcbench.training.beside import phases_of
 from support import RANKS, launcher, only_run, run, train
 
 torch = pytest.importorskip("torch", reason="PyTorch is an optional extra")
@@ -141,7 +141,7 @@ def test_torchrun_starts_two_ranks_that_learn(results):
     # The network's rate is multiplied by 0.7 after each epoch.
     assert read.accuracy["learning_rate"].tolist() == [1.0, pytest.approx(0.7)]
     assert set(read.throughput["phase"]) == {"train"}
-    assert {"train", *PHASES} == set(read.ranks["phase"])
+    assert {"train", *phases_of(2)} == set(read.ranks["phase"])
 
 
 @pytest.mark.slow

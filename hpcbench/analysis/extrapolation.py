@@ -115,7 +115,7 @@ def extrapolations(runs: pd.DataFrame, farthest: float = FARTHEST) -> dict[Key, 
 def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFrame:
     """One row a series of ``extrapolations``: its law, or why it has none.
 
-    ``law`` is missing where ``reason`` says why; else ``reason`` says why the law ends at ``reach``
+    ``law`` is empty where ``reason`` says why; else ``reason`` says why the law ends at ``reach``
     devices. ``tried`` are all laws with their p for lack of fit, and the costs that came out
     ``below_zero``. ``predicted``, with the interval in which the median of its runs is expected,
     and ``measured``, with its own, are samples a second at ``largest``; predicted is missing where
@@ -133,7 +133,7 @@ def law_table(runs: pd.DataFrame, found: dict[Key, Extrapolation]) -> pd.DataFra
         rows.append(
             facts_of(key, series)
             | {
-                "law": one.choice.best.law.name if one.choice.best else None,
+                "law": one.choice.best.law.name if one.choice.best else "",
                 "parameters": _parameters(one.choice),
                 **_peak(one).columns("most_useful"),
                 "reach": one.reach,

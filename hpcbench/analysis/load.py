@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpcbench.analysis.phases import COLUMNS, phase_seconds
+from hpcbench.analysis.phases import COLUMNS, OF_ONE, phase_seconds
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError
 from hpcbench.records.identity import IDENTITY, RUN
@@ -148,6 +148,8 @@ def run_table(
     if ranks is not None and len(ranks):
         beside = phase_seconds(ranks)
         several = ranks.groupby(RUN)["rank"].max() > 0
+        on_one = throughput.groupby(RUN)["devices"].first().reindex(beside.index) == 1
+        beside.loc[on_one, [name for name in COLUMNS if name not in OF_ONE]] = np.nan
         beside["rank_compute_seconds"] = beside["mean_compute_seconds"].where(several)
         measured = measured.combine_first(beside.reindex(measured.index))
     measured["samples_per_joule"], measured["counted"] = np.nan, ""

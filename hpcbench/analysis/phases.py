@@ -13,6 +13,7 @@ from hpcbench.records.schema import (
     PHASE_EXCHANGE,
     PHASE_LATENCY,
     PHASE_NO_EXCHANGE,
+    PHASE_ONE_BATCH,
     PHASE_ONE_ELEMENT,
 )
 
@@ -24,7 +25,11 @@ BY_TIMING = {
     "latency_seconds": (PHASE_LATENCY, "slowest"),
     "bare_exchange_seconds": (PHASE_EXCHANGE, "slowest"),
 }
-COLUMNS = [*BY_TIMING, "typical_compute_seconds", "contention_seconds"]
+# Those that one device has too.
+OF_ONE = ["input_seconds", "background_seconds"]
+COLUMNS = [*BY_TIMING, "typical_compute_seconds", "contention_seconds", *OF_ONE]
+# Phases of one process's work by itself, which is longer by all that its background threads take.
+_OWN_WORK = (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
 # A rank is called slow where chance would make one of them as often the slowest in fewer than so
 # many of all cases.
 CHANCE = 0.05
@@ -45,14 +50,20 @@ def by_timing(ranks: pd.DataFrame) -> pd.DataFrame:
 def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     """A row a run, by sweep and run id; seconds a step, missing where not measured.
 
-    ``compute_seconds`` and ``mean_compute_seconds`` without the exchange, by the slowest rank of
-    each interval and on average over ranks, and ``typical_compute_seconds`` by the median rank, of
-    two the faster; ``met_seconds`` with an exchange of a single element, and ``latency_seconds`` of
-    that alone; ``bare_exchange_seconds`` of the exchange without a step; ``contention_seconds``,
-    what a step without exchange takes longer than on one rank a host while the others sleep, on
-    average over these ranks.
+    ``compute_seconds`` and ``mean_compute_seconds`` without the exchange and what background
+    threads took of it, by the slowest rank of each interval and on average over ranks, and
+    ``typical_compute_seconds`` by the median rank, of two the faster; ``met_seconds`` with an
+    exchange of a single element, and ``latency_seconds`` of that alone; ``bare_exchange_seconds``
+    of the exchange without a step; ``input_seconds``, what a step without exchange takes longer
+    than on one batch that is at hand, by the median rank as above; ``contention_seconds``, what a
+    step on one batch takes longer than on one rank a host while the others sleep, on average over
+    these ranks, or before schema 5 a step without exchange; ``background_seconds``, what of a step
+    the process's own threads took that work unasked, on average over ranks. Runs on one device have
+    the last and ``input_seconds`` alone.
     """
     timed = by_timing(ranks)
+    background = timed["background_seconds"].fillna(0).where(timed["phase"].isin(_OWN_WORK), 0)
+    timed["seconds"] -= background
     parts = timed.drop_duplicates("part").set_index("part")[[*RUN, "phase"]]
     each = timed.groupby(["part", "interval", "timing"], sort=False).agg(
         steps=("steps", "first"), slowest=("seconds", "max"), mean=("seconds", "mean")
@@ -67,15 +78,40 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     of_ranks = timed.groupby(["part", "rank"], sort=False)[["seconds", "steps"]].sum()
     of_rank = (of_ranks["seconds"] / of_ranks["steps"]).rename("seconds").reset_index()
     of_rank = of_rank.join(parts, on="part").set_index([*RUN, "rank"])
-    together, alone = (
+    without, one_batch, alone = (
         of_rank.loc[of_rank["phase"] == phase, "seconds"]
-        for phase in (PHASE_NO_EXCHANGE, PHASE_ALONE)
+        for phase in (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
     )
-    typical = together.groupby(RUN, sort=False).quantile(0.5, interpolation="lower")
-    contention = (together - alone).groupby(RUN, sort=False).mean() if len(alone) else np.nan
+    typical, at_hand = (
+        each.groupby(RUN, sort=False).quantile(0.5, interpolation="lower")
+        for each in (without, one_batch)
+    )
+    beside_others = one_batch.combine_first(without)
+    found |= {
+        "typical_compute_seconds": typical,
+        "input_seconds": typical - at_hand,
+        "contention_seconds": (beside_others - alone).groupby(RUN, sort=False).mean(),
+        "background_seconds": _background(timed, parts),
+    }
     runs = pd.MultiIndex.from_frame(parts[RUN].drop_duplicates())
-    all_found = found | {"typical_compute_seconds": typical, "contention_seconds": contention}
-    return pd.DataFrame(all_found, index=runs).reindex(columns=COLUMNS)
+    return pd.DataFrame(found, index=runs).reindex(columns=COLUMNS)
+
+
+def _background(timed: pd.DataFrame, parts: pd.DataFrame) -> "pd.Series[float]":
+    """Seconds a step, by RUN: without the exchange, or where ranks only meet, if that is less.
+
+    Threads through which ranks agree take longer to while these run free (Horovod's), and those
+    that always work take what a rank does not need while it waits.
+    """
+    sums = timed.groupby("part", sort=False)[["background_seconds", "steps"]].sum(min_count=1)
+    a_step = parts.assign(seconds=sums["background_seconds"] / sums["steps"])
+    by_phase: pd.Series[float] = a_step.set_index([*RUN, "phase"])["seconds"]
+    free, met = (
+        by_phase[by_phase.index.get_level_values("phase") == phase].droplevel("phase")
+        for phase in (PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT)
+    )
+    # One device meets nobody.
+    return free.where(~(met.reindex(free.index) < free), met)
 
 
 def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> dict[str, object]:
@@ -140,7 +176,9 @@ def _growing(wide: pd.DataFrame) -> int | None:
     """The rank whose excess grows most surely in the course of runs, and whose time does; by
     Spearman's rank correlation within runs, times the number of ranks (Bonferroni)."""
     course = _course(wide)
-    if len(wide) < FEWEST_TIMINGS or course.nunique() < 2:
+    # Each run's mean is taken off, and the slope.
+    freedom = len(wide) - wide.groupby(RUN).ngroups - 1
+    if len(wide) < FEWEST_TIMINGS or freedom < 1 or course.nunique() < 2:
         return None
     excess = pd.DataFrame(
         wide.to_numpy() / _median_of_others(wide.to_numpy()) - 1, wide.index, wide.columns
@@ -152,7 +190,6 @@ def _growing(wide: pd.DataFrame) -> int | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         grows = _correlations(course.to_numpy(), longer) > 0
         surely = _correlations(stats.rankdata(course), stats.rankdata(within, axis=0))
-        freedom = len(wide) - 2
         chances = special.stdtr(freedom, -surely * np.sqrt(freedom / (1 - surely**2)))
     for place in np.argsort(chances):
         rank = int(wide.columns[place])

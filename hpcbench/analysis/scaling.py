@@ -22,6 +22,8 @@ _EFFICIENCY = ("efficiency", "efficiency_low", "efficiency_high")
 # Communication efficiency above one by more than this is no noise.
 PLAUSIBLE = 1.02
 SECONDS_AN_HOUR = 3600
+# What of a rank's compute was timed apart, on one device too.
+WITHIN_COMPUTE = ("input_seconds", "background_seconds")
 
 
 def serial_fraction(speedup: float, ratio: float, scaling: str) -> float:
@@ -56,16 +58,20 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     product over the product at the base, which is one for a base of one device, is the efficiency,
     but for medians being taken of each. In seconds of a step:
     ``base_compute_seconds``, the same work on the base; ``loss_seconds``, the step beyond that, and
-    ``loss_share`` of the step; ``contention_seconds``, what compute takes
+    ``loss_share`` of the step; ``extra_input_seconds``, what a typical rank's samples take longer
+    to come than on the base; ``extra_background_seconds``, what its own threads that work unasked
+    took more of its cores; ``contention_seconds``, what compute takes
     longer when all devices of a host compute than when one does; ``extra_compute_seconds``, what
     else the compute of a typical rank takes, the median one or the faster of two;
-    ``waiting_seconds``, a step in which ranks wait for each other beyond that rank's;
+    ``waiting_seconds``, a step in which ranks wait for each other beyond that rank's and its
+    background threads;
     ``exchange_seconds``, the step beyond that, and ``hidden_exchange_seconds``, what more the
-    exchange takes by itself. Medians of the first five add up nearly to the step.
+    exchange takes by itself. Medians of these but the last add up nearly to the step.
     ``extra_data_seconds``, what a step waits for data longer than on the base, is known of programs
     alone, of which nothing else of this is but ``rest_seconds``, what else it takes longer. Runs
     before schema 4 were timed less closely: the typical rank is the mean of all, contention is
-    missing and part of extra compute, and waiting within a step part of the exchange.
+    missing and part of extra compute, and waiting within a step part of the exchange; before
+    schema 5 input and background are missing, and part of extra compute and of contention.
 
     ``device_hours_per_million_samples`` is the devices' time. ``samples_per_joule`` is missing
     where no energy was counted. All of these have ``_low`` and ``_high`` too.
@@ -83,6 +89,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
         alone = _estimate(by_devices[base], "mean_compute_seconds", base)
         # A base of several devices exchanges too; its compute is what the others' is held against.
         base_compute = alone if base > 1 and np.isfinite(alone.median) else base_step
+        within_base = {name: _estimate(by_devices[base], name, base) for name in WITHIN_COMPUTE}
         base_data = _estimate(by_devices[base], "data_seconds", base)
         base_rest = _without_data(by_devices[base], base)
         best_serial = serial.get(_serial_key(facts))
@@ -118,7 +125,12 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                 | {"base_devices": base, "base_samples_per_second": base_rate.median}
                 | _against_serial(group, best_serial, devices)
                 | Ratio(serial_part, least, most).columns("serial_fraction")
-                | _parts(group, base_compute.times(work), devices)
+                | _parts(
+                    group,
+                    base_compute.times(work),
+                    {name: value.times(work) for name, value in within_base.items()},
+                    devices,
+                )
                 | _estimate(group, "data_seconds", devices)
                 .less(base_data.times(work))
                 .columns("extra_data_seconds")
@@ -142,7 +154,9 @@ def with_speedups(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(speedup=speedup, efficiency=speedup * base / runs["devices"])
 
 
-def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[str, float]:
+def _parts(
+    group: pd.DataFrame, base_compute: Estimate, within_base: dict[str, Estimate], devices: int
+) -> dict[str, float]:
     """Where the time of one point's steps went, as factors and in seconds."""
     step, slowest, mean, contention = (
         group[f"{name}_seconds"] for name in ("step", "compute", "mean_compute", "contention")
@@ -159,22 +173,33 @@ def _parts(group: pd.DataFrame, base_compute: Estimate, devices: int) -> dict[st
         ideal = slowest
     exchange = step - ideal.fillna(slowest)
     compute = Estimate.of(mean.to_numpy(float), devices)
-    undisturbed = Estimate.of((typical - contention.fillna(0)).to_numpy(float), devices)
+    undisturbed, base_undisturbed = typical - contention.fillna(0), base_compute
+    extra = {}
+    for name, of_base in within_base.items():
+        extra[name] = _estimate(group, name, devices).less(of_base)
+        # What only one of both knows of stays within the compute of either.
+        if np.isfinite(extra[name].median):
+            base_undisturbed = base_undisturbed.less(of_base)
+    if np.isfinite(extra["input_seconds"].median):
+        undisturbed = undisturbed - group["input_seconds"]
     of_runs = {
         "load_balance": of_ranks / slowest,
         "communication_efficiency": slowest / step,
         "serialization_efficiency": slowest / ideal,
         "transfer_efficiency": ideal / step,
         "contention_seconds": contention,
-        "waiting_seconds": ideal.fillna(slowest) - typical,
+        "waiting_seconds": ideal.fillna(slowest) - typical - group["background_seconds"].fillna(0),
         "exchange_seconds": exchange,
         "hidden_exchange_seconds": (bare - exchange).clip(lower=0),
     }
     of_points = {
         "computation_efficiency": base_compute.over(compute),
         "base_compute_seconds": base_compute,
-        "extra_compute_seconds": undisturbed.less(base_compute),
+        "extra_compute_seconds": Estimate.of(undisturbed.to_numpy(float), devices).less(
+            base_undisturbed
+        ),
     }
+    of_points |= {f"extra_{name}": value for name, value in extra.items()}
     whole = Estimate.of(step.to_numpy(float), devices)
     of_points |= {
         "loss_seconds": whole.less(base_compute),

@@ -11,18 +11,31 @@ from hpcbench.analysis.scaling import PLAUSIBLE
 PARTS = {
     "base_compute": "compute, as on the base",
     "extra_compute": "extra compute time",
+    "extra_input": "extra time for input",
+    "extra_background": "background threads",
     "contention": "slower beside other devices",
     "waiting": "waiting for other ranks",
     "exchange": "gradient exchange",
+}
+# What is part of the extra compute where it was not timed apart.
+WITHIN_EXTRA_COMPUTE = {
+    "contention": "what devices slow each other down",
+    "extra_input": "input",
+    "extra_background": "background threads",
 }
 
 
 def parts_of(point: Row) -> dict[str, str]:
     """What each of :data:`PARTS` is of a point: one may hold another that was not timed apart, as
-    in runs of before schema 4, or under ``mirrored``."""
+    in runs of earlier schemas, or under ``mirrored``."""
     parts = dict(PARTS)
-    if math.isnan(point["contention_seconds"]):
-        parts["extra_compute"] += " (with what devices slow each other down)"
+    held = [
+        words
+        for name, words in WITHIN_EXTRA_COMPUTE.items()
+        if math.isnan(point[f"{name}_seconds"])
+    ]
+    if held:
+        parts["extra_compute"] += f" (with {', '.join(held)})"
     if math.isnan(point["serialization_efficiency"]):
         parts["exchange"] += " (with waiting in steps)"
     return parts

@@ -73,6 +73,8 @@ def rank_tails(
     timed = ranks[ranks["phase"] == PHASE_TRAIN] if len(ranks) else ranks[:0]
     timed = timed.merge(runs[[*RUN, *SERIES, "subject", "line", "devices"]], on=RUN)
     timed = timed[timed["devices"] == timed.groupby(SERIES)["devices"].transform("max")]
+    # One rank is not told apart from any.
+    timed = timed[timed["devices"] > 1]
     if timed.empty:
         return pd.DataFrame()
     key = [*RUN, "rank"]

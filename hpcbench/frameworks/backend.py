@@ -96,13 +96,20 @@ class Backend(ABC):
         rates: NDArray[np.float64],
         first_step: int = 0,
         exchange: Exchange = Exchange.GRADIENTS,
+        held: Any = None,
     ) -> Sums:
         """Train on whole batches: ``order`` has the shape (steps, replicas, batch).
 
         ``first_step`` is the number of steps behind. With another ``exchange`` than that of
-        gradients each replica updates with its own, so that their weights part ways. Returns shape
+        gradients each replica updates with its own, so that their weights part ways. All steps take
+        the samples of ``held``, from :meth:`hold`, if it is given. Returns shape
         (1 + metric_sums,).
         """
+
+    def hold(self, rows: NDArray[np.int32]) -> Any:
+        """Whatever is needed for :meth:`steps` to take the samples ``rows``, of shape (replicas,
+        batch), without reading them again; their indices, where data are on the device."""
+        return rows
 
     @abstractmethod
     def exchanges(self, count: int, exchange: Exchange) -> None:

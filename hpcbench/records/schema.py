@@ -6,16 +6,19 @@ History of ``SCHEMA_VERSION``, which :mod:`hpcbench.records.upgrade` bridges:
 2. Column ``cpu_math``; field ``identity`` of run.json; a run may have no ``accuracy.csv``.
 3. Column ``evaluation_seconds``.
 4. File ``ranks.csv``; before, steps without the exchange were rows of ``throughput.csv``.
+5. Column ``background_seconds`` of it; phase ``one_batch``, with which ``alone`` is one batch too;
+   runs on one device have the file.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import zip_longest
 from typing import Any, get_type_hints
 
 from hpcbench.records.identity import Identity
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 THROUGHPUT_FILE = "throughput.csv"
 ACCURACY_FILE = "accuracy.csv"
@@ -24,12 +27,14 @@ RANKS_FILE = "ranks.csv"
 RUN_FILE = "run.json"
 
 # What an interval timed: training; or, between intervals of it, the same steps without the exchange
-# of gradients, with one of a single element in its place, or of one rank a host while the others
-# sleep; and exchanges without a step, of a single element and of all gradients.
+# of gradients, with one of a single element in its place, without it on one batch that is at hand,
+# and so on one rank a host while the others sleep; and exchanges without a step, of a single
+# element and of all gradients.
 PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT = "train", "no_exchange", "one_element"
-PHASE_ALONE, PHASE_LATENCY, PHASE_EXCHANGE = "alone", "latency", "exchange"
+PHASE_ONE_BATCH, PHASE_ALONE = "one_batch", "alone"
+PHASE_LATENCY, PHASE_EXCHANGE = "latency", "exchange"
 PHASES = (
-    *(PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT),
+    *(PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT, PHASE_ONE_BATCH),
     *(PHASE_ALONE, PHASE_LATENCY, PHASE_EXCHANGE),
 )
 
@@ -125,13 +130,16 @@ class EnergyRow:
 @dataclass(frozen=True)
 class RankRow:
     """One rank's ``seconds`` for the ``steps`` of an interval; ``interval`` is the number of the
-    training interval, or of the one after which another phase was timed."""
+    training interval, or of the one after which another phase was timed. ``background_seconds`` of
+    them are its own threads' that work though nothing is asked of them
+    (:mod:`hpcbench.devices.background`); missing where not known, as on GPUs."""
 
     phase: str
     interval: int
     steps: int
     rank: int
     seconds: float
+    background_seconds: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -143,11 +151,13 @@ class RankTimes:
     interval: int
     steps: int
     seconds: tuple[float, ...]
+    background_seconds: tuple[float, ...] = ()
 
     def rows(self) -> Iterator[RankRow]:
-        for rank, seconds in enumerate(self.seconds):
+        times = zip_longest(self.seconds, self.background_seconds, fillvalue=math.nan)
+        for rank, (seconds, background) in enumerate(times):
             if not math.isnan(seconds):
-                yield RankRow(self.phase, self.interval, self.steps, rank, seconds)
+                yield RankRow(self.phase, self.interval, self.steps, rank, seconds, background)
 
 
 Row = ThroughputRow | AccuracyRow | EnergyRow | RankTimes
@@ -155,7 +165,9 @@ Row = ThroughputRow | AccuracyRow | EnergyRow | RankTimes
 # Counters are read ten times a second, so what a shorter run drew is mostly interpolated.
 LEAST_COUNTED_SECONDS = 0.5
 # Empty where the driver does not tell, or an earlier version did not time it.
-MAY_BE_EMPTY = frozenset({"utilization", "memory_bytes", "clock_mhz", "evaluation_seconds"})
+MAY_BE_EMPTY = frozenset(
+    {"utilization", "memory_bytes", "clock_mhz", "evaluation_seconds", "background_seconds"}
+)
 
 
 def columns(row: type) -> list[str]:
@@ -174,7 +186,10 @@ def types(row: type) -> dict[str, type]:
     return {name: of_identity[name] for name in _of_identity(row)} | get_type_hints(row)
 
 
-def values(identity: Identity, row: ThroughputRow | AccuracyRow | EnergyRow) -> dict[str, Any]:
+def values(
+    identity: Identity, row: ThroughputRow | AccuracyRow | EnergyRow | RankRow
+) -> dict[str, Any]:
     """The columns of ``row``; those that are not known are left out."""
     unknown = {name for name in MAY_BE_EMPTY if math.isnan(getattr(row, name, 0.0))}
-    return asdict(identity) | {n: v for n, v in asdict(row).items() if n not in unknown}
+    of_run = {name: getattr(identity, name) for name in _of_identity(type(row))}
+    return of_run | {n: v for n, v in asdict(row).items() if n not in unknown}

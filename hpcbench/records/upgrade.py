@@ -14,6 +14,7 @@ from hpcbench.validation import parse
 LATER_COLUMNS: dict[str, tuple[int, Any]] = {
     "cpu_math": (2, UNKNOWN),
     "evaluation_seconds": (3, math.nan),
+    "background_seconds": (5, math.nan),
 }
 
 

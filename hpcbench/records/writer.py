@@ -17,7 +17,7 @@ from typing import Any
 
 from hpcbench.cluster.schedulers import VAGUE_FAILURES
 from hpcbench.errors import ConfigError, EnvironmentLacks
-from hpcbench.records.identity import RUN, Identity
+from hpcbench.records.identity import Identity
 from hpcbench.records.ownership import Ownership
 from hpcbench.records.reader import is_complete
 from hpcbench.records.schema import (
@@ -162,10 +162,8 @@ class RunWriter:
 
     def ranks(self, times: RankTimes) -> None:
         if self._ranks:
-            run = {name: getattr(self.identity, name) for name in RUN}
-            lines = (run | asdict(row) for row in times.rows())
             with self._ownership.guard():
-                self._ranks.append(*lines)
+                self._ranks.append(*(values(self.identity, row) for row in times.rows()))
 
     def start(self, document: dict[str, Any]) -> None:
         """Write run.json for a run that is under way."""

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from hpcbench.config import RunConfig
+from hpcbench.devices.background import BackgroundThreads
 from hpcbench.devices.cores import Cores
 from hpcbench.devices.counters import counters_of
 from hpcbench.devices.meter import Meter
@@ -106,17 +107,17 @@ class Session:
         workload = Workload(config, schedule, seed, resolved.source.spec, data, strategy)
         # The clock of MLPerf's log does not stop for what is timed beside training.
         rounds = 0 if resolved.output.mllog else config.no_exchange_intervals
-        first_of_host = resolved.launch.local_rank == 0
-        training = Training(
-            workload, lambda: self._stop.requested, meter, Beside(rounds, first_of_host)
-        )
+        on_gpus = resolved.framework.gpu_name() is not None
+        background = BackgroundThreads(0 if on_gpus else self._cores.threads)
+        beside = Beside(rounds, resolved.launch.local_rank == 0, background)
+        training = Training(workload, lambda: self._stop.requested, meter, beside)
         checkpoint = recorder.checkpoint(resolved.output.resume)
         progress = training.resume(checkpoint) if resolved.output.resume else Progress()
         of_rows = identity(resolved, strategy, self._cores, len(set(hosts)))
         refuse_unlike_devices(strategy, hosts, of_rows.device_kind, of_rows.cpu_math)
         about = document(resolved, training.backend, hosts)
-        several = schedule.world_size > 1
-        recorder.start(of_rows, about, progress, energy=meter.counts, ranks=several)
+        of_ranks = schedule.world_size > 1 or rounds > 0
+        recorder.start(of_rows, about, progress, energy=meter.counts, ranks=of_ranks)
         if resolved.output.tensorboard:
             backend = training.backend
             recorder.watch(lambda: resolved.framework.tensorboard(folder, backend, config))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets.sharding import contiguous_share, epoch_order, full_steps, remainder_step
+from hpcbench.devices.background import BackgroundThreads
 from hpcbench.devices.counters import GPUS
 from hpcbench.devices.meter import READINGS, Meter
 from hpcbench.errors import Diverged, Preempted
@@ -84,7 +85,8 @@ class Training:
         self._tested = len(workload.data.test_targets)
         self._stop_requested = stop_requested
         self._meter = meter or Meter("", [])
-        self._clock = Clock(self._strategy.all_gather)
+        self._background = beside.background if beside.rounds else BackgroundThreads()
+        self._clock = Clock(self._strategy.all_gather, self._background)
         start = time.perf_counter()
         self.warmed_up = WarmUp(0, math.nan, steady=False)
         # Of its whole steps; what remains of an epoch goes with those before it.
@@ -95,9 +97,10 @@ class Training:
         self._shares: tuple[int, Shares] | None = None
         self._beside = beside
         self._rounds: Rounds | None = None
-        if beside.rounds and self._strategy.world_size > 1:
-            processes, first = self._strategy.processes, beside.first_of_host
-            self._rounds = Rounds(self.backend, self._clock, processes, first, workload.seed)
+        if beside.rounds:
+            world = self._strategy.world_size, self._strategy.processes
+            first = beside.first_of_host
+            self._rounds = Rounds(self.backend, self._clock, *world, first, workload.seed)
 
     def resume(self, checkpoint: Path | None) -> Progress:
         """Go on from rank 0's checkpoint, of which all ranks get the state; None on the others, and
@@ -160,6 +163,7 @@ class Training:
             self._rounds.warm_up(order[:1], self._rates(0, 1))
         self.backend.average_batch_norm_state()
         self._evaluate(EVALUATION_BATCH)
+        self._background.find()
 
     def _untold(self, rows: NDArray[np.int32], rates_of_rows: NDArray[np.float64]) -> list[float]:
         """Steps of which only their time matters."""
@@ -176,7 +180,8 @@ class Training:
         Raises Diverged if a loss is not finite, on all ranks alike, and Preempted after the
         interval in which any rank was asked to stop.
         """
-        rounds = self._beside.after(self.intervals_after(Progress()))
+        intervals = self.intervals_after(Progress())
+        rounds = self._beside.after(intervals, self._strategy.world_size)
         epochs = self._schedule.epochs
         while progress.epochs < epochs or not self._measured_enough(progress):
             evaluated = progress.epochs < epochs
@@ -283,7 +288,9 @@ class Training:
                 )
             number = progress.throughput_rows
             row = _row(PHASE_TRAIN, number, steps, samples, timing)
-            of_ranks = RankTimes(PHASE_TRAIN, number, steps, timing.of_ranks)
+            of_ranks = RankTimes(
+                PHASE_TRAIN, number, steps, timing.of_ranks, timing.background_of_ranks
+            )
             behind = progress.steps + steps
             progress = replace(
                 progress,

@@ -36,7 +36,8 @@ class ToyBackend(Backend):
         self._weights -= rate * inputs.T @ chances / len(labels)
         return sums
 
-    def steps(self, order, rates, first_step=0, exchange=Exchange.GRADIENTS):
+    def steps(self, order, rates, first_step=0, exchange=Exchange.GRADIENTS, held=None):
+        order = order if held is None else np.broadcast_to(held, order.shape)
         steps = zip(order[:, 0], rates, strict=True)
         return sum((self._step(*step) for step in steps), np.zeros(2))
 

@@ -19,6 +19,16 @@ MOST_BARS = 24
 DOTS_BELOW = 0.45
 # Characters of a bar's label in a line.
 BAR_LABEL = 30
+# A colour and a hatch for each of PARTS, in the order in which they are drawn.
+FILLS = {
+    "base_compute": ("#0072B2", ""),
+    "extra_compute": ("#D55E00", "////"),
+    "extra_input": ("#F0E442", "\\\\\\\\"),
+    "extra_background": ("#999999", "++++"),
+    "contention": ("#009E73", "...."),
+    "waiting": ("#CC79A7", "xxxx"),
+    "exchange": ("#E69F00", "----"),
+}
 
 
 def step_parts(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,13 +40,11 @@ def step_parts(table: pd.DataFrame) -> pd.DataFrame:
     known = timed_apart(table)
     compute = 1e3 * (known["base_compute_seconds"] + known["extra_compute_seconds"])
     base = (1e3 * known["base_compute_seconds"]).clip(upper=compute)
-    return known.assign(
-        base_compute_ms=base,
-        extra_compute_ms=compute - base,
-        contention_ms=1e3 * known["contention_seconds"].fillna(0).clip(lower=0),
-        waiting_ms=1e3 * known["waiting_seconds"].clip(lower=0),
-        exchange_ms=1e3 * known["exchange_seconds"].clip(lower=0),
-    )
+    others = {
+        f"{part}_ms": 1e3 * known[f"{part}_seconds"].fillna(0).clip(lower=0)
+        for part in list(PARTS)[2:]
+    }
+    return known.assign(base_compute_ms=base, extra_compute_ms=compute - base, **others)
 
 
 def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -50,6 +58,7 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     bars = [len(rows) for _, rows in groups]
     labels = [fill(f"{look.label} × 0000", BAR_LABEL) for look in looks_of.values()]
     lines = 1 + max(label.count("\n") for label in labels)
+    drawn = [part for part in PARTS if (parts[f"{part}_ms"] > 0).any()]
     figure = Figure(
         figsize=(style.WIDTH, 0.19 * lines * sum(bars) + 0.35 * len(bars) + style.MARGIN)
     )
@@ -58,14 +67,15 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ordered = rows.sort_values(["strategy", "devices"], ascending=False)
         places = np.arange(len(ordered))
         left = np.zeros(len(ordered))
-        for index, part in enumerate(PARTS):
+        for part in drawn:
+            colour, hatch = FILLS[part]
             axes.barh(
                 places,
                 ordered[f"{part}_ms"],
                 left=left,
                 height=0.7,
-                color=style.COLOURS[index],
-                hatch=style.HATCHES[index],
+                color=colour,
+                hatch=hatch,
                 edgecolor="white",
                 linewidth=0.4,
             )
@@ -100,8 +110,8 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     grid[-1, 0].set_xlabel("milliseconds a step")
     patches: list[Line2D | Patch] = [
-        Patch(facecolor=style.COLOURS[i], hatch=style.HATCHES[i], edgecolor="white", label=label)
-        for i, label in enumerate(PARTS.values())
+        Patch(facecolor=FILLS[p][0], hatch=FILLS[p][1], edgecolor="white", label=PARTS[p])
+        for p in drawn
     ]
     legend(figure, patches)
     marks = "parts: medians; black: the step's median, 95 % interval, runs (dots)"

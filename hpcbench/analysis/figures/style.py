@@ -8,7 +8,6 @@ import matplotlib as mpl
 # can tell the series apart.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-HATCHES = ["", "////", "....", "xxxx", "----"]
 DASHES: list[Any] = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2))]
 GREY = "#666666"
 # A run beside its median.

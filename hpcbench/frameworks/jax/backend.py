@@ -120,10 +120,11 @@ class JaxBackend(Backend):
         rates: NDArray[np.float64],
         first_step: int = 0,
         exchange: Exchange = Exchange.GRADIENTS,
+        held: Any = None,
     ) -> Sums:
-        return self._train(
-            order, np.full(order.shape, 1 / self._batch), rates, first_step, exchange
-        )
+        rows = order if held is None else np.broadcast_to(held, order.shape)
+        weights = np.full(order.shape, 1 / self._batch)
+        return self._train(rows, weights, rates, first_step, exchange)
 
     def partial_step(
         self,

@@ -109,9 +109,13 @@ class TensorFlowBackend(Backend):
         rates: NDArray[np.float64],
         first_step: int = 0,
         exchange: Exchange = Exchange.GRADIENTS,
+        held: Any = None,
     ) -> Sums:
         scalars = self._optimizer.scalars(first_step, rates)
-        return self._loop.steps(order, scalars, first_step, exchange)
+        return self._loop.steps(order, scalars, first_step, exchange, held)
+
+    def hold(self, rows: NDArray[np.int32]) -> Any:
+        return self._loop.hold(rows)
 
     def exchanges(self, count: int, exchange: Exchange) -> None:
         self._loop.exchanges(count, exchange)

@@ -97,12 +97,14 @@ class TrainingLoop:
         scalars: NDArray[np.float32],
         first_step: int = 0,
         exchange: Exchange = Exchange.GRADIENTS,
+        held: Any = None,
     ) -> Sums:
         """Train on whole batches.
 
         ``order`` holds sample indices, shape (steps, replicas, batch); ``scalars`` the
         optimizer's rows; ``first_step`` is the number of steps behind. With another ``exchange``
-        than that of gradients each replica updates with its own.
+        than that of gradients each replica updates with its own; all steps take what :meth:`hold`
+        gave, if that is ``held``.
         """
         run = self._run
         if exchange is not Exchange.GRADIENTS:
@@ -110,7 +112,17 @@ class TrainingLoop:
                 mean = list if exchange is Exchange.NONE else self._met
                 self._runs_beside[exchange] = self._trace(mean)
             run = self._runs_beside[exchange]
-        return self._call(run, order, scalars, first_step)
+        if self._streamed:
+            batches = self._stream(order) if held is None else held.repeat(len(order))
+            return self._call(run, iter(batches), scalars, first_step)
+        rows = order if held is None else np.broadcast_to(held, order.shape)
+        return self._call(run, tf.constant(rows), scalars, first_step, self._inputs, self._targets)
+
+    def hold(self, rows: NDArray[np.int32]) -> Any:
+        """The samples ``rows``, of shape (replicas, batch), for :meth:`steps` to take."""
+        if not self._streamed:
+            return rows
+        return tf.data.Dataset.from_tensors(next(iter(self._stream(rows[np.newaxis]))))
 
     def exchanges(self, count: int, exchange: Exchange) -> None:
         """``count`` times what a step exchanges, one after the other."""
@@ -119,15 +131,10 @@ class TrainingLoop:
         self._exchanges[exchange](tf.constant(count))[0].numpy()
 
     def _call(
-        self, run: Any, order: NDArray[np.int32], scalars: NDArray[np.float32], first_step: int
+        self, run: Any, batches: Any, scalars: NDArray[np.float32], first_step: int, *data: Any
     ) -> Sums:
-        common = tf.constant(scalars), tf.constant(first_step)
-        if self._streamed:
-            source: tuple[Any, ...] = (iter(self._stream(order)), *common)
-        else:
-            source = (tf.constant(order), *common, self._inputs, self._targets)
         try:
-            return _numbers(run(*source))
+            return _numbers(run(batches, tf.constant(scalars), tf.constant(first_step), *data))
         except tf.errors.OpError as error:
             # TensorFlow passes on what a thread of its input raised as text alone.
             raise self._unread or error from None

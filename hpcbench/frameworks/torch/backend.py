@@ -103,6 +103,7 @@ class TorchBackend(Backend):
         rates: NDArray[np.float64],
         first_step: int = 0,
         exchange: Exchange = Exchange.GRADIENTS,
+        held: Any = None,
     ) -> Sums:
         self._seed_dropout(first_step)
         self._parallel.train()
@@ -112,8 +113,12 @@ class TorchBackend(Backend):
         meet = exchange is Exchange.ONE_ELEMENT
         with nullcontext() if exchange is Exchange.GRADIENTS else alone:
             for chosen, rate in zip(batches, rates.tolist(), strict=True):
-                total += self._step(chosen, rate, 1 / len(chosen), meet)
+                batch = held or self._batch(chosen)
+                total += self._step(batch, rate, 1 / len(chosen), meet)
         return _numbers(total)
+
+    def hold(self, rows: NDArray[np.int32]) -> Any:
+        return self._batch(torch.from_numpy(rows[0].astype(np.int64)).to(self._device))
 
     def exchanges(self, count: int, exchange: Exchange) -> None:
         elements = 1 if exchange is Exchange.ONE_ELEMENT else self.trainable_parameters
@@ -135,17 +140,25 @@ class TorchBackend(Backend):
         counted = float(len(share) > 0)
         chosen = torch.from_numpy(share if counted else np.zeros(1, np.int64))
         weight = counted * self._strategy.world_size / total
-        sums = self._step(chosen.to(self._device), float(rates[0]), weight)
+        sums = self._step(self._batch(chosen.to(self._device)), float(rates[0]), weight)
         return _numbers(sums * counted)
 
+    def _batch(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and targets of these samples, on the device."""
+        return self._images(chosen), self._targets[chosen]
+
     def _step(
-        self, chosen: torch.Tensor, rate: float, per_sample: float, meet: bool = False
+        self,
+        batch: tuple[torch.Tensor, torch.Tensor],
+        rate: float,
+        per_sample: float,
+        meet: bool = False,
     ) -> torch.Tensor:
         """One update with the gradients of sum(losses * per_sample), before which all devices
         ``meet`` if asked to; the sums."""
-        targets = self._targets[chosen]
+        images, targets = batch
         with self._autocast():
-            outputs = self._parallel(self._scaled(self._images(chosen))).to(self._dtype)
+            outputs = self._parallel(self._scaled(images)).to(self._dtype)
         loss = cross_entropy(outputs, targets, reduction="sum")
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss * per_sample)
