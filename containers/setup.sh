@@ -49,6 +49,14 @@ if [ "${1:-}" = --browser ]; then
     exit 0
 fi
 
+# What was chosen before holds until something else is.
+for name in TENSORFLOW MPI HOROVOD GPU; do
+    if [ -z "${!name:-}" ] && [ -f $venv/setup-choices ]; then
+        declare "$name=$(sed -n "s/^$name=//p" $venv/setup-choices)"
+    fi
+done
+gpu=${GPU:-$(command -v nvidia-smi >/dev/null && echo yes || echo no)}
+
 if [ "${1:-}" = --torch ]; then
     [ -x $venv/bin/python ] || stop "there is no $venv yet: run make setup first"
     if $venv/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'; then exit 0; fi
@@ -56,7 +64,7 @@ if [ "${1:-}" = --torch ]; then
     # Without a GPU, PyTorch's own index has a build that is gigabytes smaller; where it does not
     # answer, PyPI's serves.
     index=(--retries 1 --timeout 10 --extra-index-url https://download.pytorch.org/whl/cpu)
-    if [ "${GPU:-yes}" = yes ] && command -v nvidia-smi >/dev/null; then index=(); fi
+    if [ "$gpu" = yes ]; then index=(); fi
     $venv/bin/python -m pip --quiet --disable-pip-version-check install ${index[@]+"${index[@]}"} -r requirements-torch.lock
     exit 0
 fi
@@ -66,7 +74,7 @@ if [ "${1:-}" = --jax ]; then
     if $venv/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("jax") is None)'; then exit 0; fi
     say "installing JAX"
     packages=(-r requirements-jax.lock)
-    if [ "${GPU:-yes}" = yes ] && command -v nvidia-smi >/dev/null; then packages+=("jax[cuda12]"); fi
+    if [ "$gpu" = yes ]; then packages+=("jax[cuda12]"); fi
     $venv/bin/python -m pip --quiet --disable-pip-version-check install "${packages[@]}"
     exit 0
 fi
@@ -90,16 +98,12 @@ print("\n".join(tomllib.load(open(sys.argv[1], "rb")).get("setup", [])))' "$file
     say "reading the setup of $file"
     # Modules of many sites read variables that are not set.
     set +u
-    eval "$lines" || stop "the setup of $file ended with status $?"
+    trap 'stop "the setup of $file failed with status $? at: $BASH_COMMAND"' ERR
+    eval "$lines"
+    trap - ERR
     set -u
 fi
 
-# What was chosen before holds until something else is.
-for name in TENSORFLOW MPI HOROVOD GPU; do
-    if [ -z "${!name:-}" ] && [ -f $venv/setup-choices ]; then
-        declare "$name=$(sed -n "s/^$name=//p" $venv/setup-choices)"
-    fi
-done
 choices=$(printf '%s\n' "TENSORFLOW=${TENSORFLOW:-}" "MPI=${MPI:-}" "HOROVOD=${HOROVOD:-}" "GPU=${GPU:-}")
 locked=$(sed -n 's/^tensorflow-cpu==//p' requirements.lock)
 tensorflow=${TENSORFLOW:-$locked}
@@ -124,7 +128,6 @@ fetch_data() {
     fi
 }
 
-gpu=${GPU:-$(command -v nvidia-smi >/dev/null && echo yes || echo no)}
 # CUDA's folder, for Horovod; empty where there is none.
 cuda=''
 if [ "$gpu" = yes ] && [ "${HOROVOD:-}" != none ]; then

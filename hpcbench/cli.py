@@ -29,6 +29,14 @@ def reports_errors(main: Callable[P, int]) -> Callable[P, int]:
     return reporting
 
 
+def at_least_one(text: str) -> int:
+    """The type of an argument that counts something."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, with one sentence instead of a usage page where an argument is wrong."""
 

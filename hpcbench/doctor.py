@@ -24,6 +24,7 @@ from hpcbench.checkup import (
     storage,
     surroundings,
 )
+from hpcbench.checkup.cluster import SETUP_FINE, SETUP_READ
 from hpcbench.cli import Parser, reports_errors
 from hpcbench.cluster.schedulers import SCHEDULERS, current_job
 from hpcbench.cluster.site import NAMED_BY, read_site
@@ -52,13 +53,12 @@ QUICK: tuple[Check, ...] = (
     surroundings.proxy,
     surroundings.names,
     cluster.host,
+    cluster.setup,
     cluster.scheduler,
     cluster.image,
 )
 THOROUGH: tuple[Check, ...] = (software.loading, storage.data_read, cluster.nodes)
 
-# Set where a site's setup was read already.
-SETUP_READ = "HPCBENCH_SETUP_READ"
 COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "bold red"}
 
 
@@ -124,10 +124,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read_setup(setup: Sequence[str], arguments: Sequence[str]) -> NoReturn:
-    """Become the doctor again, in a shell that has read a site's ``setup`` as jobs read it."""
-    script = "\n".join([*setup, 'exec "$@"'])
+    """Become the doctor again, in a shell that has read a site's ``setup`` as jobs read it; the
+    first that fails of it is what the doctor then finds."""
+    failed = f': "${{{SETUP_READ}:=status $? at: $BASH_COMMAND}}"'
+    script = "\n".join(
+        [
+            f"trap '{failed}' ERR",
+            *setup,
+            "trap - ERR",
+            f'export {SETUP_READ}="${{{SETUP_READ}:-{SETUP_FINE}}}"',
+            'exec "$@"',
+        ]
+    )
     again = [sys.executable, "-m", "hpcbench.doctor", *arguments]
-    os.execvpe("bash", ["bash", "-c", script, "bash", *again], os.environ | {SETUP_READ: "yes"})
+    os.execvpe("bash", ["bash", "-c", script, "bash", *again], os.environ)
 
 
 def _print(finding: Finding) -> None:

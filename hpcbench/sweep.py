@@ -5,11 +5,10 @@ import math
 import os
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hpcbench.cli import Parser, reports_errors
+from hpcbench.cli import Parser, at_least_one, reports_errors
 from hpcbench.cluster.container import check_image
 from hpcbench.cluster.schedulers import SCHEDULERS
 from hpcbench.cluster.site import NAMED_BY, Machine, Site, read_site
@@ -35,7 +34,7 @@ from hpcbench.sweeps.plan import (
     read_sweep,
 )
 from hpcbench.sweeps.queueing import Queueing
-from hpcbench.sweeps.status import State, counts, statuses
+from hpcbench.sweeps.status import State, counts, reasons, statuses
 from hpcbench.sweeps.submission import Submission, all_submissions
 from hpcbench.sweeps.tables import designs, how_known, plan_table, status_table
 from hpcbench.terminal import console, warn
@@ -56,6 +55,7 @@ def this_machine(sweep: SweepFile) -> Machine:
         raise EnvironmentLacks(
             f"sweep {sweep.name} asks for {largest} devices, and this machine has "
             + (f"{gpus} GPUs" if gpus else f"{cores} CPU cores, each a device")
+            + "; --site NAME is for a cluster"
         )
     return Machine("this machine", there, there, max(1, cores // largest))
 
@@ -163,7 +163,9 @@ def show_status(args: argparse.Namespace) -> int:
     for status in found:
         if status.state == State.FAILED:
             print(f"failed: {status.run}: {status.reason}")
-    lost = Counter(s.reason for s in found if s.state == State.MISSING and s.reason)
+    for reason, number in reasons(found, State.QUEUED).items():
+        print(f"queued: {count(number, 'run')}: {reason}")
+    lost = reasons(found, State.MISSING)
     for reason, number in list(lost.items())[:NAMED_LOST]:
         print(f"missing: {count(number, 'run')}: {reason}")
     if len(lost) > NAMED_LOST:
@@ -320,7 +322,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name in ("submit", "resume", "watch"):
             command.add_argument(
                 "--max-queued",
-                type=int,
+                type=at_least_one,
                 metavar="N",
                 help="as many jobs as you may have in the queue; watch queues the rest later",
             )

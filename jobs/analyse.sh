@@ -6,15 +6,20 @@
 #SBATCH --ntasks=1
 #SBATCH --time=00:15:00
 #SBATCH --output=hpcbench-analysis-%j.out
-set -euo pipefail
+set -uo pipefail
 
-cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}"
+cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}" || exit 3
+read_setup() {
+    # Modules of many sites read variables that are not set.
+    set +u
+    trap 'echo "hpcbench: the setup of the site failed with status $? at: $BASH_COMMAND (|| true behind it, where that does not matter)" >&2; exit 3' ERR
+    . "$1"
+    trap - ERR
+    set -u
+}
 case "${1:-}" in
     --setup=*)
-        # Modules of many sites read variables that are not set.
-        set +u
-        . "${1#--setup=}"
-        set -u
+        read_setup "${1#--setup=}"
         shift
         ;;
 esac

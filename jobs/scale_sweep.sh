@@ -31,7 +31,9 @@ cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}" || exit 3
 read_setup() {
     # Modules of many sites read variables that are not set.
     set +u
-    . "$1" || { echo "hpcbench: the site's setup ended with status $?" >&2; exit 3; }
+    trap 'echo "hpcbench: the setup of the site failed with status $? at: $BASH_COMMAND (|| true behind it, where that does not matter)" >&2; exit 3' ERR
+    . "$1"
+    trap - ERR
     set -u
 }
 case "${1:-}" in

@@ -59,13 +59,41 @@ def test_set_up_reads_what_a_sites_jobs_read(tmp_path):
     line = [ROOT / "containers" / "setup.sh"]
     done = run(line, env=os.environ | {"HPCBENCH_SITE": str(site)})
     assert (done.status, done.output.splitlines()[-1]) == (7, "read")
-    site.write_text('name = "mine"\nsetup = ["false"]\n')
+    # Not the last line alone.
+    site.write_text('name = "mine"\nsetup = ["nothere load", "true"]\n')
     done = run(line, env=os.environ | {"HPCBENCH_SITE": str(site)})
     assert done.status == 3
-    assert f"the setup of {site} ended with status 1" in done.errors
+    assert f"the setup of {site} failed with status 127 at: nothere load" in done.errors
     done = run(line, env=os.environ | {"HPCBENCH_SITE": "nowhere"})
     assert done.status == 2
     assert "there is no jobs/sites/nowhere.toml" in done.errors
+
+
+@pytest.mark.parametrize(
+    ("part", "of_gpus", "of_cpus"), [("torch", "", "whl/cpu"), ("jax", "jax[cuda12]", "")]
+)
+def test_gpu_yes_installs_what_is_for_gpus_where_none_is(tmp_path, part, of_gpus, of_cpus):
+    """As on a login node; what was chosen at the set-up holds later."""
+    (tmp_path / "bin").mkdir()
+    # There is no such package yet, and pip tells what it is asked for.
+    stub = tmp_path / "bin" / "python"
+    stub.write_text('#!/bin/sh\ncase "$1" in -c) exit 1 ;; *) echo "$@" ;; esac\n')
+    stub.chmod(0o755)
+    line = [ROOT / "containers" / "setup.sh", f"--{part}"]
+    without = {name: value for name, value in os.environ.items() if name != "GPU"}
+
+    def asked(**more: str) -> str:
+        done = run(line, env=without | {"VENV": str(tmp_path)} | more)
+        assert done.status == 0, done.errors
+        return done.output
+
+    for for_gpus in (True, False):
+        found = asked(GPU="yes" if for_gpus else "no")
+        assert (of_gpus if for_gpus else of_cpus) in found
+        unwanted = of_cpus if for_gpus else of_gpus
+        assert not unwanted or unwanted not in found
+    (tmp_path / "setup-choices").write_text("GPU=yes\n")
+    assert asked() == asked(GPU="yes")
 
 
 def test_an_image_that_cannot_serve_is_found_before_the_job(tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ def test_a_sweep_on_a_site_that_wrote_itself(tmp_path, shape, asked, options, ex
         site = ("--site", str(file))
         doctor = cluster.run(*hpcbench, "doctor", *site, "--results", tmp_path)
         assert doctor.status == 0, doctor.output
-        assert re.search("mine: jobs of .* devices would be queued", doctor.output)
+        assert re.search("mine: jobs of .* devices and the analysis would be queued", doctor.output)
         cluster.sweep("submit", sweep, *site)
         cluster.wait_for_empty_queue()
         assert cluster.status(sweep) == "1 done", cluster.said()

@@ -1,16 +1,21 @@
 """The sites of real machines, and what each makes of 1, 4, 8 and 16 devices."""
 
 import io
+import json
 import re
 import shlex
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hpcbench.cluster.site import Site, read_site
+from hpcbench.analysis.report.provenance import facts_of
+from hpcbench.cluster.launchers import LAUNCHERS, Placement
+from hpcbench.cluster.schedulers import Allocation, Job
+from hpcbench.cluster.site import SAID_IN, Site, read_site, site_of_job
 from hpcbench.config import OutputConfig, RunConfig
-from hpcbench.errors import ConfigError
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.sweeps.arrays import right_sized
 from hpcbench.sweeps.commands import job_command
 from hpcbench.sweeps.plan import PlannedRun
@@ -96,6 +101,41 @@ def test_a_partition_without_a_name_wants_what_else_chooses_it(tmp_path):
     path.write_text(text.replace("constraint = ", "# constraint = "))
     with pytest.raises(ConfigError, match="without a name wants a qos or a constraint"):
         read_site(str(path))
+
+
+def test_a_job_as_typed_is_bound_as_its_partition_says_and_has_the_devices_of_its_site():
+    lumi = read_site(str(FILES["lumi-g"]))
+    of_job = {"nodes": 1, "cpus_per_node": 56, "tasks_per_node": 8, "cpus_per_task": 7}
+    job = Job(scheduler="slurm", partition="standard-g", allocation=Allocation(**of_job))
+    with pytest.raises(EnvironmentLacks, match="devices of site lumi-g are GPUs, and this job has"):
+        site_of_job(job, 56, lumi)
+    job = replace(job, allocation=Allocation(**of_job, gpus_per_node=8))
+    (mask,) = site_of_job(job, 56, lumi).options_of_srun(8)
+    assert mask.startswith("--cpu-bind=mask_cpu:")
+    assert site_of_job(replace(job, partition="small-g"), 56, lumi).options_of_srun(8) == []
+
+
+def test_the_report_says_what_a_partition_and_the_environment_were():
+    for name, devices, told, untold in (
+        ("lumi-g", 16, ["partition standard-g", "srun_options --cpu-bind=mask"], "small-g"),
+        ("lumi-g", 4, ["partition small-g"], "cpu-bind"),
+        ("perlmutter", 2, ["qos shared", "exclusive False"], "regular"),
+        ("alps", 8, ["NCCL_NET=AWS Libfabric"], "max_devices 64;"),
+    ):
+        says = json.loads(read_site(str(FILES[name])).variables[SAID_IN])
+        document = {"provenance": {"site": says}}
+        facts = dict(facts_of([document], devices))["site"]
+        assert all(part in facts for part in told), facts
+        assert untold not in facts
+
+
+def test_one_task_a_node_has_all_of_its_nodes_gpus():
+    placement = Placement(
+        ranks=2, per_node=1, nodes=2, gpus=True, gpus_per_rank=4, gpu_request="per-task"
+    )
+    assert "--gpus-per-task=4" in LAUNCHERS["srun"].command(["true"], placement)
+    a_node = LAUNCHERS["srun"].command(["true"], replace(placement, gpu_request="gres"))
+    assert "--gres=gpu:4" in a_node
 
 
 @pytest.mark.parametrize(

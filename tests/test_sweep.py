@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcbench.cluster.schedulers import SCHEDULERS, Job
+from hpcbench.cluster.schedulers import SCHEDULERS, ArrayJob, Job
 from hpcbench.cluster.site import Site, read_site
 from hpcbench.config import OutputConfig
 from hpcbench.errors import ConfigError
@@ -137,8 +137,8 @@ def test_launchers_start_the_ranks_of_a_job(tmp_path, launcher):
     assert two[two.index("-m") :] != []
     start = " ".join(two[: two.index("-m") - 1])
     assert {
-        "srun": "srun --mpi=pmix --nodes=1 --ntasks=2 --ntasks-per-node=2 --cpus-per-task=2 "
-        "--gpus-per-node=2 --kill-on-bad-exit=1",
+        "srun": "srun --export=ALL --mpi=pmix --nodes=1 --ntasks=2 --ntasks-per-node=2 "
+        "--cpus-per-task=2 --gpus-per-node=2 --kill-on-bad-exit=1",
         "mpirun": "mpirun -np 2 --map-by ppr:2:node --bind-to none --oversubscribe",
         "horovodrun": "horovodrun -np 2",
     }[launcher] in start
@@ -180,6 +180,9 @@ def test_the_sbatch_lines_of_a_sweep(tmp_path, site):
         ("-C gpu", "is not like --name or --name=value"),
         ("--mem 0", "is not like --name or --name=value"),
         ("$(reboot)", "is not like --name or --name=value"),
+        ("--parti=cpu", "--parti is short for --partition; write options in full"),
+        ("--gres=gpu:1", "--gres=gpu:1: GPUs are what gpu_request and gpu_type say"),
+        ("--no-requeue", "--no-requeue is what the harness sets itself"),
     ],
 )
 @pytest.mark.parametrize("key", ["sbatch_options", "srun_options"])
@@ -191,6 +194,28 @@ def test_an_option_that_is_not_the_sites_to_set(tmp_path, key, option, says):
     )
     with pytest.raises(ConfigError, match=re.escape(says)):
         read_site(str(path))
+
+
+def test_ranks_have_the_whole_environment_of_their_job(tmp_path):
+    path = tmp_path / "site.toml"
+    text = 'name = "s"\ndevices_per_node = 1\ncores_per_device = 1\nmax_devices = 1\n'
+    path.write_text(text + 'sbatch_options = ["--export=NONE"]\n')
+    assert read_site(str(path)).sbatch_options == ["--export=NONE"]
+    path.write_text(text + 'srun_options = ["--export=NONE"]\n')
+    with pytest.raises(ConfigError, match="ranks get the whole environment of their job"):
+        read_site(str(path))
+
+
+def test_further_generic_resources_stand_beside_the_gpus(tmp_path):
+    """Of two options Slurm would take the last."""
+    path = tmp_path / "site.toml"
+    path.write_text(
+        'name = "s"\ndevices_per_node = 4\ncores_per_device = 1\nmax_devices = 4\n'
+        'gpu_request = "gres"\nsbatch_options = ["--gres=tmp:10G", "--exclude=n1"]\n'
+    )
+    job = ArrayJob("a", 1, read_site(str(path)).request(4), Path("r"), Path("l"), 1)
+    options = [each for each in SCHEDULERS["slurm"].array_command(job) if each.startswith("--gres")]
+    assert options == ["--gres=gpu:4,tmp:10G"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from hpcbench.words import count
 
 PRINT_NAME_AND_TIME = "import socket, time; print(socket.gethostname(), time.time())"
 CLOCK_TOLERANCE = 1.0
+# Set where a site's setup was read already: how that went.
+SETUP_READ, SETUP_FINE = "HPCBENCH_SETUP_READ", "fine"
 
 
 def host(_: CheckContext) -> Iterator[Finding]:
@@ -32,6 +34,20 @@ def host(_: CheckContext) -> Iterator[Finding]:
         )
         return
     yield Finding("host name", Severity.OK, f"{name}, {address}")
+
+
+def setup(context: CheckContext) -> Iterator[Finding]:
+    """What the site's shell lines came to, which were read before all this."""
+    came_to = context.environment.get(SETUP_READ)
+    if came_to == SETUP_FINE:
+        yield Finding("setup", Severity.OK, "all lines of the site's setup succeed")
+    elif came_to:
+        yield Finding(
+            "setup",
+            Severity.PROBLEM,
+            f"the site's setup fails with {came_to}",
+            "jobs would end there; correct the line, or write || true behind it",
+        )
 
 
 def image(context: CheckContext) -> Iterator[Finding]:
@@ -186,8 +202,24 @@ def limit_findings(site: Site, known: Scheduler) -> Iterator[Finding]:
     would wait for ever."""
     seen = set()
     for partition in site.partitions or [SitePartition(max_devices=site.max_devices)]:
-        request = site.request(partition.max_devices)
-        limits = known.user_limits(request.account, request.qos)
+        devices = min(partition.max_devices, site.max_devices)
+        request = site.request(devices)
+        limits = known.user_limits(request.account, request.qos, request.partition)
+        nodes, cpus = request.nodes, devices * request.cores_per_task
+        # None of what a job of CPUs asks for.
+        gpus = devices if site.device == "gpu" else 0
+        for what, wanted, most in (
+            ("nodes", nodes, limits.nodes),
+            ("CPUs", cpus, limits.cpus),
+            ("GPUs", gpus, limits.gpus),
+        ):
+            if wanted > most:
+                yield _site_problem(
+                    site,
+                    f"this user's jobs in QoS {limits.qos} have {most:g} {what}, and {devices} "
+                    f"devices need {wanted}",
+                    f"max_devices = {int(devices * most // wanted)}",
+                )
         if known.minutes(request.time) > limits.minutes:
             yield _site_problem(
                 site,
@@ -209,9 +241,8 @@ def refusals(site: Site, known: Scheduler) -> Iterator[Finding]:
     """Whether the scheduler would queue the smallest and the largest job of each partition."""
     ends = [end for p in site.partitions for end in (p.min_devices, p.max_devices)]
     counts = sorted({min(end, site.max_devices) for end in ends or (1, site.max_devices)})
-    wrong = 0
-    for devices in counts:
-        refusal = known.refusal(
+    jobs = {
+        f"a job of {count(devices, 'device')}": known.array_command(
             ArrayJob(
                 name="hpcbench-test",
                 tasks=1,
@@ -221,16 +252,26 @@ def refusals(site: Site, known: Scheduler) -> Iterator[Finding]:
                 signal_seconds=site.signal_seconds,
             )
         )
+        for devices in counts
+    }
+    jobs["the analysis"] = known.analysis_command([], Path(), site.analysis_request())
+    wrong = 0
+    for job, command in jobs.items():
+        refusal = known.refusal(command)
         if refusal:
             wrong += 1
             yield _site_problem(
                 site,
-                f"a job of {count(devices, 'device')} would not be queued: {refusal}",
-                "mend what it names in the site's file",
+                f"{job} would not be queued: {refusal}",
+                "change what it names in the site's file",
             )
     if not wrong:
         listed = ", ".join(map(str, counts))
-        yield Finding("site", Severity.OK, f"{site.name}: jobs of {listed} devices would be queued")
+        yield Finding(
+            "site",
+            Severity.OK,
+            f"{site.name}: jobs of {listed} devices and the analysis would be queued",
+        )
 
 
 def nodes(context: CheckContext) -> Iterator[Finding]:

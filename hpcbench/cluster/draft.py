@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hpcbench.cluster.site import Site
-from hpcbench.cluster.survey import NodeKind, Partition, Survey
+from hpcbench.cluster.survey import UNLIMITED, NodeKind, Partition, Survey
 from hpcbench.errors import ConfigError
 from hpcbench.validation import parse, setting
 
@@ -101,9 +101,12 @@ def draft(
         if not devices.nodes(partition):
             raise ConfigError(f"partition {partition.name} has no usable node with such GPUs")
     node = devices.typical(chosen)
-    minutes = min(LONGEST_MINUTES, *(partition.minutes for partition in chosen))
+    ends = (min(partition.minutes, partition.limits.minutes) for partition in chosen)
+    minutes = min(LONGEST_MINUTES, *ends)
     mpi = next((known for known in MPI_OF_SRUN if known in survey.mpi), None)
     of_site, left_out = _partitions(chosen, devices, node)
+    if not of_site:
+        raise ConfigError("; ".join(left_out))
     values = {
         "name": name,
         "cluster": survey.cluster or None,
@@ -191,12 +194,26 @@ def _partitions(
     are left with none."""
     found: list[dict[str, Any]] = []
     idle = []
-    sizes = {p.name: int(min(sum(n.count for n in devices.nodes(p)), p.max_nodes)) for p in chosen}
+    a_node = devices.of(node)
+    cores = _cores(node, chosen) // a_node * node.threads
+    sizes = {}
+    for each in chosen:
+        there = min(sum(n.count for n in devices.nodes(each)), each.max_nodes, each.limits.nodes)
+        gpus = each.limits.gpus if devices.gpu_type is not None else UNLIMITED
+        sizes[each.name] = int(min(there * a_node, each.limits.cpus // max(cores, 1), gpus))
     for partition in sorted(chosen, key=lambda partition: sizes[partition.name]):
-        largest = sizes[partition.name] * devices.of(node)
-        smallest = found[-1]["max_devices"] + 1 if found else 1
+        largest = sizes[partition.name]
+        smallest = max(
+            found[-1]["max_devices"] + 1 if found else 1,
+            (partition.min_nodes - 1) * a_node + 1,
+        )
         if largest < smallest:
-            idle.append(f"{partition.name} takes no more devices than those before it: left out")
+            idle.append(
+                f"{partition.name} takes no more devices than those before it: left out"
+                if found
+                else f"{partition.name} takes {smallest} devices at least, and of yours {largest} "
+                f"at most: left out"
+            )
             continue
         found.append(
             {

@@ -42,12 +42,13 @@ def rank_hosts(launch: Launch, environment: Mapping[str, str]) -> list[str]:
             )
     if len(hosts) < launch.size:
         raise ConfigError(f"{launch.size} ranks were started, but only {len(hosts)} have a host")
-    return _reached(hosts[: launch.size], environment.get(SUFFIX, ""))
+    return reached(hosts[: launch.size], environment)
 
 
-def _reached(hosts: list[str], suffix: str) -> list[str]:
-    """``hosts`` by their names with ``suffix``. ConfigError where one has no address: under another
-    name the ranks would meet over another network, and be measured on it."""
+def reached(hosts: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """``hosts`` by their names on the network where ranks are to meet. ConfigError where one has no
+    address: under another name they would meet over another network, and be measured on it."""
+    suffix = environment.get(SUFFIX, "")
     names = [host + suffix for host in hosts]
     for name in dict.fromkeys(names) if suffix else ():
         try:

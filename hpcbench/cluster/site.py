@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hpcbench.cluster.launchers import LAUNCHERS
 from hpcbench.cluster.rendezvous import SUFFIX
 from hpcbench.cluster.schedulers import GpuRequest, Job, Request, schedulers_with_queues
-from hpcbench.errors import ConfigError, unknown_name
+from hpcbench.errors import ConfigError, EnvironmentLacks, unknown_name
 from hpcbench.resources import job_files
 from hpcbench.validation import NAME_PATTERN, read_toml
 
@@ -30,12 +30,14 @@ TimeLimit = Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$")]
 NAMED_BY, SAID_IN = "HPCBENCH_SITE", "HPCBENCH_SITE_SAYS"
 # A value of mpi for srun without --mpi.
 NO_MPI = "none"
-# What the harness tells sbatch and srun itself.
+# What the harness tells sbatch and srun itself, or what would keep it from doing its work.
 OURS = frozenset(
     {
-        *("array", "begin", "chdir", "cpus-per-task", "dependency", "error", "input", "job-name"),
-        *("kill-on-bad-exit", "mpi", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output"),
-        *("parsable", "requeue", "signal", "test-only", "wait", "wrap"),
+        *("array", "begin", "chdir", "clusters", "cpus-per-gpu", "cpus-per-task", "dependency"),
+        *("epilog", "error", "hold", "input", "job-name", "kill-on-bad-exit", "label", "mpi"),
+        *("multi-prog", "no-requeue", "nodes", "ntasks", "ntasks-per-gpu", "ntasks-per-node"),
+        *("open-mode", "output", "parsable", "prolog", "quiet", "requeue", "signal"),
+        *("task-epilog", "task-prolog", "test-only", "time-min", "wait", "wrap"),
     }
 )
 # What a site's own settings say.
@@ -55,10 +57,23 @@ def _free_option(option: str) -> str:
         raise ValueError(f"--{match[1]} is what the harness sets itself")
     if match[1] in OF_SETTINGS:
         raise ValueError(f"--{match[1]} is what {OF_SETTINGS[match[1]]} says")
+    if match[1] == "gres" and "gpu" in (match[2] or ""):
+        raise ValueError(f"{option}: GPUs are what gpu_request and gpu_type say")
+    # A shortened option is as good to Slurm.
+    meant = [name for name in (*OURS, *OF_SETTINGS) if name.startswith(match[1])]
+    if meant:
+        raise ValueError(f"--{match[1]} is short for --{meant[0]}; write options in full")
     return option
 
 
+def _free_of_ranks(option: str) -> str:
+    if option.startswith("--export="):
+        raise ValueError("--export: ranks get the whole environment of their job")
+    return _free_option(option)
+
+
 Option = Annotated[str, AfterValidator(_free_option)]
+RankOption = Annotated[str, AfterValidator(_free_of_ranks)]
 
 
 def _known_launcher(name: str) -> str:
@@ -103,7 +118,7 @@ class SitePartition(BaseModel):
     time: TimeLimit | None = None
     exclusive: bool | None = None
     # Instead of the site's.
-    srun_options: list[Option] | None = None
+    srun_options: list[RankOption] | None = None
 
 
 class Site(BaseModel):
@@ -131,6 +146,8 @@ class Site(BaseModel):
     analysis_account: Account | None = None
     analysis_qos: Name | None = None
     analysis_constraint: Constraint | None = None
+    # Left out, none where there is any of these, else sbatch_options that are not about GPUs.
+    analysis_options: list[Option] | None = None
     account: Account | None = None
     qos: Name | None = None
     constraint: Constraint | None = None
@@ -139,7 +156,7 @@ class Site(BaseModel):
     threads_per_core: Count | None = None
     # Further ones, each a single argument.
     sbatch_options: list[Option] = []
-    srun_options: list[Option] = []
+    srun_options: list[RankOption] = []
     # Lines of shell that each job runs first, such as "module load cuda".
     setup: list[str] = []
     # Whether jobs hold whole nodes; left out, those that use all devices of their nodes do.
@@ -205,7 +222,7 @@ class Site(BaseModel):
         return whole if self.exclusive is None else self.exclusive
 
     def request(self, devices: int) -> Request:
-        """What a job of so many devices asks for: exactly the nodes and devices that it needs."""
+        """What a job of so many devices asks for: its nodes, as many devices on each."""
         per_node = min(devices, self.devices_per_node)
         total = self.gpu_request == "total"
         where = self.partition(devices)
@@ -229,14 +246,22 @@ class Site(BaseModel):
 
     def analysis_request(self) -> Request:
         """What the job of the analysis asks for."""
-        request = replace(self.request(1), whole_nodes=False)
+        request = replace(self.request(1), whole_nodes=False, gpus=0)
         own = (self.analysis_partition, self.analysis_qos, self.analysis_constraint)
-        account = self.analysis_account or request.account
+        options = self.analysis_options
         if not any((*own, self.analysis_account)):
-            return request
+            free = [each for each in self.sbatch_options if "gpu" not in each.partition("=")[0]]
+            return replace(request, options=tuple(free if options is None else options))
         partition, qos, constraint = own
         return replace(
-            request, partition=partition, account=account, qos=qos, constraint=constraint
+            request,
+            partition=partition,
+            account=self.analysis_account or request.account,
+            qos=qos,
+            constraint=constraint,
+            memory=None,
+            threads_per_core=None,
+            options=tuple(options or ()),
         )
 
 
@@ -273,14 +298,21 @@ def site_of_job(
     container: Path | None = None,
 ) -> Site:
     """What this job was given, as a site: its GPUs, or its tasks where it has none (as many as
-    there are ``cores`` to run them on). All else is as the site ``like`` says, or by default.
+    there are ``cores`` to run them on). All else is as the site ``like`` and its partition say, or
+    by default.
 
-    Raises ConfigError outside a job.
+    Raises ConfigError outside a job, EnvironmentLacks where the site's devices are GPUs and there
+    is none.
     """
     got = job.allocation
     if got is None:
         raise ConfigError("not in a scheduler's job: submit this with sbatch")
     gpus, tasks = got.gpus_per_node, got.tasks_per_node or 1
+    if like and like.device == "gpu" and not gpus:
+        raise EnvironmentLacks(
+            f"devices of site {like.name} are GPUs, and this job has none: ask sbatch for some, or "
+            f"name a site of CPUs by {NAMED_BY}"
+        )
     devices = gpus or min(tasks, cores)
     per_device = got.cpus_per_task if not gpus or gpus == tasks else 0
     of_job: dict[str, Any] = {
@@ -293,5 +325,8 @@ def site_of_job(
     of_job |= {"launcher": launcher} if launcher else {}
     of_job |= {"container": container} if container else {}
     # Where jobs go is behind this one.
-    other = like.model_dump(exclude={"partitions"}) if like else {"name": "job"}
+    other: dict[str, Any] = like.model_dump(exclude={"partitions"}) if like else {"name": "job"}
+    for partition in like.partitions if like else ():
+        if partition.name == job.partition and partition.srun_options is not None:
+            other["srun_options"] = partition.srun_options
     return Site(**other | of_job)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from hpcbench.words import count as counted
 
@@ -22,6 +22,30 @@ def minutes(limit: str) -> float:
     else:
         hours, mins, seconds = 0.0, *(*parts, 0.0)[:2]
     return float(days or 0) * 1440 + hours * 60 + mins + seconds / 60
+
+
+@dataclass(frozen=True)
+class UserLimits:
+    """What an accounting lets one user's jobs have, by ``qos``: ``minutes`` of time, ``queued``
+    jobs at once, running ones too, and of one job ``nodes``, ``cpus`` and ``gpus``; infinite where
+    it does not say."""
+
+    qos: str = ""
+    minutes: float = UNLIMITED
+    queued: float = UNLIMITED
+    nodes: float = UNLIMITED
+    cpus: float = UNLIMITED
+    gpus: float = UNLIMITED
+
+    def tightened(self, other: "UserLimits") -> "UserLimits":
+        """The smaller of each, under the names of both."""
+        names = dict.fromkeys(filter(None, (self.qos, other.qos)))
+        values = {
+            each.name: min(getattr(self, each.name), getattr(other, each.name))
+            for each in fields(self)
+            if each.name != "qos"
+        }
+        return UserLimits(" and ".join(names), **values)
 
 
 @dataclass(frozen=True)
@@ -55,7 +79,8 @@ class Partition:
     one), and ``limit`` as the scheduler writes it.
 
     With ``whole_nodes`` jobs have their nodes alone. ``qos`` and ``accounts`` are those that it
-    takes, empty where it takes any; ``cpus_of_job`` is how many CPUs of a node a job may have.
+    takes, empty where it takes any; ``cpus_of_job`` is how many CPUs of a node a job may have, and
+    ``limits`` are those of this user's jobs there that name no QoS.
     """
 
     name: str
@@ -71,6 +96,8 @@ class Partition:
     cpus_of_job: float = UNLIMITED
     # Whether a job that does not say how much memory it wants gets all of its nodes'.
     all_memory: bool = False
+    min_nodes: int = 1
+    limits: UserLimits = UserLimits()
 
     @property
     def nodes(self) -> int:
@@ -95,16 +122,6 @@ class Partition:
             }
         )
         return f"{self.name} ({counted(self.nodes, 'node')} of {' or '.join(kinds)})"
-
-
-@dataclass(frozen=True)
-class UserLimits:
-    """What an accounting lets one user's jobs have, by ``qos``: ``minutes`` of time, and ``queued``
-    jobs at once, running ones too; both infinite where it does not say."""
-
-    qos: str = ""
-    minutes: float = UNLIMITED
-    queued: float = UNLIMITED
 
 
 @dataclass(frozen=True)

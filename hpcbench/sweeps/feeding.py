@@ -11,9 +11,10 @@ from hpcbench.errors import EnvironmentLacks
 from hpcbench.sweeps.arrays import Design
 from hpcbench.sweeps.plan import PlannedRun
 from hpcbench.sweeps.queueing import Queueing
-from hpcbench.sweeps.status import RunStatus, State, counts, statuses
+from hpcbench.sweeps.status import RunStatus, State, counts, reasons, statuses
 from hpcbench.sweeps.submission import Submission, all_submissions
 from hpcbench.terminal import warn
+from hpcbench.words import count
 
 # How often what stays missing is queued.
 TRIES = 3
@@ -80,6 +81,7 @@ def feed(feeder: Feeder, known: Callable[[], list[PlannedRun]], seconds: float) 
     What is still missing after its job has been queued so often (``TRIES``) stays so: where jobs
     end at once, as on nodes that do not see the project, they would be queued without end."""
     said = refused = ""
+    why: set[str] = set()
     at_first = feeder.times_queued()
     while True:
         found = feeder.states(known)
@@ -87,6 +89,10 @@ def feed(feeder: Feeder, known: Callable[[], list[PlannedRun]], seconds: float) 
         if now != said:
             print(f"{time.strftime('%H:%M:%S')} sweep {feeder.queueing.sweep}: {now}", flush=True)
             said = now
+        for reason, number in reasons(found, State.QUEUED).items():
+            if reason not in why:
+                why.add(reason)
+                warn(f"{count(number, 'run')} of sweep {feeder.queueing.sweep}: {reason}")
         missing = [status.run for status in found if status.state == State.MISSING]
         tries = feeder.times_queued() - at_first
         again = [run for run in missing if tries[run.config.run_id] < TRIES]

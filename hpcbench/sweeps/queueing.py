@@ -3,6 +3,7 @@
 import math
 import os
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,9 @@ class Queueing:
                     f"tries again while jobs are in the queue"
                 ) from error
             left -= sum(len(task) for task in array.tasks)
-        if jobs:
+        if jobs and room < 1:
+            print(f"no room in the queue for the analysis; when all are over: {_plotting(folder)}")
+        elif jobs:
             request = self.site.analysis_request()
             self._submit_analysis(
                 scheduler.analysis_command([*behind, *jobs], folder, request, setup), folder
@@ -79,18 +82,21 @@ class Queueing:
             number = SCHEDULERS[self.site.scheduler].submit(command)
         except EnvironmentLacks as error:
             # That the queue is full must not cost the runs.
-            later = f"hpcbench plot {folder} --output {folder}/figures"
-            warn(f"{error}; when all are over: {later}")
+            warn(f"{error}; when all are over: {_plotting(folder)}")
             return
         print(f"  job {number}: the analysis, when all are over")
 
     def _written_setup(self, path: Path) -> Path | None:
         """The file of the site's shell lines, which jobs read first; None where it has none."""
-        if not self.site.setup:
+        lines = list(self.site.setup)
+        if any(option.startswith("--export=") for option in self.site.sbatch_options):
+            # Jobs are not told of this Python by their environment then.
+            lines.insert(0, f"HPCBENCH_PYTHON={shlex.quote(sys.executable)}")
+        if not lines:
             return None
         if not self.dry_run:
             submissions_folder(self.results, self.sweep)
-            write_atomically(path, ("\n".join(self.site.setup) + "\n").encode())
+            write_atomically(path, ("\n".join(lines) + "\n").encode())
         return path
 
     def _submit(
@@ -127,3 +133,8 @@ class Queueing:
         submission.write(path)
         print(f"  job {submission.array_job}: {array}")
         return submission.array_job
+
+
+def _plotting(folder: Path) -> str:
+    """The command that the analysis runs."""
+    return shlex.join(["hpcbench", "plot", str(folder), "--output", f"{folder}/figures"])

@@ -1,7 +1,7 @@
 """The state of each run of a sweep, from its files and the queue; never from an accounting."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -92,10 +92,16 @@ def _status(
     if taken_over or is_being_written(run.folder):
         return RunStatus(run, State.RUNNING)
     if queued:
-        return RunStatus(run, State.QUEUED, queued.lower())
+        # Its state alone goes without saying.
+        return RunStatus(run, State.QUEUED, queued if "(" in queued else "")
     if status == STATUS_RUNNING:
         reason = "it ended without a word: killed, or its node died"
     return RunStatus(run, State.FAILED if status else State.MISSING, reason)
+
+
+def reasons(of: Iterable[RunStatus], state: State) -> Counter[str]:
+    """How many runs of this ``state`` have which reason, in the order in which they come."""
+    return Counter(status.reason for status in of if status.state == state and status.reason)
 
 
 def counts(of: Sequence[RunStatus]) -> str:

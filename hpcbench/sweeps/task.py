@@ -13,7 +13,7 @@ from hpcbench.cluster.container import check_image
 from hpcbench.cluster.launchers import LAUNCHERS
 from hpcbench.cluster.schedulers import Job, current_job, scheduler_of
 from hpcbench.cluster.site import Site, read_site, site_of_cluster, site_of_job
-from hpcbench.devices.cores import available_cores
+from hpcbench.devices.cores import available_cores, by_core
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
@@ -89,6 +89,7 @@ def run_task(submission: Submission, job: Job, site: Site) -> int:
     logs = submission.results / submission.sweep / "logs"
     ensure_writable(logs)
     _check_gpus(submission, job, site)
+    _tell_of_threads(site)
     if site.container:
         mpi = check_image(site, folders_of_a_run(submission.output))
         print(f"image {site.container} with {mpi}", flush=True)
@@ -125,6 +126,20 @@ def _check_gpus(submission: Submission, job: Job, site: Site) -> None:
             f"{platform.node()} gives this job {count(granted, 'GPU')}, and its runs need {wanted} "
             f"there: ask for as many on each node (gpu_request of site {site.name} is "
             f"{site.gpu_request!r}; with 'total' they may come from any)"
+        )
+
+
+def _tell_of_threads(site: Site) -> None:
+    """Say where the job's CPUs are hardware threads that share cores, and the site does not ask for
+    one of each."""
+    threads = available_cores()
+    cores = by_core(threads)
+    if len(cores) < len(threads) and site.threads_per_core != 1:
+        print(
+            f"the {len(threads)} CPUs of this job on {platform.node()} are hardware threads of "
+            f"{count(len(cores), 'core')}; threads_per_core = 1 in the site's file asks for whole "
+            f"cores",
+            flush=True,
         )
 
 

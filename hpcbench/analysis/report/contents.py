@@ -57,7 +57,12 @@ def build_of_collectives(measured: Collectives, where: str) -> Report:
         apart=[],
         tables=collectives_tables(measured),
         provenance=[
-            Provenance(f"launch-{number}", f"Launch {launch}", facts_of([document]))
+            Provenance(
+                f"launch-{number}",
+                f"Launch {launch}",
+                # A host a rank.
+                facts_of([document], len(document.get("hosts", []))),
+            )
             for number, (launch, document) in enumerate(measured.launches.items())
         ],
         numbers=_numbers_of(measured),

@@ -9,8 +9,10 @@ from hpcbench.analysis.load import SERIES, SETTINGS, Row
 from hpcbench.records.identity import RUN
 from hpcbench.words import count
 
-# Of a site: its name stands before the rest, its variables among those of the environment.
-NOT_OF_RUNS = {"name", "partitions", "environment", "throttle", "account"}
+# Of a site: its name stands before the rest; what is of each job, or told by its partition.
+NOT_OF_RUNS = {"name", "partitions", "throttle", "account"}
+# Of a partition: for which counts it is, and what stands among the job's facts.
+NOT_OF_PARTITION = {"name", "min_devices", "max_devices", "account", "time"}
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,28 @@ def _most(shares: list[float | None]) -> list[str]:
     return [f"up to {max(known):.1%}"] if known else []
 
 
-def _site(says: dict[str, Any]) -> str:
-    """What a site's file says, without what is a table or of each job's own."""
+def _site(says: dict[str, Any], devices: int) -> str:
+    """What a site's file says of runs on so many devices, without what is of each job's own."""
     of_runs = {
         name: value
         for name, value in says.items()
         if name not in NOT_OF_RUNS and not name.startswith("analysis_")
     }
-    told = ("; ".join(value) if isinstance(value, list) else value for value in of_runs.values())
-    pairs = (f"{name} {value}" for name, value in zip(of_runs, told, strict=True))
+    for partition in says.get("partitions", []):
+        if partition.get("min_devices", 1) <= devices <= partition.get("max_devices", devices):
+            if partition.get("name"):
+                of_runs["partition"] = partition["name"]
+            own = partition.items()
+            of_runs |= {k: v for k, v in own if k not in NOT_OF_PARTITION and v is not None}
+            break
+    pairs = (f"{name} {_in_words(value)}" for name, value in of_runs.items())
     return f"{says.get('name')} ({', '.join(pairs)})"
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={of_name}" for name, of_name in value.items())
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
@@ -71,12 +85,13 @@ def _facts(documents: list[dict[str, Any]], row: Row) -> list[tuple[str, str]]:
         ("device", str(row["device_kind"])),
         ("settings", ", ".join(f"{name} {row[name]}" for name in settings)),
         ("software", str(row["software"])),
-        *facts_of(documents),
+        *facts_of(documents, row["devices"]),
     ]
 
 
-def facts_of(documents: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What is known of where they ran, by name, with what differs between them listed."""
+def facts_of(documents: list[dict[str, Any]], devices: int) -> list[tuple[str, str]]:
+    """What is known of where they ran, on so many devices each, by name, with what differs between
+    them listed."""
     known = [document.get("provenance", {}) for document in documents]
     # Whatever the scheduler: its variables that hold the number of a job.
     jobs = [v for p in known for k, v in p.get("scheduler", {}).items() if k.endswith("JOB_ID")]
@@ -86,7 +101,7 @@ def facts_of(documents: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ("hosts", [host for document in documents for host in document.get("hosts", [])]),
         ("commit", [p.get("git_commit") for p in known]),
         ("jobs", jobs),
-        ("site", [_site(p["site"]) for p in known if p.get("site")]),
+        ("site", [_site(p["site"], devices) for p in known if p.get("site")]),
         ("imported from", [p.get("imported_from") for p in known]),
         ("environment", [f"{k}={v}" for p in known for k, v in p.get("settings", {}).items()]),
         ("time of cores that others took", _most([d.get("cores_taken_share") for d in documents])),

@@ -34,9 +34,10 @@ class Launch:
 class Placement:
     """Where the ranks of a run go: ``per_node`` on each of ``nodes`` nodes, ``ranks`` in all.
 
-    ``gpus``: each has a GPU, asked for as the site takes it. ``mpi`` is how a launcher that offers
-    several ways connects MPI's ranks, empty to leave it to the launcher; ``options`` are the
-    site's own for it. ``in_job``: inside a scheduler's job, which says on which nodes.
+    ``gpus``: each has ``gpus_per_rank`` GPUs, asked for as the site takes it. ``mpi`` is how a
+    launcher that offers several ways connects MPI's ranks, empty to leave it to the launcher;
+    ``options`` are the site's own for it. ``in_job``: inside a scheduler's job, which says on which
+    nodes.
     """
 
     ranks: int
@@ -44,6 +45,7 @@ class Placement:
     nodes: int = 1
     cores_per_rank: int = 1
     gpus: bool = False
+    gpus_per_rank: int = 1
     gpu_request: str = "per-node"
     mpi: str = "pmix"
     options: Sequence[str] = ()

@@ -32,15 +32,17 @@ class Srun(Launcher):
         return Launch(self.name, found.rank, found.size, found.local_rank, found.local_size)
 
     def command(self, program: Sequence[str], placement: Placement) -> list[str]:
+        a_node = placement.per_node * placement.gpus_per_rank
         ways = {
-            "gres": f"--gres=gpu:{placement.per_node}",
-            "per-task": "--gpus-per-task=1",
+            "gres": f"--gres=gpu:{a_node}",
+            "per-task": f"--gpus-per-task={placement.gpus_per_rank}",
         }
-        per_node = f"--gpus-per-node={placement.per_node}"
+        per_node = f"--gpus-per-node={a_node}"
         gpus = [ways.get(placement.gpu_request, per_node)] if placement.gpus else []
         mpi = [f"--mpi={placement.mpi}"] if placement.mpi else []
         return [
-            *("srun", *mpi, f"--nodes={placement.nodes}"),
+            # Whatever the job itself was given of its submitter's environment (sbatch --export).
+            *("srun", "--export=ALL", *mpi, f"--nodes={placement.nodes}"),
             *(f"--ntasks={placement.ranks}", f"--ntasks-per-node={placement.per_node}"),
             *(f"--cpus-per-task={placement.cores_per_rank}", *gpus, "--kill-on-bad-exit=1"),
             *(*placement.options, *program),

@@ -33,7 +33,8 @@ class Job:
     ``task`` is this job as the scheduler's commands want it named; ``array`` the number of the
     array that it is of, ``index`` its place there; ``restart`` how often it was started again;
     ``mark`` what tells one launch within it from another; ``granted`` names the job and the nodes
-    that it holds; ``cluster`` is the scheduler's name of the whole; ``facts`` go into provenance.
+    that it holds; ``cluster`` is the scheduler's name of the whole, ``partition`` of the part;
+    ``facts`` go into provenance.
     """
 
     scheduler: str = "none"
@@ -44,6 +45,7 @@ class Job:
     mark: str = ""
     granted: str = ""
     cluster: str = ""
+    partition: str = ""
     allocation: Allocation | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -187,13 +189,16 @@ class Scheduler(ABC):
         """The cluster as it is, for a site's file; None where the scheduler does not answer."""
         return None
 
-    def user_limits(self, account: str | None, qos: str | None) -> UserLimits:
-        """What this user's jobs may have under an account and a QoS, the own ones by default."""
+    def user_limits(
+        self, account: str | None, qos: str | None, partition: str | None
+    ) -> UserLimits:
+        """What this user's jobs may have under an account and a QoS in a partition, by default
+        those that a job gets which names none."""
         return UserLimits()
 
-    def refusal(self, array: ArrayJob) -> str | None:
-        """Why ``array`` would not be queued, in the scheduler's words; None where it would be.
-        Nothing is queued."""
+    def refusal(self, command: Sequence[str]) -> str | None:
+        """Why ``command``, as :meth:`array_command` and :meth:`analysis_command` make it, would not
+        be taken, in the scheduler's words; None where it would be. Nothing is queued."""
         return None
 
     def output_of_each_node(self, program: Sequence[str], nodes: int) -> str | None:

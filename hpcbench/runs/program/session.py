@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hpcbench.cluster.launchers import LAUNCHERS, Placement
+from hpcbench.cluster.rendezvous import reached
 from hpcbench.cluster.schedulers import current_job, scheduler_of
 from hpcbench.devices.cores import available_cores, by_core, core_share
 from hpcbench.devices.gpus import visible_gpus
@@ -49,6 +50,8 @@ GOES_ON = "goes_on"
 # Between being asked to end and being killed.
 GRACE = 60.0
 SHELL = ("bash", "-c")
+# Options of srun for as many tasks as there are devices.
+BINDING = ("--accel-bind", "--cpu-bind", "--distribution", "--gpu-bind", "--mem-bind")
 
 
 @dataclass
@@ -105,7 +108,7 @@ class ProgramRun:
             "seed": config.seed if config.seed is not None else config.repeat or 0,
             "repeat": config.repeat or 0,
             "output": self.folder.absolute() / OUTPUT,
-            "main_address": nodes[0] if nodes else "127.0.0.1",
+            "main_address": reached(nodes[:1], os.environ)[0] if nodes else "127.0.0.1",
             "main_port": port,
         }
         self._values = {f"HPCBENCH_{name.upper()}": str(value) for name, value in values.items()}
@@ -122,8 +125,12 @@ class ProgramRun:
                 per_node=1,
                 nodes=place.nodes,
                 cores_per_rank=place.cores_per_rank * place.per_node,
+                gpus=place.gpus,
+                gpus_per_rank=place.per_node,
+                gpu_request=place.gpu_request,
                 mpi=place.mpi,
-                options=place.options,
+                # How ranks are bound is for ranks.
+                options=[each for each in place.options if not each.startswith(BINDING)],
                 in_job=place.in_job,
             )
             return LAUNCHERS[self._launcher].command(command, of_nodes)

@@ -13,7 +13,6 @@ from hpcbench.cluster.schedulers import (
     Scheduler,
 )
 from hpcbench.cluster.schedulers.slurm import (
-    accounts,
     commands,
     endings,
     environment,
@@ -74,11 +73,13 @@ class Slurm(Scheduler):
     def survey(self) -> Survey | None:
         return limits.survey()
 
-    def user_limits(self, account: str | None, qos: str | None) -> UserLimits:
-        return accounts.user_limits(account, qos)
+    def user_limits(
+        self, account: str | None, qos: str | None, partition: str | None
+    ) -> UserLimits:
+        return limits.user_limits(account, qos, partition)
 
-    def refusal(self, array: ArrayJob) -> str | None:
-        return commands.refusal(array)
+    def refusal(self, command: Sequence[str]) -> str | None:
+        return commands.refusal(command)
 
     def output_of_each_node(self, program: Sequence[str], nodes: int) -> str | None:
         return commands.output_of_each_node(program, nodes)

@@ -18,10 +18,17 @@ SCRIPT, ANALYSIS = "scale_sweep.sh", "analyse.sh"
 # Which interpreter the scripts take, instead of .venv/bin/python.
 INTERPRETER = "HPCBENCH_PYTHON"
 TIMEOUT = 60
+_GRES = "--gres="
+# Why a job waits that nothing but a change of it, or of the cluster, will start (squeue's "Job
+# reason codes").
+LASTING = re.compile(
+    r"(Assoc|QOS)(Max|Min)\w*Per(Job|Node)|(Assoc|QOS)MaxWallDuration|Partition(Node|Time)Limit|"
+    r"BadConstraints|DependencyNeverSatisfied|Invalid(Account|QOS)|JobHeld(Admin|User)"
+)
 
 
 def array_command(array: ArrayJob) -> list[str]:
-    """The sbatch command of one array: exactly the nodes and devices that its runs need."""
+    """The sbatch command of one array: the nodes that its runs need, as many devices on each."""
     request = array.request
     throttle = f"%{array.throttle}" if array.throttle else ""
     return [
@@ -33,7 +40,7 @@ def array_command(array: ArrayJob) -> list[str]:
         *_gpus(request),
         *(["--exclusive"] if request.whole_nodes else []),
         *_where(request),
-        *_of_site(request),
+        *_of_site(request, _gpu_gres(request)),
         *([f"--dependency=afterany:{':'.join(array.after)}"] if array.after else []),
         str(job_file(SCRIPT)),
         *([f"--setup={array.setup}"] if array.setup else []),
@@ -49,9 +56,15 @@ def _gpus(request: Request) -> list[str]:
         "per-node": [f"--gpus-per-node={kind}{request.gpus}"],
         # A task is a device.
         "per-task": [f"--gpus-per-task={kind}1"],
-        "gres": [f"--gres=gpu:{kind}{request.gpus}"],
+        "gres": [],
         "total": [f"--gpus={kind}{request.gpus}"],
     }[request.gpu_request]
+
+
+def _gpu_gres(request: Request) -> str:
+    kind = f"{request.gpu_type}:" if request.gpu_type else ""
+    of_gpus = request.gpus and request.gpu_request == "gres"
+    return f"gpu:{kind}{request.gpus}" if of_gpus else ""
 
 
 def _where(request: Request) -> list[str]:
@@ -64,11 +77,16 @@ def _where(request: Request) -> list[str]:
     return [f"{option}={value}" for option, value in wanted.items() if value]
 
 
-def _of_site(request: Request) -> list[str]:
+def _of_site(request: Request, gres: str = "") -> list[str]:
+    """With the generic resources that the job asks for beside those of the site's options: of two
+    options Slurm takes the last."""
     wanted = {"--mem": request.memory, "--threads-per-core": request.threads_per_core}
+    further = [each.removeprefix(_GRES) for each in request.options if each.startswith(_GRES)]
+    all_gres = ",".join(filter(None, [gres, *further]))
     return [
+        *([f"{_GRES}{all_gres}"] if all_gres else []),
         *(f"{option}={value}" for option, value in wanted.items() if value is not None),
-        *request.options,
+        *(each for each in request.options if not each.startswith(_GRES)),
     ]
 
 
@@ -77,9 +95,11 @@ def analysis_command(
 ) -> list[str]:
     """The sbatch command of the analysis."""
     here = where_this_job_is(os.environ).items()
-    where = _where(request) if request else [f"{option}={value}" for option, value in here]
+    of_site = [*_where(request), *_of_site(request)] if request else []
+    where = of_site if request else [f"{option}={value}" for option, value in here]
     return [
-        *("sbatch", "--parsable", f"--dependency=afterany:{':'.join(jobs)}"),
+        *("sbatch", "--parsable"),
+        *([f"--dependency=afterany:{':'.join(jobs)}"] if jobs else []),
         f"--output={folder}/logs/analysis-%j.out",
         *(*where, str(job_file(ANALYSIS))),
         *([f"--setup={setup}"] if setup else []),
@@ -93,9 +113,8 @@ def submit(command: Sequence[str]) -> str:
     return call(command, here).strip().split(";")[0]
 
 
-def refusal(array: ArrayJob) -> str | None:
-    """Why sbatch would not take ``array``, in its words; None where it would."""
-    command = array_command(array)
+def refusal(command: Sequence[str]) -> str | None:
+    """Why sbatch would not take the job of its ``command``, in its words; None where it would."""
     try:
         call([command[0], "--test-only", *command[1:]], outside(os.environ))
     except EnvironmentLacks as error:
@@ -111,7 +130,8 @@ def queue() -> dict[str, str]:
         number, index, state, reason = line.strip().split("|", 3)
         name = f"{number}_{index}" if index.isdecimal() else number
         waiting = state == "PENDING" and reason not in ("None", "Priority", "Resources")
-        states[name] = f"{state} ({reason})" if waiting else state
+        for_ever = ", which does not pass by itself" if LASTING.match(reason) else ""
+        states[name] = f"{state} ({reason}{for_ever})" if waiting else state
     return states
 
 

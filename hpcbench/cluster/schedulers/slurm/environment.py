@@ -46,6 +46,7 @@ def job(environment: Mapping[str, str]) -> Job | None:
         mark=f"{number}/{environment.get('SLURM_STEP_ID', '')}",
         granted=f"{number} {environment.get('SLURM_JOB_NODELIST', '')}".strip(),
         cluster=environment.get("SLURM_CLUSTER_NAME", ""),
+        partition=environment.get("SLURM_JOB_PARTITION", ""),
         allocation=_allocation(environment),
         facts={name: environment[name] for name in _FACTS if name in environment},
     )

@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from hpcbench.cluster.schedulers.slurm import accounts
 from hpcbench.cluster.schedulers.slurm.accounts import TIMEOUT, own_associations
 from hpcbench.cluster.schedulers.slurm.partitions import all_partitions
-from hpcbench.cluster.survey import UNLIMITED, Partition, Survey
+from hpcbench.cluster.survey import UNLIMITED, Partition, Survey, UserLimits
 from hpcbench.process import output_of
 
 
@@ -37,6 +38,15 @@ def survey() -> Survey | None:
     )
 
 
+def user_limits(account: str | None, qos: str | None, partition: str | None) -> UserLimits:
+    """As :func:`hpcbench.cluster.schedulers.slurm.accounts.user_limits`, on ``partition`` or on the
+    default one."""
+    named = ("scontrol", "show", "partition", "--oneliner", *([partition] if partition else []))
+    rules = rules_of(output_of(*named, timeout=TIMEOUT) or "")
+    here = next((of for of in rules.values() if partition or of.get("Default") == "YES"), {})
+    return accounts.user_limits(account, qos, _own_qos(here))
+
+
 def settings(answer: str) -> dict[str, str]:
     """What ``scontrol show config`` prints, by name."""
     pairs = (line.partition("=") for line in answer.splitlines() if "=" in line)
@@ -48,17 +58,35 @@ def with_rules(known: list[Partition], answer: str, with_memory: bool) -> list[P
 
     ``with_memory``: whether the cluster hands out memory as it does cores.
     """
+    rules = rules_of(answer)
+    of_known = {each.name: rules.get(each.name, {}) for each in known}
+    # Partitions are many, and most have no QoS of their own.
+    limits = {
+        qos: accounts.user_limits(None, None, qos) for qos in map(_own_qos, of_known.values())
+    }
+    return [
+        replace(_with_rules(each, of, with_memory), limits=limits[_own_qos(of)])
+        for each, of in zip(known, of_known.values(), strict=True)
+    ]
+
+
+def rules_of(answer: str) -> dict[str, Mapping[str, str]]:
+    """What ``scontrol show partition --oneliner`` prints, by partition."""
     lines = (
         dict(word.split("=", 1) for word in line.split() if "=" in word)
         for line in answer.splitlines()
     )
-    rules: dict[str, Mapping[str, str]] = {line.get("PartitionName", ""): line for line in lines}
-    return [
-        _with_rules(partition, rules.get(partition.name, {}), with_memory) for partition in known
-    ]
+    return {line.get("PartitionName", ""): line for line in lines}
+
+
+def _own_qos(rules: Mapping[str, str]) -> str:
+    """The QoS whose limits all jobs of a partition have."""
+    name = rules.get("QoS", "N/A")
+    return "" if name == "N/A" else name
 
 
 def _with_rules(partition: Partition, rules: Mapping[str, str], with_memory: bool) -> Partition:
+    least = rules.get("MinNodes", "")
     default = rules.get("DefMemPerNode") or rules.get("DefMemPerCPU") or ""
     return replace(
         partition,
@@ -66,6 +94,7 @@ def _with_rules(partition: Partition, rules: Mapping[str, str], with_memory: boo
         accounts=_names(rules.get("AllowAccounts", "")),
         cpus_of_job=_number(rules.get("MaxCPUsPerNode", "")) or UNLIMITED,
         all_memory=with_memory and default == "UNLIMITED",
+        min_nodes=_number(least) or 1,
     )
 
 
