@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "measurements.md"
 CHAPTERS = {
     "keras_fit": "Against plain Keras `fit`",
     "torch_loop": "PyTorch on a GPU",
-    "own_program": "Programs of one's own",
+    "own_program": "Your own programs",
     "models": "Rate and memory of each model",
     "exchange": "The exchange of gradients",
     "newcomer": "From nothing to a plot",

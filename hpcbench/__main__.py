@@ -17,16 +17,13 @@ COMMANDS = {
     "train": ("hpcbench.train", "train one model and measure it"),
     "sweep": ("hpcbench.sweep", "plan a sweep of runs, run it here or queue it, follow it"),
     "watch": ("hpcbench.watch", "follow runs while they measure"),
-    "scale": ("hpcbench.scale", "say how a training program of your own scales"),
+    "scale": ("hpcbench.scale", "measure how your own training program scales"),
     "site": ("hpcbench.site", "write the file that describes this cluster"),
-    "collectives": (
-        "hpcbench.collectives",
-        "say how fast ranks exchange bytes while nothing trains",
-    ),
-    "doctor": ("hpcbench.doctor", "say what this machine can do, and what to mend"),
+    "collectives": ("hpcbench.collectives", "benchmark collective operations on their own"),
+    "doctor": ("hpcbench.doctor", "say what this machine can do, and what to fix"),
     "plot": ("hpcbench.plot", "draw plots and a report from runs"),
     "compare": ("hpcbench.compare", "say what became faster or slower between two sweeps"),
-    "import": ("hpcbench.import_logs", "read what other benchmarks printed, as runs"),
+    "import": ("hpcbench.import_logs", "import logs of other benchmarks"),
     "plot-training": ("hpcbench.plot_training", "draw what one run learned"),
 }
 
@@ -35,13 +32,13 @@ def make_parser(complete: bool = False) -> Parser:
     """The command's own flags and its parts' names; with ``complete`` the parts' flags too."""
     parser = Parser(
         prog="hpcbench",
-        description="How does training scale on this machine, and where does the rest go?",
+        description="How does training scale on this machine, and where is the time lost?",
     )
     parser.add_argument("--version", action="version", version=f"hpcbench {__version__}")
     parser.add_argument(
         "--print-completion",
         metavar="SHELL",
-        help="print a completion script for bash, zsh or tcsh",
+        help="print a completion script for bash, zsh, tcsh or fish",
     )
     parts = parser.add_subparsers(metavar="COMMAND", dest="command")
     for name, (module, summary) in COMMANDS.items():

@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         parse = self.parse_known_args if self._subparsers else self.parse_known_intermixed_args
         known, unknown = parse(arguments)
         if unknown and not unknown[0].startswith("-"):
-            raise ConfigError(f"{unknown[0]!r} is one argument too many")
+            raise ConfigError(f"unexpected argument {unknown[0]!r}")
         if unknown:
             flags = [flag for part in self._parts(known) for flag in part._option_string_actions]
             long = [flag for flag in flags if flag.startswith("--")]

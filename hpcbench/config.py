@@ -126,7 +126,7 @@ class RunConfig(BaseModel):
     )
     precision: Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64"] = Field(
         "float32",
-        description="of the arithmetic; tf32: float32 whose products GPUs round to 10 bits; "
+        description="arithmetic precision; tf32: float32 whose products GPUs round to 10 bits; "
         "mixed_float16 scales the loss; float64 is there to check that devices agree",
     )
     xla: bool = Field(False, description="compile forward and backward pass with XLA")
@@ -137,7 +137,7 @@ class RunConfig(BaseModel):
         None,
         ge=8,
         le=4096,
-        description="pixels a side to which a folder's images are brought; default: the model's",
+        description="pixels per side to which a folder's images are brought; default: the model's",
     )
     augment: str = Field(
         "none",
@@ -148,7 +148,10 @@ class RunConfig(BaseModel):
         None, description="how gradients travel; default: the strategy's"
     )
     seed: int | None = Field(
-        None, ge=0, lt=2**31, description="of weights, order and dropout; default: the repeat"
+        None,
+        ge=0,
+        lt=2**31,
+        description="random seed of weights, order and dropout; default: the repeat's number",
     )
     repeat: int | None = Field(None, ge=0, description="which repeat; default: the first free")
     cores_per_device: int | None = Field(
@@ -157,7 +160,7 @@ class RunConfig(BaseModel):
     interval_steps: int | None = Field(
         None,
         ge=1,
-        description="steps a timed interval, which an epoch's evaluation ends; default: half a "
+        description="steps per timed interval, which an epoch's evaluation ends; default: half a "
         "second of them",
     )
     no_exchange_intervals: int = Field(
@@ -169,7 +172,8 @@ class RunConfig(BaseModel):
     warmup_steps: int = Field(10, ge=1, description="steps before the clock starts, at least")
     checkpoint: bool = Field(False, description="write a checkpoint after every epoch")
     model_digest: str | None = Field(
-        None, description="of the file that defines --model, which is refused if it has changed"
+        None,
+        description="digest of the file that defines --model, which is refused if it has changed",
     )
 
     @field_validator("augment")

@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extrapolate",
         type=float,
         metavar="TIMES",
-        help="how far to draw a law at most, in largest measured counts: 1 to 4; default: 4",
+        help="how far to draw a law at most, as a multiple of the largest measured count: 1 to 4; "
+        "default: 4",
     )
     add(
         "--allow-mixed",
@@ -73,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="RUNS",
-        help="that a sweep has still to make, which the report says",
+        help="how many runs of the sweep are still missing, which the report says",
     )
     add("--reload", action="store_true", help="have the page reload itself: its sweep goes on")
     add("--strict", action="store_true", help="status 3 if a run failed or a file was left out")
@@ -133,7 +134,7 @@ def plot(args: argparse.Namespace) -> int:
     skipped = len(results.skipped) + len(collectives.skipped)
     if skipped:
         print(
-            f"{count(skipped, 'warning')}: what is left out is not in the figures", file=sys.stderr
+            f"{count(skipped, 'warning')}: what was left out is not in the figures", file=sys.stderr
         )
     return EnvironmentLacks.exit_status if args.strict and skipped else 0
 

@@ -25,7 +25,7 @@ def init(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.name!r} is no name: letters, digits, dots, dashes, underscores")
     path: Path = args.folder / "sites" / f"{args.name}.toml"
     if path.exists() and not args.force:
-        raise ConfigError(f"{path} is there already; --force writes it anew")
+        raise ConfigError(f"{path} already exists; --force overwrites it")
     survey = _survey()
     found = _drafted(survey, args)
     today, scheduler = time.strftime("%Y-%m-%d"), survey.scheduler.capitalize()

@@ -317,7 +317,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
         if name == "watch":
             command.add_argument(
-                "--seconds", type=float, default=60, help="between two looks (default: %(default)s)"
+                "--seconds", type=float, default=60, help="between updates (default: %(default)s)"
             )
         if name in ("submit", "resume", "watch"):
             command.add_argument(

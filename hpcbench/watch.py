@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not args.results.is_dir():
         raise ConfigError(f"results folder {args.results} is not there")
     if not args.seconds > 0:
-        raise ConfigError(f"--seconds {args.seconds:g}: more than none")
+        raise ConfigError(f"--seconds {args.seconds:g} is not positive")
     if args.page:
         ensure_writable(args.page)
     try:

@@ -27,7 +27,7 @@ def test_a_misspelt_flag_of_a_part_is_suggested():
         done = hpcbench("sweep", "submit", "default", typed, "generic")
         assert done.status == 2
         assert f"unknown argument '{typed}'; did you mean '{meant}'?" in done.errors
-    assert "'more' is one argument too many" in hpcbench("sweep", "plan", "default", "more").errors
+    assert "unexpected argument 'more'" in hpcbench("sweep", "plan", "default", "more").errors
     assert "did you mean '--help'" in hpcbench("--hepl").errors
 
 

@@ -170,7 +170,8 @@ def test_a_thread_that_never_rests_is_found_and_one_that_sleeps_is_not():
     def share(thread: str) -> float:
         return float(run([sys.executable, "-c", WATCHED, thread]).output)
 
-    assert 0.2 < share("busy") < 0.7
+    # Less where something else has the core too.
+    assert 0.1 < share("busy") < 0.7
     assert share("asleep") == 0
     unknown = BackgroundThreads()
     unknown.find()

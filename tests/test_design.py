@@ -116,7 +116,7 @@ def test_intervals_hold_the_truth_on_a_cluster_that_drifts_with_nodes_that_diffe
 def test_counts_one_after_another_are_doubted_and_blocks_are_not(tmp_path):
     runs, generator = planned(tmp_path), np.random.default_rng(0)
     assert max(coverage(by_count(runs, SITE), 100).values()) < 0.7
-    confounded = ("in few allocations of their own", "before or after all runs of their base")
+    confounded = ("in few separate allocations", "before or after all runs of their base")
     for design, doubted in ((by_count, True), (queued(right_sized), False), (here, False)):
         table = measured(skeleton(design(runs, SITE)), generator)
         sentences = " | ".join(map(str, cautions(scaling_table(table), table)))
@@ -126,7 +126,7 @@ def test_counts_one_after_another_are_doubted_and_blocks_are_not(tmp_path):
 def test_runs_on_nodes_that_others_use_are_doubted(tmp_path):
     table = measured(skeleton(here(planned(tmp_path), SITE)), np.random.default_rng(0))
     assert not any(
-        "others' jobs" in text.sentence for text in cautions(scaling_table(table), table)
+        "other jobs could use" in text.sentence for text in cautions(scaling_table(table), table)
     )
     table["whole_nodes"] = [False] * 3 + [True] * (len(table) - 3)
     assert any(

@@ -174,9 +174,9 @@ def test_state_is_kept_and_put_back(model, strategy, devices):
     [
         (["--model=alexnet"], "is not written for jax; choose from"),
         (["--devices=2", "--strategy=single"], "strategy single has one device, not 2"),
-        (["--xla"], "--xla is not there for framework jax"),
-        (["--input=stream"], "--input stream is not there for framework jax"),
-        (["--optimizer=larc"], "--optimizer larc is not there for framework jax"),
+        (["--xla"], "--xla is not supported with framework jax"),
+        (["--input=stream"], "--input stream is not supported with framework jax"),
+        (["--optimizer=larc"], "--optimizer larc is not supported with framework jax"),
         (["--strategy=horovod"], "not for framework jax, which has jax-distributed, sharded"),
     ],
 )

@@ -43,7 +43,7 @@ def test_laws_come_back_from_data_made_with_them(name, cost, scaling, values):
     assert ((100.0, *values) <= highs).all()
     table = law_table(runs, found)
     (sentence,) = sentences(table)
-    assert f"{name} for horovod fc-64: without the runs at 64 it expects" in sentence
+    assert f"{name} for horovod fc-64: without the runs at 64 it predicts" in sentence
     row = table.iloc[0]
     assert row["predicted"] == pytest.approx(6400 / cost(64.0, *values), rel=0.05)
     assert row["predicted_low"] < row["predicted"] < row["predicted_high"]

@@ -41,7 +41,7 @@ def test_a_framework_is_one_file(tmp_path, results):
     assert rows.accuracy["test_metric"].iloc[-1] > 0.8
     # What it does not claim to have is refused.
     done = run([*TRAIN, "--framework=toy", "--model=toy-linear", "--xla"], env=here)
-    assert (done.status, "--xla is not there for framework toy" in done.errors) == (2, True)
+    assert (done.status, "--xla is not supported with framework toy" in done.errors) == (2, True)
     # And what else there is goes on without it.
     done = run([*TRAIN, "--model=fc-64", "--framework=toy"], env=here)
     assert "model fc-64 is not written for toy; choose from toy-linear" in done.errors

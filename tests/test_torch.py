@@ -178,8 +178,8 @@ def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path):
     [
         (["--framework=torch", "--model=fc-64"], "is not written for torch; choose from cnn-py"),
         (["--framework=toch"], "did you mean 'torch'"),
-        ([*FLAGS, "--devices=2"], "start 2 with torchrun --nproc-per-node 2"),
-        ([*FLAGS, "--xla"], "--xla is not there for framework torch"),
+        ([*FLAGS, "--devices=2"], "start it with torchrun --nproc-per-node 2"),
+        ([*FLAGS, "--xla"], "--xla is not supported with framework torch"),
         ([*FLAGS, "--strategy=horovod"], "not for framework torch, which has ddp, single"),
         (["--model=cnn-pytorch", "--strategy=ddp"], "not for framework tensorflow"),
     ],

@@ -22,7 +22,7 @@ ERROR = 0.025
 # Fewer observations that agree to the last digit tell nothing of how far the next would be off.
 ENOUGH_ALIKE = 6
 
-NO_LOSS, LOSS, UNKNOWN = "no loss larger than the margin", "loss", "not known"
+NO_LOSS, LOSS, UNKNOWN = "no loss larger than the margin", "loss", "inconclusive"
 
 
 @dataclass(frozen=True)

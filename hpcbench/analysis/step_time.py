@@ -9,17 +9,17 @@ from hpcbench.analysis.scaling import PLAUSIBLE
 
 # By column of ``scaling_table``, without its unit.
 PARTS = {
-    "base_compute": "compute, as on the base",
-    "extra_compute": "extra compute time",
-    "extra_input": "extra time for input",
+    "base_compute": "compute (as at the base)",
+    "extra_compute": "extra compute",
+    "extra_input": "slower input",
     "extra_background": "background threads",
-    "contention": "slower beside other devices",
+    "contention": "contention between devices",
     "waiting": "waiting for other ranks",
     "exchange": "gradient exchange",
 }
 # What is part of the extra compute where it was not timed apart.
 WITHIN_EXTRA_COMPUTE = {
-    "contention": "what devices slow each other down",
+    "contention": "contention",
     "extra_input": "input",
     "extra_background": "background threads",
 }
@@ -35,9 +35,9 @@ def parts_of(point: Row) -> dict[str, str]:
         if math.isnan(point[f"{name}_seconds"])
     ]
     if held:
-        parts["extra_compute"] += f" (with {', '.join(held)})"
+        parts["extra_compute"] += f" (including {', '.join(held)})"
     if math.isnan(point["serialization_efficiency"]):
-        parts["exchange"] += " (with waiting in steps)"
+        parts["exchange"] += " (including waiting within steps)"
     return parts
 
 

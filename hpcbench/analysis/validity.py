@@ -1,4 +1,4 @@
-"""What a referee would object to in a sweep, in words, the gravest first."""
+"""What a referee would object to in a sweep, in words, the most serious first."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -47,8 +47,8 @@ class Caution:
     def weight(self) -> str:
         """The effect in words."""
         if self.effect is None:
-            return "by how much it moves a number cannot be told"
-        return f"could move a number by up to {_percent(self.effect)}"
+            return "effect unknown"
+        return f"could change a result by up to {_percent(self.effect)}"
 
     def __str__(self) -> str:
         return f"{self.sentence} ({self.weight})"
@@ -87,10 +87,10 @@ def _percent(share: float) -> str:
 
 
 def unfinished(left: int) -> list[Caution]:
-    """The gravest of all, where a sweep has so many runs ``left`` to make."""
+    """The most serious of all, where a sweep has so many runs ``left`` to make."""
     if left <= 0:
         return []
-    return [Caution(f"still to be made: {count(left, 'run')} of this sweep", None)]
+    return [Caution(f"{count(left, 'run')} of this sweep still missing", None)]
 
 
 def cautions(table: pd.DataFrame, runs: pd.DataFrame) -> list[Caution]:
@@ -130,7 +130,7 @@ def _few(table: pd.DataFrame) -> Iterator[Caution]:
     if len(few):
         yield Caution(
             f"{len(few)} of {len(table)} points have fewer than {ENOUGH_RUNS} runs: the 95 % "
-            f"intervals of their rates are narrower than the truth, or missing",
+            f"intervals of their rates are too narrow, or missing",
             None,
         )
 
@@ -166,9 +166,7 @@ def _alike(table: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Caution]:
                 alike.append(f"{first} and {_point(other)}")
                 apart.append(max(ratio.high, 1 / ratio.low) - 1)
     if alike:
-        yield Caution(
-            f"no difference in throughput can be told between {_names(alike)}", max(apart)
-        )
+        yield Caution(f"throughput is statistically indistinguishable: {_names(alike)}", max(apart))
 
 
 def _outliers(runs: pd.DataFrame) -> Iterator[Caution]:
@@ -188,7 +186,7 @@ def _outliers(runs: pd.DataFrame) -> Iterator[Caution]:
         without = others.loc[list(far[POINT].itertuples(index=False, name=None))]
         moved = np.abs(without.to_numpy() / middle[far.index].to_numpy() - 1)
         yield Caution(
-            f"runs far from the others of their point, kept all the same: {_names(names)}",
+            f"outliers among the runs of their points, not removed: {_names(names)}",
             float(moved.max()),
         )
 
@@ -238,14 +236,14 @@ def _confounded(runs: pd.DataFrame) -> Iterator[Caution]:
                 times.append(point)
     if nodes:
         yield Caution(
-            f"in few allocations of their own, so what their nodes were like looks like scaling, "
-            f"and intervals do not hold it: {_names(nodes)}",
+            f"measured in few separate allocations, so differences between nodes are confounded "
+            f"with scaling, and intervals do not cover them: {_names(nodes)}",
             None,
         )
     if times:
         yield Caution(
-            f"measured before or after all runs of their base, so a machine that drifts looks like "
-            f"one that scales: {_names(times)}",
+            f"measured before or after all runs of their base, so drift of the machine is "
+            f"confounded with scaling: {_names(times)}",
             None,
         )
 
@@ -268,7 +266,7 @@ def _shared(runs: pd.DataFrame) -> Iterator[Caution]:
     shared = runs["whole_nodes"].isin([False])
     if shared.any():
         yield Caution(
-            f"{shared.sum()} of {len(runs)} runs were on nodes that others' jobs could use at the "
+            f"{shared.sum()} of {len(runs)} runs were on nodes that other jobs could use at the "
             f"same time",
             _moved(runs, shared),
         )
@@ -281,8 +279,8 @@ def _unsteady(runs: pd.DataFrame) -> Iterator[Caution]:
     if len(unsteady):
         points = unsteady.drop_duplicates(POINT)
         yield Caution(
-            f"the step time of {len(unsteady)} of {len(runs)} runs had not become steady when the "
-            f"clock started, so they may hold some warm-up, or a busy machine: "
+            f"the step time of {len(unsteady)} of {len(runs)} runs was not steady yet when the "
+            f"clock started, so they may include warm-up, or a busy machine: "
             f"{_names(_points(points))}",
             _moved(runs, marked),
         )
@@ -296,9 +294,9 @@ def _short(runs: pd.DataFrame) -> Iterator[Caution]:
     if len(short):
         points = short.drop_duplicates(POINT)
         yield Caution(
-            f"intervals last less than {SHORT:g} s, so that what it costs to begin one, some "
-            f"milliseconds, looks like training (they last half a second where neither "
-            f"interval_steps nor an epoch that is evaluated ends them sooner): "
+            f"intervals last less than {SHORT:g} s, so their overhead of some milliseconds each is "
+            f"counted as training time (they last half a second where neither interval_steps nor "
+            f"an epoch that is evaluated ends them sooner): "
             f"{_names(_points(points))}",
             BEGINNING / float(short["interval_seconds"].min()),
         )
@@ -308,14 +306,14 @@ def _superlinear(table: pd.DataFrame) -> Iterator[Caution]:
     surely = table["efficiency_low"] > 1
     seems = ~surely & ~table["enough_runs"] & (table["efficiency"] > PLAUSIBLE)
     for of_them, what in (
-        (surely, "so doubt the base"),
-        (seems, "of too few runs to tell it from noise, so repeat before you believe it"),
+        (surely, "so the base may be too slow: repeat it"),
+        (seems, "with too few runs to tell it from noise: repeat it"),
     ):
         above = table[of_them]
         if len(above):
             names = [f"{_point(row)} ({row['efficiency']:.0%})" for row in above.to_dict("records")]
             yield Caution(
-                f"more than ideal speedup, {what}: {_names(names)}",
+                f"superlinear speedup, {what}: {_names(names)}",
                 float(above["efficiency"].max() - 1),
             )
 
@@ -324,8 +322,8 @@ def _split(table: pd.DataFrame) -> Iterator[Caution]:
     odd = table[table["communication_efficiency"] > PLAUSIBLE]
     if len(odd):
         yield Caution(
-            f"steps without exchange were slower than those with it, so where the time goes is not "
-            f"known: {_names(_points(odd))}",
+            f"steps without exchange were slower than those with it, so where the time goes is "
+            f"unknown: {_names(_points(odd))}",
             float(odd["communication_efficiency"].max() - 1),
         )
 
@@ -348,8 +346,8 @@ def busy_machine(runs: pd.DataFrame) -> Iterator[Caution]:
     taken = runs["cores_taken_share"]
     if (taken > TAKEN).any():
         yield Caution(
-            f"in {(taken > TAKEN).sum()} of {len(runs)} runs others took more than {TAKEN:.0%} of "
-            f"the time of a rank's cores (up to {taken.max():.0%})",
+            f"in {(taken > TAKEN).sum()} of {len(runs)} runs other processes took more than "
+            f"{TAKEN:.0%} of the time of a rank's cores (up to {taken.max():.0%})",
             _moved(runs, taken > TAKEN),
         )
     marked = taken.isna() & (runs["load_average"] > runs["cores_of_machine"] / 2)
@@ -357,7 +355,8 @@ def busy_machine(runs: pd.DataFrame) -> Iterator[Caution]:
     if len(busy) and np.isfinite(busy["load_average"]).all():
         yield Caution(
             f"{len(busy)} of {len(runs)} runs began with a load average above half the cores "
-            f"(up to {busy['load_average'].max():.1f}): of runs just before, or of something else",
+            f"(up to {busy['load_average'].max():.1f}), caused by the runs before or by other "
+            f"processes",
             _moved(runs, marked),
         )
 
@@ -366,7 +365,7 @@ def _remarks(runs: pd.DataFrame) -> Iterator[Caution]:
     """What runs of programs of one's own say of themselves."""
     said = runs["remarks"].explode().dropna()
     for remark, times in said.value_counts().items():
-        yield Caution(f"{times} of {len(runs)} runs say of themselves: {remark}", None)
+        yield Caution(f"{times} of {len(runs)} runs report: {remark}", None)
 
 
 def _packages(runs: pd.DataFrame) -> Iterator[Caution]:
@@ -376,8 +375,8 @@ def _packages(runs: pd.DataFrame) -> Iterator[Caution]:
     if several.any():
         lines = of_packages.groupby(SERIES)["line"].first()[several]
         yield Caution(
-            f"energy is of whole CPU packages, which draw power when idle too, so samples per "
-            f"joule rise with the device count even where no sample got cheaper: "
+            f"energy is that of whole CPU packages, which draw power when idle too, so samples per "
+            f"joule rise with the device count even where no sample becomes cheaper: "
             f"{_names(sorted(lines))}",
             None,
         )

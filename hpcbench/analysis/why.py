@@ -109,18 +109,18 @@ def sentence(row: Row) -> str:
     share = 100 * row["loss_share"]
     where = f"{row['line']} on {row['devices']} devices"
     if row["runs"] < 2:
-        return f"{where}: one run does not tell what a step's time goes to; repeat it."
+        return f"{where}: a single run is not enough to explain the step time; repeat it."
     lost = (
-        f"of a step's {1e3 * row['step_seconds']:.3g} ms, {milliseconds:.3g} ms ({share:.0f} %) "
-        f"are beyond the base's"
+        f"a step takes {1e3 * row['step_seconds']:.3g} ms, {milliseconds:.3g} ms ({share:.0f} %) "
+        f"longer than at the base"
         if row["loss_seconds"] > 0
-        else f"a step's {1e3 * row['step_seconds']:.3g} ms are no more than the base's"
+        else f"a step takes {1e3 * row['step_seconds']:.3g} ms, no longer than at the base"
     )
     parts = [
         f"{named(row, name)} {1e3 * row[f'{name}_seconds']:.3g} ms{_interval(row, name)}"
         for name in row["blamed"]
     ]
-    reasons = ", ".join(parts) if parts else "no cause stands out of the noise"
+    reasons = ", ".join(parts) if parts else "no cause is distinguishable from noise"
     unmeasured = ", ".join(CAUSES[name] for name in row["unmeasured"])
     return (
         f"{where}: {lost}: {reasons}"
@@ -147,7 +147,7 @@ def _of_rank(row: Row) -> str:
         return f" {said}."
     if "waiting" in row["blamed"] and row["intervals"]:
         return (
-            f" No rank is the slow one: the one that is slowest most often is so in "
+            f" No single rank is consistently slow: the one that is slowest most often is so in "
             f"{row['slowest']} of {row['intervals']} intervals without exchange."
         )
     return ""

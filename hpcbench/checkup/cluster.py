@@ -93,7 +93,7 @@ def _scheduler_findings(known: Scheduler, site: Site | None) -> Iterator[Finding
         yield Finding(
             known.name.capitalize(),
             Severity.PROBLEM if site else Severity.WARNING,
-            "it does not answer: its controller is down, or its configuration is another's",
+            "no answer: its controller is down, or this configuration is another cluster's",
             "ask the cluster's support",
         )
         return

@@ -24,9 +24,7 @@ def gpus(context: CheckContext) -> Iterator[Finding]:
         yield _no_gpu(context)
         return
     if context.environment.get(NVIDIA, "").strip().startswith(MIG):
-        said = (
-            f"a part of a GPU, {context.environment[NVIDIA]}: nobody looks who else is on the GPU"
-        )
+        said = f"a part of a GPU, {context.environment[NVIDIA]}: other users are not looked for"
         yield Finding("GPUs", Severity.OK, said)
         return
     try:

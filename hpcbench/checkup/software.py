@@ -72,7 +72,7 @@ def tensorflow(_: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "TensorFlow",
             Severity.WARNING,
-            f"{found}, with which nothing was tried",
+            f"{found}, which is untested",
             "make setup installs one of 2.16 to 2.21",
         )
     keras = version("keras")
@@ -136,7 +136,7 @@ def horovod(context: CheckContext) -> Iterator[Finding]:
         with_nccl = b"ncclCommInitRank" in libraries[0].read_bytes()
         over += ", NCCL" if with_nccl else ""
         if answer is None:
-            over = "ldd does not say with what"
+            over = "ldd does not list its libraries"
         if missing:
             yield Finding(
                 HOROVOD,
@@ -200,7 +200,7 @@ def loading(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "loading",
             Severity.PROBLEM,
-            "a process that imports the frameworks dies",
+            "importing the frameworks kills the process",
             f"see what it says: {' '.join(command)}",
         )
         return

@@ -70,7 +70,7 @@ def _whole(source: Source) -> Finding:
         if file.is_file() and file.stat().st_size == 0:
             return _damaged(f"{file} is empty")
         if file.suffix == ".npz" and not zipfile.is_zipfile(file):
-            return _damaged(f"{file} is cut short or no archive")
+            return _damaged(f"{file} is truncated or not an archive")
     return Finding("data", Severity.OK, where)
 
 

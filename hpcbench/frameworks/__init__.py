@@ -124,7 +124,7 @@ class Framework(ABC):
             values = self.options.get(name, ())
             if values is not None and value not in values:
                 flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-                raise ConfigError(f"{flag} is not there for framework {self.name}")
+                raise ConfigError(f"{flag} is not supported with framework {self.name}")
 
     @abstractmethod
     def prepare(self, cores: int, devices: int, local_rank: int) -> None:
@@ -168,7 +168,7 @@ class Framework(ABC):
     def tensorboard(self, folder: Path, backend: "Backend", config: RunConfig) -> "Observer":
         """What writes TensorBoard's files below ``folder``; only where ``--tensorboard`` is an
         option."""
-        raise ConfigError(f"--tensorboard is not there for framework {self.name}")
+        raise ConfigError(f"--tensorboard is not supported with framework {self.name}")
 
 
 FRAMEWORKS: Registry[Framework] = Registry("framework", __name__)

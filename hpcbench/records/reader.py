@@ -142,7 +142,7 @@ def _complete_runs(
             }
             yield _Found(folder, document, *files.values())
         except KeyError as error:
-            skipped.append(f"{folder}: {RUN_FILE} says nothing of {error}")
+            skipped.append(f"{folder}: {RUN_FILE} lacks {error}")
         except (OSError, ValueError) as error:
             skipped.append(f"{folder}: {error}")
 

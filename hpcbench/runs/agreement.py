@@ -82,7 +82,8 @@ def refuse_company(resolved: ResolvedRun, settled: RunConfig, owner: Owner) -> N
             where = "this host" if here else f"{other.host} of this job"
             raise ConfigError(
                 f"process {other.pid} measures the same on {where} right now: start the ranks of "
-                f"one run with mpirun, srun, horovodrun or torchrun; each believes to be alone"
+                f"one run with mpirun, srun, horovodrun or torchrun; each believes that it is the "
+                f"only one"
             )
 
 

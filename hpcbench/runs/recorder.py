@@ -155,7 +155,7 @@ class RunRecorder(Recorder):
         if any(isinstance(row, ThroughputRow) for row in self._rows):
             report(self._started.identity, self._rows)
         else:
-            print(f"complete, by what was measured before: {self._folder}")
+            print(f"already complete: {self._folder}")
 
     def fail(self, failure: str, message: str) -> None:
         if self._writer is None:

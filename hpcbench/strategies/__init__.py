@@ -113,9 +113,9 @@ class Strategy(Communicator, ABC):
 
     @classmethod
     def _check_launch(cls, config: RunConfig, launch: Launch) -> None:
-        start = f"start {config.devices} with {cls.start_hint} {config.devices}"
+        start = f"start it with {cls.start_hint} {config.devices}"
         if launch.launcher == "none" and (config.devices or 1) > 1:
-            raise ConfigError(f"strategy {cls.name} is a process a device; {start}")
+            raise ConfigError(f"strategy {cls.name} needs one process per device: {start}")
         if config.devices not in (None, launch.size):
             raise ConfigError(
                 f"--devices {config.devices} contradicts {launch.launcher}, which started "

@@ -107,7 +107,7 @@ def accuracy_figure(curves: pd.DataFrame, epochs: pd.DataFrame, against: str, la
     legend(figure, handles)
     note(
         figure,
-        "medians over runs (dots); band: lowest to highest run,\n"
-        "which from six runs on holds the median in 97 % or more",
+        "medians over runs (dots); band: lowest to highest run\n"
+        "(with six or more runs it covers the true median with at least 97 % confidence)",
     )
     return figure

@@ -41,35 +41,36 @@ def all_figures(
     drawings = {
         "overview": Drawing(
             "Overview",
-            "Throughput and parallel efficiency against the number of devices, a line a strategy, "
-            "with 95 % intervals, a dot a run, and the ideal",
+            "Throughput and parallel efficiency against the number of devices, one line per "
+            "strategy, with 95 % intervals, one dot per run, and the ideal",
             lambda: overview_figure(table, runs),
         ),
         "throughput": Drawing(
             "Throughput",
-            "Samples a second against the number of devices, with 95 % intervals and a dot a run; "
-            "dashed: each strategy's smallest count scaled ideally",
+            "Samples per second against the number of devices, with 95 % intervals and one dot per "
+            "run; dashed: each strategy's smallest count scaled ideally",
             lambda: scaling_figure(table, runs, "samples_per_second", "throughput, samples/s"),
         ),
         "speedup": Drawing(
             "Speedup",
-            "Speedup over the base against the number of devices, with 95 % intervals and a dot a "
-            "run",
+            "Speedup over the base against the number of devices, with 95 % intervals and one dot "
+            "per run",
             lambda: scaling_figure(table, runs, "speedup", "speedup over the base"),
         ),
         "efficiency": Drawing(
             "Parallel efficiency",
             "Speedup over its ideal, in percent, against the number of devices, with 95 % "
-            "intervals and a dot a run",
+            "intervals and one dot per run",
             lambda: scaling_figure(table, runs, "efficiency", "parallel efficiency, %", 100.0),
         ),
     }
     if len(timed_apart(table)):
         drawings["step_time"] = Drawing(
             "Where a step's time goes",
-            "Milliseconds of a step by strategy and devices: compute as on the base, extra "
-            "compute time, waiting for the slowest rank, gradient exchange; the whole step with "
-            "its 95 % interval and a dot a run",
+            "Milliseconds per step by strategy and devices: compute as at the base, extra "
+            "compute, slower input, background threads, contention between devices, waiting for "
+            "other ranks, gradient exchange; the whole step with its 95 % interval and one dot per "
+            "run",
             lambda: step_figure(table, runs),
         )
     if any(one.choice.best for one in extrapolations.values()):
@@ -82,14 +83,14 @@ def all_figures(
     if len(curves):
         drawings["accuracy_epochs"] = Drawing(
             "Accuracy against epochs",
-            "Test accuracy (or error) after each epoch, a line a strategy and device count, a dot "
-            "a run",
+            "Test accuracy (or error) after each epoch, one line per strategy and device count, "
+            "one dot per run",
             lambda: accuracy_figure(curves, epochs, "epoch", "epochs"),
         )
         drawings["accuracy_seconds"] = Drawing(
             "Accuracy against time",
-            "Test accuracy (or error) against seconds of training, a line a strategy and count, a "
-            "dot a run",
+            "Test accuracy (or error) against seconds of training, one line per strategy and "
+            "device count, one dot per run",
             lambda: accuracy_figure(curves, epochs, "elapsed_seconds", "training seconds"),
         )
     return drawings | collective_figures(collectives)
@@ -103,16 +104,16 @@ def collective_figures(points: pd.DataFrame) -> dict[str, Drawing]:
     return {
         "collectives_bandwidth": Drawing(
             "Bus bandwidth of collective operations",
-            "Bytes a second that each link carries at least, against the size of the buffer, a "
-            "line a library",
+            "Bytes per second that each link carries at least, against the size of the buffer, one "
+            "line per library",
             lambda: collectives_figure(
                 points, "bus_bandwidth", "bus bandwidth, bytes/s", 1.0, over
             ),
         ),
         "collectives_time": Drawing(
             "Time of collective operations",
-            "Microseconds of an operation by the slowest rank, against the size of the buffer, a "
-            "line a library",
+            "Microseconds of an operation by the slowest rank, against the size of the buffer, one "
+            "line per library",
             lambda: collectives_figure(points, "seconds", f"time, {MICROSECONDS}", 1e6, over),
         ),
     }

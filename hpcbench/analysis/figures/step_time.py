@@ -108,7 +108,7 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         axes.set_title(title, loc="left")
         axes.grid(False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    grid[-1, 0].set_xlabel("milliseconds a step")
+    grid[-1, 0].set_xlabel("milliseconds per step")
     patches: list[Line2D | Patch] = [
         Patch(facecolor=FILLS[p][0], hatch=FILLS[p][1], edgecolor="white", label=PARTS[p])
         for p in drawn

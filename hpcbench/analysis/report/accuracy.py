@@ -49,12 +49,12 @@ def accuracy_report(accuracy: pd.DataFrame) -> Table:
         "Accuracy, and time to it",
         "Final test metric, the median over runs; its change (of accuracies in points) is that of "
         "the mean over seeds against the smallest count, with a 95 % interval over seeds. "
-        f"{NO_LOSS.capitalize()}: surely less than {_margins(accuracy)} is lost; {LOSS}: something "
-        f"surely is, and it may exceed that; {UNKNOWN}: the runs show neither. The verdicts hold "
+        f"{NO_LOSS.capitalize()}: less than {_margins(accuracy)}; {LOSS}: a significant loss, "
+        f"which may exceed the margin; {UNKNOWN}: neither can be shown. The verdicts hold "
         "for all counts of a line together (one-sided t tests at 2.5 %, Holm-corrected), so they "
         "can be stricter than the intervals. Seconds to the target end with the first epoch that "
-        "reached it; MLPerf's time to train has evaluations in it too"
-        f"{', as the column beside has' if timed else ', which were not timed here'}.",
+        "reached it; MLPerf's time to train includes evaluations"
+        f"{', as the next column does' if timed else ', which were not timed here'}.",
         [
             *SERIES_HEADER,
             *extra,
@@ -96,7 +96,7 @@ def _verdict(row: Row) -> str:
     if row["reason"]:
         return f"{row['verdict']}: {row['reason']}"
     smaller = row["verdict"] == NO_LOSS and row["p_loss"] < ERROR
-    return row["verdict"] + (", surely a smaller one" if smaller else "")
+    return row["verdict"] + (" (a significant one within it)" if smaller else "")
 
 
 def _margins(accuracy: pd.DataFrame) -> str:

@@ -50,7 +50,7 @@ def _subsets(answers: Answers) -> Answer:
     said = f"; {count(failed, 'run')} that failed are listed" if failed else ""
     return Answer(
         NOT,
-        f"Why these models, counts and settings and no others is for the author to say{said}.",
+        f"The author has to say why these models, counts and settings were chosen{said}.",
     )
 
 
@@ -68,8 +68,8 @@ def _ratios(answers: Answers) -> Answer:
     return Answer(
         IN_PART,
         f"Repeats are blocks in {paired} of {count(len(lines), 'line')}; there speedup is the "
-        f"geometric mean of the ratios within them, since what slowed a whole repeat cancels only "
-        f"so. The rates stand beside it.",
+        f"geometric mean of the ratios within them, because only then does a slowdown of a whole "
+        f"repeat cancel. The rates stand beside it.",
     )
 
 
@@ -91,7 +91,7 @@ def _normality(answers: Answers) -> Answer:
     found = answers.normality
     assumed = (
         "Medians have bootstrap intervals, which assume no shape; logarithms of ratios within "
-        "repeats, changes of accuracy and what laws leave over are taken as normal"
+        "repeats, changes of accuracy and residuals of the laws are assumed normal"
     )
     if not found.points:
         return Answer(IN_PART, f"{assumed}, which so few runs cannot check.")
@@ -156,12 +156,12 @@ def _timing(answers: Answers) -> Answer:
         "An interval starts at a barrier and ends with its slowest rank; compilation and warm-up "
         "come before. How is in hpcbench's docs/method.md"
         + (
-            ". Programs of one's own have no barrier of ours: an interval is the same steps on all "
+            ". Your own programs have no such barrier: an interval is the same steps on all "
             "ranks, by the slowest one (docs/your-own-training.md)"
             if programs
             else ""
         )
-        + (f"; {count(unsteady, 'run')} had not become steady by then" if unsteady else "")
+        + (f"; {count(unsteady, 'run')} were not steady by then" if unsteady else "")
         + ".",
     )
 
@@ -169,7 +169,7 @@ def _timing(answers: Answers) -> Answer:
 def _bounds(_: Answers) -> Answer:
     return Answer(
         IN_PART,
-        "Figures show ideal scaling from the base. How fast the hardware could be at most is not "
+        "Figures show ideal scaling from the base. The peak performance of the hardware is not "
         "known here.",
     )
 
@@ -208,7 +208,7 @@ def checklist(answers: Answers) -> Table:
         NAME,
         "Checklist of twelve rules",
         "The rules of T. Hoefler and R. Belli, Scientific Benchmarking of Parallel Computing "
-        "Systems (SC'15), in short, and what this sweep makes of them.",
+        "Systems (SC'15), in short, and whether this sweep follows them.",
         ["rule", "here", "why"],
         rows,
     )

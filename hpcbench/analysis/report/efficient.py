@@ -21,14 +21,14 @@ def efficient_table(largest: pd.DataFrame) -> Table:
     extra = varying_settings(largest)
     return Table(
         "efficient",
-        f"Largest count with {EFFICIENT:.0%} efficiency",
+        f"Largest device count with at least {EFFICIENT:.0%} efficiency",
         "Devices: the largest measured count up to which the efficiency never falls below that. "
-        "Surely: the largest up to which every 95 % interval lies wholly above it.",
+        "With 95 % confidence: the largest up to which every 95 % interval lies wholly above it.",
         [
             *SERIES_HEADER,
             *extra,
             "devices",
-            "surely efficient up to",
+            "with 95 % confidence",
             "efficiency at devices",
             "measured up to",
         ],

@@ -23,11 +23,11 @@ def exchange_report(exchange: pd.DataFrame) -> Table | None:
     extra = varying_settings(exchange)
     return Table(
         "exchange",
-        "How fast gradients travelled",
-        "Gigabytes a second of bus bandwidth: of the exchange of all gradients of a step without "
+        "Bandwidth of the gradient exchange",
+        "Bus bandwidth in gigabytes per second: of the exchange of all gradients of a step without "
         "its computation, and of an all-reduce of as many bytes by itself (hpcbench collectives), "
-        "on as many ranks and nodes of the same kind. A small share means that handing over, "
-        "packing or many small tensors cost more than the bytes.",
+        "on as many ranks and nodes of the same kind. A low share points to overhead: copying, "
+        "packing, or many small tensors.",
         [*SERIES_HEADER, *extra, "devices", "runs", "gradients", "exchange", "by itself", "share"],
         [
             [
@@ -52,7 +52,7 @@ def sentences(exchange: pd.DataFrame) -> list[str]:
     ends = exchange.loc[exchange.groupby(SERIES)["devices"].idxmax()]
     return [
         f"{row['line']} on {row['devices']} devices: gradients, {in_bytes(row['gradient_bytes'])}, "
-        f"travelled at {between(row, 'share', percent).text} of the bandwidth that an all-reduce "
-        f"of that size had by itself, {number(row['own_bandwidth'] / 1e9)} GB/s."
+        f"reach {between(row, 'share', percent).text} of the bandwidth of an all-reduce of that "
+        f"size by itself, {number(row['own_bandwidth'] / 1e9)} GB/s."
         for row in ends.to_dict("records")
     ]

@@ -27,7 +27,7 @@ def failed_table(failed: Iterable[dict[str, Any]]) -> Table:
         )
     return Table(
         "failed",
-        "Runs that did not end well",
+        "Failed runs",
         "None of their rows are in the figures.",
         ["run", "model", "framework", "strategy", "devices", "status", "class", "message"],
         rows,

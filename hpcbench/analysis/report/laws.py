@@ -31,7 +31,7 @@ def laws_table(laws: pd.DataFrame) -> Table:
             text(row["law"] or "none"),
             text("; ".join(map(_parameter, row["parameters"])) or "–"),
             _reach(row),
-            text(row["reason"] or "as far as asked"),
+            text(row["reason"] or "requested limit reached"),
             between(row, "most_useful", lambda value: number(value, 2)),
             text(_unfit(row["tried"]) or "–"),
             Cell(str(row["largest"]), row["largest"]),
@@ -44,17 +44,18 @@ def laws_table(laws: pd.DataFrame) -> Table:
         "laws",
         "Scaling laws",
         "The law with the lowest Mallows' criterion among those that fit, with 95 % intervals: the "
-        "rate of one device in samples/s, and what more devices cost, as shares of the work's time "
-        "on one. Drawn to: as many devices as the band of all laws that the runs do not contradict "
-        "can be trusted for. Does not fit: p of the test for lack of fit against the spread of "
-        f"runs, below {FITS}. Predicted: the rate at the largest count by the other counts alone.",
+        "rate of one device in samples/s, and the cost of additional devices relative to the time "
+        "on one. Drawn to: the device count up to which the band of all laws that the runs do not "
+        "contradict can be trusted. Does not fit: p of the test for lack of fit against the spread "
+        f"of runs, below {FITS}. Predicted: the rate at the largest count from the other counts "
+        "alone.",
         [
             *SERIES_HEADER,
             *extra,
             "law",
             "parameters",
             "drawn to",
-            "why no farther",
+            "reason for the limit",
             "fastest at about",
             "does not fit",
             "largest count",
@@ -85,7 +86,7 @@ def _unfit(tried: list[dict[str, Any]]) -> str:
 
 def _predicted(row: Row) -> Cell:
     if row["vague"] and not row["missed"]:
-        return Cell("anything", row["predicted"])
+        return Cell("inconclusive", row["predicted"])
     cell = between(row, "predicted")
     return Cell(f"{cell.text}, missed", cell.value) if row["missed"] else cell
 
@@ -110,11 +111,13 @@ def _of_law(row: Row) -> str:
     if math.isnan(row["predicted"]):
         return f"{law}: not checked, the counts without {row['largest']} have no law; {drawn}."
     if row["vague"] and not row["missed"]:
-        return f"{law}: not checked, the other counts say too little of {row['largest']}; {drawn}."
+        return (
+            f"{law}: not checked, the other counts say too little about {row['largest']}; {drawn}."
+        )
     # An interval of fewer runs is not to be believed out of context.
     expected = between(row, "predicted").text if row["enough_runs"] else number(row["predicted"])
     return (
-        f"{law}: without the runs at {row['largest']} it expects {expected} samples/s there, "
+        f"{law}: without the runs at {row['largest']} it predicts {expected} samples/s there, "
         f"measured {number(row['measured'])}"
         f"{' (missed)' if row['missed'] else ''}; {drawn}."
     )

@@ -104,10 +104,13 @@ def facts_of(documents: list[dict[str, Any]], devices: int) -> list[tuple[str, s
         ("site", [_site(p["site"], devices) for p in known if p.get("site")]),
         ("imported from", [p.get("imported_from") for p in known]),
         ("environment", [f"{k}={v}" for p in known for k, v in p.get("settings", {}).items()]),
-        ("time of cores that others took", _most([d.get("cores_taken_share") for d in documents])),
+        (
+            "core time used by other processes",
+            _most([d.get("cores_taken_share") for d in documents]),
+        ),
         ("waiting for data", [_share(d.get("waiting_for_data_share")) for d in documents]),
         ("runs", [document.get("run_id") for document in documents]),
-        ("command of the first", [" ".join(known[0].get("command", []))]),
+        ("command of the first run", [" ".join(known[0].get("command", []))]),
     ]
     said = ((name, sorted({str(value) for value in values if value})) for name, values in facts)
     return [(name, ", ".join(values)) for name, values in said if values]

@@ -20,16 +20,16 @@ def step_table(points: pd.DataFrame) -> Table | None:
     if known.empty:
         return None
     extra = varying_settings(known)
-    parts = {**PARTS, "hidden_exchange": "exchange hidden behind compute"}
+    parts = {**PARTS, "hidden_exchange": "overlapped exchange"}
     columns = ("step_seconds", *(f"{part}_seconds" for part in parts))
     return Table(
         "step",
         "Where a step's time goes",
-        "Milliseconds of a step, medians over runs with 95 % bootstrap intervals, from steps timed "
-        "between intervals of training: without the exchange; with one of a single element, so "
-        "that ranks only wait for each other; and on one rank a host while the others sleep. The "
-        "exchange is what it adds to a step, so it is without what hides behind compute, which is "
-        "in a column of its own." + _of_coarse(known),
+        "Milliseconds per step, medians over runs with 95 % bootstrap intervals, from steps timed "
+        "between intervals of training: without the exchange; with an exchange of a single "
+        "element, so that ranks only wait for each other; on samples that are at hand; and on one "
+        "rank per host while the others sleep. The exchange is what it adds to a step, excluding "
+        "the part that overlaps with compute, which has a column of its own." + _of_coarse(known),
         [*SERIES_HEADER, *extra, "devices", "runs", "step", *parts.values()],
         [
             [
@@ -46,10 +46,10 @@ def _of_coarse(known: pd.DataFrame) -> str:
     """What to know of points that were timed less closely; empty where there are none."""
     told = ""
     if known["contention_seconds"].isna().any():
-        told += " Where contention is not known, it is part of the extra compute."
+        told += " Where contention was not measured, it is part of the extra compute."
     if known["serialization_efficiency"].isna().any():
         told += (
-            " Runs of before schema 4 were timed without the exchange alone, once after training: "
-            "their exchange holds what ranks wait in steps."
+            " Runs before schema 4 were only timed without the exchange, once after training: "
+            "their exchange includes waiting within steps."
         )
     return told

@@ -42,7 +42,7 @@ def summary(table: pd.DataFrame) -> list[str]:
 def _nothing(table: pd.DataFrame) -> str:
     """Why nothing is said of scaling: one count, or counts that differ in something else too."""
     if table["devices"].nunique() == 1:
-        return "All runs are on one device count, so they say nothing of scaling."
+        return "All runs are on one device count, so scaling cannot be assessed."
     of_count = table.groupby("devices")
     differing = [
         f"{name} ({', '.join(f'{values} at {count}' for count, values in told.items())})"
@@ -50,8 +50,8 @@ def _nothing(table: pd.DataFrame) -> str:
         if (told := of_count[name].agg(_together)).nunique() > 1
     ]
     return (
-        f"No two device counts have the same settings, so nothing is said of scaling: with the "
-        f"count changes {', '.join(differing)}."
+        f"No two device counts have the same settings, so scaling cannot be assessed; these change "
+        f"with the device count: {', '.join(differing)}."
     )
 
 

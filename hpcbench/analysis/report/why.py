@@ -36,14 +36,14 @@ def why_report(why: pd.DataFrame) -> Table | None:
     extra = varying_settings(why)
     return Table(
         "why",
-        "Why a step takes longer than on the base",
-        "What a step takes beyond the base's step for the same work, and the causes whose 95 % "
-        "bootstrap interval lies above zero and that take 1 % of the step or more. The rest is "
-        "what they leave of the loss: where steps were timed without the exchange too, only since "
-        "medians are taken of each; else, with its interval, what is not known.",
+        "Why a step takes longer than at the base",
+        "By how much a step takes longer than the base's step for the same work, and the causes "
+        "whose 95 % bootstrap interval lies above zero and that take at least 1 % of the step. "
+        "Unexplained: the loss minus all causes. Medians do not add up exactly, so a small "
+        "remainder is normal.",
         [
-            *(*SERIES_HEADER, *extra, "devices", "runs", "loss, ms", "of a step"),
-            *("causes, ms", "rest, ms", "not measured", "slow rank"),
+            *(*SERIES_HEADER, *extra, "devices", "runs", "loss, ms", "share of step"),
+            *("causes, ms", "unexplained, ms", "not measured", "slow rank"),
         ],
         [
             [
@@ -67,9 +67,9 @@ def _words(said: str) -> Cell:
 
 def _causes(row: Row) -> Cell:
     if row["runs"] < 2:
-        return _words("one run does not tell")
+        return _words("a single run is not enough")
     blamed = [
         f"{named(row, name)} {between(row, f'{name}_seconds', milliseconds).text}"
         for name in row["blamed"]
     ]
-    return _words("; ".join(blamed) or "none stands out")
+    return _words("; ".join(blamed) or "none distinguishable from noise")

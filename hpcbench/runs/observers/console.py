@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hpcbench.cluster.launchers import detect
-from hpcbench.records.identity import Identity
+from hpcbench.records.identity import NONE, Identity
 from hpcbench.records.observer import Observer
 from hpcbench.records.schema import (
     LEAST_COUNTED_SECONDS,
@@ -110,14 +110,15 @@ def summary(
     within = (
         f"[{low:,.0f}, {high:,.0f}] within this run ({len(rows)} intervals); runs differ by more"
         if len(rows) > 1
-        else "of one interval"
+        else "(one interval)"
     )
+    exchange = "no exchange" if identity.exchange == NONE else f"{identity.exchange} exchange"
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (
         ("model", f"{identity.model} on {identity.dataset}"),
-        ("strategy", f"{identity.strategy}, {identity.exchange} exchange"),
-        ("devices", f"{identity.devices} x {identity.device_kind}"),
-        ("batch", f"{identity.batch_per_device} a device, {identity.global_batch} in all"),
+        ("strategy", f"{identity.strategy}, {exchange}"),
+        ("devices", f"{identity.devices} × {identity.device_kind}"),
+        ("batch", f"{identity.batch_per_device} per device, {identity.global_batch} in all"),
         (
             "rate",
             f"{rate:,.0f} samples/s  {within}",
@@ -126,7 +127,7 @@ def summary(
         *(
             (
                 f"test {last.metric.replace('_', ' ')}",
-                f"{last.test_metric:.4f} after {last.epoch} epochs and "
+                f"{last.test_metric:.4f} after {count(last.epoch, 'epoch')} and "
                 f"{last.elapsed_seconds:,.1f} s of training",
             )
             for last in accuracy[-1:]
