@@ -1,4 +1,4 @@
-"""hpcbench: how does training scale on this machine, and where does the rest go?"""
+"""hpcbench: how does training scale on this machine, and where is the time lost?"""
 
 from os import PathLike
 from typing import TYPE_CHECKING

@@ -3,9 +3,11 @@
 ``hpcbench train`` is ``python -m hpcbench.train``, and so on.
 """
 
+import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from hpcbench import __version__
 from hpcbench.cli import Parser, reports_errors
@@ -72,7 +74,23 @@ def _completion(shell: str) -> str:
         import shtab
     if shell not in shtab.SUPPORTED_SHELLS:
         raise unknown_name("shell", shell, list(shtab.SUPPORTED_SHELLS))
-    return str(shtab.complete(make_parser(complete=True), shell))
+    parser = make_parser(complete=True)
+    for action in _actions(parser):
+        if action.type is Path or action.metavar == "DIR":
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif isinstance(action.metavar, str) and "|" in action.metavar:
+            # Nothing is parsed by it, so that other values than these are taken all the same.
+            action.choices = action.metavar.split("|")
+    return str(shtab.complete(parser, shell))
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """All arguments of a parser and of its parts."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for part in action.choices.values():
+                yield from _actions(part)
 
 
 if __name__ == "__main__":

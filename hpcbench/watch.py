@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcbench.analysis.reading import check_there
 from hpcbench.cli import Parser, reports_errors
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.folders import walk
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from hpcbench.analysis.underway import Progress
+    from hpcbench.analysis.underway import RunsUnderWay
     from hpcbench.records.reader import Results
 
 # A run whose file has been as it is for longer says so.
@@ -51,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="hpcbench watch")
     add_arguments(parser)
     args = parser.parse(arguments)
-    if not args.results.is_dir():
-        raise ConfigError(f"results folder {args.results} is not there")
+    check_there(args.results)
     if not args.seconds > 0:
         raise ConfigError(f"--seconds {args.seconds:g} is not positive")
     if args.page:
@@ -92,7 +92,7 @@ def _follow(args: argparse.Namespace) -> None:
             time.sleep(args.seconds)
 
 
-def _complete(progress: "Progress") -> bool:
+def _complete(progress: "RunsUnderWay") -> bool:
     return STATUS_COMPLETE in progress.ended.values()
 
 
@@ -113,7 +113,7 @@ def planned_runs(results: Path) -> set[tuple[str, str]]:
     return found
 
 
-def _shown(results: Path, progress: "Progress", left: set[tuple[str, str]]) -> "Group":
+def _shown(results: Path, progress: "RunsUnderWay", left: set[tuple[str, str]]) -> "Group":
     from rich.console import Group
     from rich.text import Text
 
@@ -129,7 +129,7 @@ def _shown(results: Path, progress: "Progress", left: set[tuple[str, str]]) -> "
     return Group(Text(head), *_tables(results, progress))
 
 
-def _tables(results: Path, progress: "Progress") -> "list[Table]":
+def _tables(results: Path, progress: "RunsUnderWay") -> "list[Table]":
     from rich.table import Table
 
     tables = []

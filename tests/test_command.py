@@ -38,11 +38,18 @@ def test_a_part_is_the_module_of_its_name():
     )
 
 
-def test_the_completion_knows_parts_and_flags(tmp_path):
+def test_the_completion_knows_parts_flags_values_and_files(tmp_path):
     """As bash asks for it at a tab."""
     script = tmp_path / "completion"
     script.write_text(hpcbench("--print-completion", "bash").output)
-    for typed, wanted in (("hpcbench sw", "sweep"), ("hpcbench train --strat", "--strategy")):
+    for typed, wanted in (
+        ("hpcbench sw", "sweep"),
+        ("hpcbench train --strat", "--strategy"),
+        ("hpcbench train --strategy hor", "horovod"),
+        ("hpcbench plot READ", "README.md"),
+        ("hpcbench plot --output READ", "README.md"),
+        ("hpcbench sweep plan README", "README.md"),
+    ):
         words = typed.split()
         ask = (
             f"source {script}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "

@@ -11,7 +11,7 @@ from hpcbench.errors import ConfigError
 from hpcbench.programs.config import Program, ProgramConfig, fill, program_name
 from hpcbench.programs.intervals import measured
 from hpcbench.programs.metric import Match, Metric, rated
-from hpcbench.programs.told import Mark, Process, read
+from hpcbench.programs.probe_lines import Mark, Process, read
 from hpcbench.programs.verdict import (
     Refused,
     check_processes,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from hpcbench.analysis.answers import answer
-from hpcbench.programs.told import read
+from hpcbench.programs.probe_lines import read
 from hpcbench.records.reader import read_results
 from support import ROOT, environment, run
 from support.pythons import interpreter

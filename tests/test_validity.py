@@ -21,7 +21,10 @@ def words_of(runs):
         ((rows(1, [100] * 5),), "1 of 1 points have fewer than 6 runs"),
         ((rows(1, [100, 80, 120, 90, 110, 100]),), "intervals wider than 5%"),
         ((rows(1, [100] * 6), rows(2, [210] * 6)), "superlinear speedup"),
-        ((rows(1, [100]), rows(2, [214])), "with too few runs to tell it from noise.* at 2 \\(107%"),
+        (
+            (rows(1, [100]), rows(2, [214])),
+            "with too few runs to tell it from noise.* at 2 \\(107%",
+        ),
         ((rows(2, [100] * 6),), "no run on one device"),
         (
             ([row | {"seconds": 0.02} for row in rows(1, [100] * 6)],),

@@ -12,10 +12,10 @@ from scipy import optimize
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Values, quantile
 from hpcbench.collective import OPERATIONS
-from hpcbench.collective.rows import POINT, SINGLE, read_collectives
+from hpcbench.collective.rows import POINT_COLUMNS, SINGLE, read_collectives
 
 # What a line in a figure is of.
-LINE = [name for name in POINT if name not in ("operation", "bytes", "model")]
+LINE = [name for name in POINT_COLUMNS if name not in ("operation", "bytes", "model")]
 # Half the width, in logarithms, of an interval that still tells something: up and down by ten.
 WIDEST = math.log(10)
 # Sizes through which a line is drawn at least.
@@ -43,14 +43,14 @@ class Collectives:
 
 
 def collective_points(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a point (``POINT`` of the rows' file) with ``seconds`` of an operation, the median, and
-    its interval (``_low``, ``_high``): over ``launches`` where there are several, else over the
-    ``rounds`` of the only one; missing where these are fewer than ENOUGH_RUNS.
+    """A row a point (``POINT_COLUMNS`` of the rows' file) with ``seconds`` of an operation, the
+    median, and its interval (``_low``, ``_high``): over ``launches`` where there are several, else
+    over the ``rounds`` of the only one; missing where these are fewer than ENOUGH_RUNS.
     ``algorithm_bandwidth`` and ``bus_bandwidth`` in bytes a second, the latter with its interval.
     """
     found = []
-    for seed, (key, timings) in enumerate(rows.groupby(POINT, sort=True)):
-        point: dict[str, Any] = dict(zip(POINT, key, strict=True))
+    for seed, (key, timings) in enumerate(rows.groupby(POINT_COLUMNS, sort=True)):
+        point: dict[str, Any] = dict(zip(POINT_COLUMNS, key, strict=True))
         launches = timings.groupby("launch")["seconds"].median()
         of_one = timings["seconds"] if len(launches) == 1 else launches
         estimate = Estimate.of(of_one.to_numpy(np.float64), seed)

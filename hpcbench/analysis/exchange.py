@@ -8,7 +8,7 @@ import pandas as pd
 
 from hpcbench.analysis.collectives import Collectives
 from hpcbench.analysis.estimates import Estimate
-from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.load import POINT
 from hpcbench.collective import ELEMENT_BYTES, OPERATIONS
 from hpcbench.collective.libraries import LIBRARIES
 from hpcbench.collective.rows import SINGLE
@@ -38,8 +38,8 @@ def exchange_table(
     libraries = {library.strategy: library.name for library in LIBRARIES}
     rows = []
     timed = runs[runs["bare_exchange_seconds"].notna() & (runs["devices"] > 1)]
-    for seed, (key, of_point) in enumerate(timed.groupby([*SERIES, "devices"], sort=True)):
-        point = dict(zip([*SERIES, "devices"], key, strict=True))
+    for seed, (key, of_point) in enumerate(timed.groupby(POINT, sort=True)):
+        point = dict(zip(POINT, key, strict=True))
         first = of_point.iloc[0]
         weights = parameters.get(tuple(str(first[name]) for name in RUN))
         own = _of_library(measured.points, libraries.get(str(first["strategy"]), ""), first)

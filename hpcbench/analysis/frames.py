@@ -1,8 +1,10 @@
 """Results as tidy tables, for notebooks and programs of one's own."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -10,16 +12,21 @@ from hpcbench.analysis.answers import points_of
 from hpcbench.analysis.load import observe
 from hpcbench.analysis.reading import read_folder
 from hpcbench.analysis.why import why_table
+from hpcbench.records.identity import RUN
+from hpcbench.records.upgrade import identity_of
+
+OF_RUN = [*RUN, "model", "framework", "strategy", "devices"]
+OF_FAILED = ["folder", "status", "failure", "message"]
 
 
 @dataclass(frozen=True)
 class Frames:
     """Tables whose rows and columns are named by :func:`hpcbench.load`.
 
-    All but ``points``, ``ranks``, ``why`` and ``failed`` begin with the columns of a run's
-    identity; rates are in samples a second, times in seconds, efficiencies shares of one. Columns
-    that end in ``_low`` and ``_high`` are a 95 % interval over runs, missing where there is one run
-    alone.
+    ``runs``, ``intervals``, ``epochs`` and ``energy`` begin with the columns of a run's identity,
+    ``ranks`` and ``failed`` with :data:`OF_RUN`; rates are in samples per second, times in seconds,
+    efficiencies shares of one. Columns that end in ``_low`` and ``_high`` are a 95 % interval over
+    runs, missing where there is one run alone.
     """
 
     runs: pd.DataFrame
@@ -44,8 +51,23 @@ def load_frames(results: str | PathLike[str]) -> Frames:
         intervals=found.throughput,
         epochs=found.accuracy,
         energy=found.energy,
-        ranks=found.ranks,
+        ranks=_with_runs(found.ranks, observed.runs),
         why=why_table(points, observed.runs, found.ranks, found.runs),
-        failed=pd.DataFrame(found.failed),
+        failed=_failed(found.failed),
         skipped=found.skipped,
     )
+
+
+def _with_runs(ranks: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    named = ranks.merge(runs[OF_RUN], on=RUN, how="left")
+    return named[[*OF_RUN, *(name for name in ranks if name not in RUN)]]
+
+
+def _failed(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a run; what a run.json does not say is missing."""
+    rows = []
+    for document in documents:
+        identity = identity_of(dict(document))
+        known = {**document, **(asdict(identity) if identity else document.get("config") or {})}
+        rows.append({name: known.get(name) for name in (*OF_RUN, *OF_FAILED)})
+    return pd.DataFrame(rows, columns=[*OF_RUN, *OF_FAILED])

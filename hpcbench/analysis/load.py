@@ -54,7 +54,7 @@ MIXED = " + "
 # Packages whose version changes what is measured.
 SOFTWARE = ("tensorflow", "keras", "horovod", "mpi4py", "torch", "jax", "image")
 # Of these a run uses one, whatever is installed beside it.
-FRAMEWORKS = ("tensorflow", "torch", "jax")
+FRAMEWORK_PACKAGES = ("tensorflow", "torch", "jax")
 # Settings of a run that stand in columns of their own, or that no number depends on.
 ELSEWHERE = {
     *("model", "dataset", "framework", "strategy", "devices", "scaling", "batch", "precision"),
@@ -238,7 +238,7 @@ def software(document: dict[str, Any]) -> str:
     """The versions that change what a run measures, as "horovod 0.28.1, keras 3.15.1"."""
     packages = (document.get("provenance") or {}).get("packages", {})
     own = (document.get("identity") or {}).get("framework")
-    others = tuple(name for name in FRAMEWORKS if own in FRAMEWORKS and name != own)
+    others = tuple(name for name in FRAMEWORK_PACKAGES if own in FRAMEWORK_PACKAGES and name != own)
     return ", ".join(
         f"{name} {version}"
         for name, version in sorted(packages.items())

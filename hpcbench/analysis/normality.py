@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS
-from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.load import POINT, SERIES
 
 SIGNIFICANT = 0.05
 # A range of logarithms that rounding alone makes.
@@ -36,7 +36,7 @@ def check_normality(runs: pd.DataFrame) -> Normality:
     beyond = runs[runs["devices"] > runs.groupby(SERIES)["devices"].transform("min")]
     beyond = beyond[beyond["speedup"].notna()]
     logs = np.log(beyond["speedup"])
-    points = [group for _, group in logs.groupby([beyond[name] for name in [*SERIES, "devices"]])]
+    points = [group for _, group in logs.groupby([beyond[name] for name in POINT])]
     tested = [
         stats.shapiro(point).pvalue
         for point in points

@@ -15,7 +15,7 @@ def read_folder(folder: Path) -> Results:
 
     Raises ConfigError if there is no such folder, EnvironmentLacks if no run in it is complete.
     """
-    _check_there(folder)
+    check_there(folder)
     return _told(read_results(folder), folder)
 
 
@@ -24,7 +24,7 @@ def begin_to_read(folder: Path) -> Callable[[], Results]:
 
     Raises ConfigError if there is no such folder.
     """
-    _check_there(folder)
+    check_there(folder)
     if "scipy.stats" in sys.modules:
         # Nothing is left to import that would take a while.
         return lambda: read_folder(folder)
@@ -34,7 +34,7 @@ def begin_to_read(folder: Path) -> Callable[[], Results]:
     return lambda: _told(reading.result(), folder)
 
 
-def _check_there(folder: Path) -> None:
+def check_there(folder: Path) -> None:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise ConfigError(f"results folder {folder} {what}")

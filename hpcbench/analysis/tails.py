@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hpcbench.analysis.estimates import Estimate
-from hpcbench.analysis.load import SERIES, facts_of, hosts_of
+from hpcbench.analysis.load import POINT, SERIES, facts_of, hosts_of
 from hpcbench.records.identity import RUN
 from hpcbench.records.schema import PHASE_TRAIN
 
@@ -109,7 +109,7 @@ def tail_table(throughput: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         run_tails(throughput), left_on=RUN, right_index=True
     )
     rows = []
-    for key, group in found.groupby([*SERIES, "devices"], sort=True):
+    for key, group in found.groupby(POINT, sort=True):
         devices = int(str(key[-1]))
         row = facts_of(key[:-1], group) | {
             "devices": devices,

@@ -33,7 +33,7 @@ class UnderWay:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunsUnderWay:
     """Runs below a folder: the status of those that have ended, by sweep and run id, and those
     under way."""
 
@@ -41,7 +41,7 @@ class Progress:
     under_way: list[UnderWay]
 
 
-def look(results: Path) -> Progress:
+def look(results: Path) -> RunsUnderWay:
     """As of now; what cannot be read is left out, since it may be being written."""
     ended: dict[tuple[str, str], str] = {}
     under_way = []
@@ -57,7 +57,9 @@ def look(results: Path) -> Progress:
             under_way.append(_under_way(folder, document))
         else:
             ended[_key(document)] = status
-    return Progress(ended, sorted(under_way, key=lambda run: (run.line, run.devices, run.repeat)))
+    return RunsUnderWay(
+        ended, sorted(under_way, key=lambda run: (run.line, run.devices, run.repeat))
+    )
 
 
 def _key(document: Mapping[str, Any]) -> tuple[str, str]:

@@ -153,13 +153,13 @@ def _alike(table: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Caution]:
     """Strategies of one panel and count, beyond the base, whose rates cannot be told apart: the
     interval of their ratio holds one. (Intervals of each may overlap although the rates differ.)"""
     sound = table[table["enough_runs"] & (table["devices"] > table["base_devices"])]
-    of_point = dict(list(runs.groupby([*SERIES, "devices"])))
+    of_point = dict(list(runs.groupby(POINT)))
     alike, apart = [], []
     for _, rows in sound.groupby(["model", "dataset", "scaling", "device_kind", "devices"]):
         for one, other in combinations(rows.to_dict("records"), 2):
             if one["subject"] == other["subject"]:
                 continue
-            groups = [of_point[tuple(row[n] for n in [*SERIES, "devices"])] for row in (one, other)]
+            groups = [of_point[tuple(row[n] for n in POINT)] for row in (one, other)]
             ratio = rate_ratio(groups[0], groups[1], (0, 1))
             if ratio.low <= 1 <= ratio.high:
                 first = one["subject"].removesuffix(f" {one['model']}")
@@ -171,10 +171,10 @@ def _alike(table: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Caution]:
 
 def _outliers(runs: pd.DataFrame) -> Iterator[Caution]:
     rate = runs["samples_per_second"]
-    groups = rate.groupby([runs[name] for name in [*SERIES, "devices"]])
+    groups = rate.groupby([runs[name] for name in POINT])
     middle = groups.transform("median")
     deviation = (rate - middle).abs()
-    typical = deviation.groupby([runs[name] for name in [*SERIES, "devices"]]).transform("median")
+    typical = deviation.groupby([runs[name] for name in POINT]).transform("median")
     many = groups.transform("size") >= ENOUGH_RUNS
     far = runs[many & (NORMAL * deviation > FAR * typical) & (deviation > WIDE * middle)]
     if len(far):
@@ -182,7 +182,7 @@ def _outliers(runs: pd.DataFrame) -> Iterator[Caution]:
             f"{row['run_id']} ({_point(row)}, {row['samples_per_second'] / at - 1:+.0%})"
             for row, at in zip(far.to_dict("records"), middle[far.index], strict=True)
         ]
-        others = runs.drop(far.index).groupby([*SERIES, "devices"])["samples_per_second"].median()
+        others = runs.drop(far.index).groupby(POINT)["samples_per_second"].median()
         without = others.loc[list(far[POINT].itertuples(index=False, name=None))]
         moved = np.abs(without.to_numpy() / middle[far.index].to_numpy() - 1)
         yield Caution(
@@ -199,9 +199,9 @@ def drift(runs: pd.DataFrame) -> Iterator[Caution]:
     no trend, and runs within it are not independent. Over all sweeps one false alarm is as rare as
     over one (Bonferroni).
     """
-    relative = runs["samples_per_second"] / runs.groupby([*SERIES, "devices"])[
-        "samples_per_second"
-    ].transform("median")
+    relative = runs["samples_per_second"] / runs.groupby(POINT)["samples_per_second"].transform(
+        "median"
+    )
     means = relative.apply(math.log).groupby([runs["sweep"], runs["repeat"]]).mean()
     sweeps = {str(name): of_one.droplevel(0) for name, of_one in means.groupby(level=0)}
     long = {name: of_one for name, of_one in sweeps.items() if len(of_one) >= FEWEST_REPEATS}

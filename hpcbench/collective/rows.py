@@ -50,7 +50,7 @@ class CollectiveRow:
 
 COLUMNS = [column.name for column in fields(CollectiveRow)]
 # What was measured: rows that differ in none of these are of one point.
-POINT = ["library", "form", "model", "ranks", "nodes", "device_kind", "operation", "bytes"]
+POINT_COLUMNS = ["library", "form", "model", "ranks", "nodes", "device_kind", "operation", "bytes"]
 
 
 @dataclass

@@ -3,7 +3,7 @@
 Python imports a module of this name when it starts, if its folder is in PYTHONPATH. It needs
 nothing but Python 3.9 or later, whose standard library is all that it knows, and does nothing until
 the program imports a framework and takes a step of training. A process that does writes a file of
-its own into the folder HPCBENCH_PROBE, a JSON object a line: ``hpcbench.programs.told`` reads it.
+its own into the folder HPCBENCH_PROBE, a JSON object a line, for ``hpcbench.programs.probe_lines``.
 """
 
 import atexit

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from hpcbench.programs.told import Mark, Process
+from hpcbench.programs.probe_lines import Mark, Process
 
 # Below this share of what follows, an interval at the beginning is warm-up.
 STEADY = 0.9

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import FEWEST, Measured
 from hpcbench.programs.metric import Rated
-from hpcbench.programs.told import Process
+from hpcbench.programs.probe_lines import Process
 from hpcbench.words import count
 
 

@@ -190,7 +190,7 @@ class TorchStrategy(Strategy):
         """``module`` so that its backward pass averages gradients over all devices."""
         return module
 
-    def average(self, tensor: "torch.Tensor") -> None:
+    def all_reduce_mean_(self, tensor: "torch.Tensor") -> None:
         """Replace ``tensor`` by its average over all devices."""
 
     def unsynchronized(self, module: "torch.nn.Module") -> AbstractContextManager[Any]:

@@ -68,7 +68,7 @@ class Ddp(TorchStrategy):
 
         return DistributedDataParallel(module)
 
-    def average(self, tensor: "torch.Tensor") -> None:
+    def all_reduce_mean_(self, tensor: "torch.Tensor") -> None:
         from torch import distributed
 
         distributed.all_reduce(tensor)

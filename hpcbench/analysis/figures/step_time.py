@@ -64,7 +64,7 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     )
     grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[n + 1 for n in bars])
     for axes, (title, rows) in zip(grid[:, 0], groups, strict=True):
-        ordered = rows.sort_values(["strategy", "devices"], ascending=False)
+        ordered = rows.sort_values(["framework", "strategy", "devices"], ascending=False)
         places = np.arange(len(ordered))
         left = np.zeros(len(ordered))
         for part in drawn:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcbench.analysis.load import SERIES, SETTINGS, Row
+from hpcbench.analysis.load import POINT, SETTINGS, Row
 from hpcbench.records.identity import RUN
 from hpcbench.words import count
 
@@ -29,12 +29,12 @@ def provenance_of(
 ) -> list[Provenance]:
     """The facts of each point's runs, with what differs between them listed."""
     by_run = {(d["sweep"], d["run_id"]): d for d in documents}
-    groups = dict(list(runs.groupby([*SERIES, "devices"])))
+    groups = dict(list(runs.groupby(POINT)))
     found = []
     for index, row in enumerate(table.to_dict("records")):
         if not row["runs"]:
             continue
-        group = groups[tuple(row[name] for name in [*SERIES, "devices"])]
+        group = groups[tuple(row[name] for name in POINT)]
         there = [by_run[key] for key in group[RUN].itertuples(index=False, name=None)]
         found.append(
             Provenance(

@@ -39,7 +39,7 @@ MOST_STEPS = 1024
 OF_STEP = 2
 
 # Trainable weights, other variables, and the optimizer's slots.
-State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
+TrainState = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
 
 
 class JaxBackend(Backend):
@@ -92,7 +92,7 @@ class JaxBackend(Backend):
             for place, variable in enumerate(self.model.non_trainable_variables)
             if id(variable) in batch_norm
         ]
-        self._state: State = placement.whole(
+        self._state: TrainState = placement.whole(
             self._mesh,
             (
                 [variable.value for variable in self.model.trainable_variables],
@@ -272,7 +272,7 @@ class JaxBackend(Backend):
         outputs, _ = self.model.stateless_call(weights, others, self._prepared(inputs))
         return self._sums(targets, outputs, counted)
 
-    def _run(self, exchange: Exchange, state: State, common: Any, mine: Any) -> Any:
+    def _run(self, exchange: Exchange, state: TrainState, common: Any, mine: Any) -> Any:
         """All steps on one device; ``mine`` are its samples and their weights, a row a step."""
         inputs, targets, number_of_first, count, rates = common
         weights, others, slots = state
@@ -370,7 +370,7 @@ class JaxBackend(Backend):
         filled[: len(rows)] = rows
         return filled
 
-    def _mine(self) -> State:
+    def _mine(self) -> TrainState:
         """The state of this process's first device."""
         weights, others, slots = jax.tree.map(
             lambda array: array.addressable_shards[0].data, self._state

@@ -124,7 +124,7 @@ class TorchBackend(Backend):
         elements = 1 if exchange is Exchange.ONE_ELEMENT else self.trainable_parameters
         given = torch.zeros(elements, dtype=self._dtype, device=self._device)
         for _ in range(count):
-            self._strategy.average(given)
+            self._strategy.all_reduce_mean_(given)
         _numbers(given[:1])
 
     def partial_step(
@@ -163,7 +163,7 @@ class TorchBackend(Backend):
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss * per_sample)
         if meet:
-            self._strategy.average(loss.detach().new_zeros(1))
+            self._strategy.all_reduce_mean_(loss.detach().new_zeros(1))
         self._set_rate(rate)
         self._optimizer.step()
         return _sums(loss.detach(), outputs.detach(), targets)

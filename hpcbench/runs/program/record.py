@@ -13,7 +13,7 @@ from hpcbench.devices.gpus import chosen, list_gpus, visible_gpus
 from hpcbench.process import output_of
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import Measured
-from hpcbench.programs.told import Process
+from hpcbench.programs.probe_lines import Process
 from hpcbench.programs.verdict import Row, warned
 from hpcbench.records.identity import UNKNOWN, Identity
 from hpcbench.records.provenance import collect

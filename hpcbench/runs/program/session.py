@@ -25,7 +25,7 @@ from hpcbench.process import end_of
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import Measured, measured
 from hpcbench.programs.metric import Metric, rated
-from hpcbench.programs.told import LINES, STACKS, Process, read
+from hpcbench.programs.probe_lines import LINES, STACKS, Process, read
 from hpcbench.programs.verdict import (
     Refused,
     Row,
