@@ -123,7 +123,7 @@ NCCL_DEBUG = "WARN"
     script = ("--array=1", ROOT / "jobs" / "scale_sweep.sh", "--sweep", file)
     home = {"HPCBENCH_HOME": str(tmp_path), "HPCBENCH_PYTHON": sys.executable}
     # Slurm's signal that the limit is near is one that nobody heeds.
-    options = ("--time=20", "--signal=B:URG@1", "--no-requeue")
+    options = ("--time=20", "--signal=B:URG@1", "--no-requeue", "--gpus-per-node=1")
     job = cluster.sbatch(*options, *script, "--results", cluster.results, **home)
     until(lambda: cluster.csv() and cluster.rows() > 3, "rows", cluster.said)
     assert "as site local-cluster says, with the devices of this job" in cluster.said()

@@ -52,6 +52,8 @@ def why_table(
     of_points = _ranks_of_points(ranks, runs)
     rows = []
     for index, point in zip(known.index, known.to_dict("records"), strict=True):
+        # Where steps were timed by this project's own loop, data are at hand.
+        other_way = "extra_data" if index in apart else "extra_input"
         causes = {name: float(point[f"{name}_seconds"]) for name in CAUSES}
         measured = {name: value for name, value in causes.items() if not math.isnan(value)}
         of_point = of_points.get(tuple(point[name] for name in POINT), ranks[:0])
@@ -69,11 +71,8 @@ def why_table(
             }
             | {
                 "blamed": blamed,
-                # Where steps were timed by this project's own loop, data are at hand.
                 "unmeasured": [
-                    name
-                    for name in CAUSES
-                    if name not in measured and (name != "extra_data" or index not in apart)
+                    name for name in CAUSES if name not in measured and name != other_way
                 ],
             }
             | _rest(point, measured, index in apart)

@@ -49,10 +49,12 @@ class Queueing:
         now = "TIME" if self.dry_run else f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         setup = self._written_setup(folder / FOLDER / f"{now}-setup.sh")
         left = len(runs)
-        for array in design(runs, self.site):
+        arrays = design(runs, self.site)
+        for place, array in enumerate(arrays, 1):
             room -= len(array.tasks)
-            if room < 0:
-                # The analysis goes with the last of them.
+            # The analysis goes with the last of them, which waits for room for both if it can.
+            last_of_others = place == len(arrays) and room < 1 and bool(jobs or behind)
+            if room < 0 or last_of_others:
                 return left
             after = [jobs[place] for place in array.after] or list(behind)
             try:

@@ -32,6 +32,7 @@ def accuracy_figure(curves: pd.DataFrame, epochs: pd.DataFrame, against: str, la
     figure, grid = make_grid(len(parts))
     counts = sorted(curves["devices"].unique())
     of_curves = dict(list(epochs.groupby(CURVE)))
+    alone = (curves.groupby(CURVE).size() == 1).any()
     # Series often lie on each other (that is their point): hollow marks of several sizes show it.
     labels = sorted({look.label for look in looks_of.values()})
     growth = min(1.6, 5 / len(labels))
@@ -55,6 +56,18 @@ def accuracy_figure(curves: pd.DataFrame, epochs: pd.DataFrame, against: str, la
                     linestyle=dashes,
                     linewidth=0.9,
                 )
+                if len(curve) == 1:
+                    # There are no dashes to tell counts apart by.
+                    axes.annotate(
+                        str(devices),
+                        (curve[against].iloc[0], scale * curve["test_metric"].iloc[0]),
+                        xytext=(-5, 0),
+                        textcoords="offset points",
+                        ha="right",
+                        va="center",
+                        fontsize=style.SMALL,
+                        color=style.GREY,
+                    )
                 own = of_curves[tuple(curve[CURVE].iloc[0])]
                 axes.plot(
                     own[against],
@@ -107,7 +120,7 @@ def accuracy_figure(curves: pd.DataFrame, epochs: pd.DataFrame, against: str, la
     legend(figure, handles)
     note(
         figure,
-        "medians over runs (dots); band: lowest to highest run\n"
-        "(with six or more runs it covers the true median with at least 97 % confidence)",
+        f"medians over runs (dots){'; numbers: devices' if alone else ''}; band: lowest to highest "
+        "run\n(of six or more runs it covers the true median with 97 % confidence)",
     )
     return figure
