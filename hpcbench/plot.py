@@ -6,7 +6,7 @@ SVG, and scaling.csv with the numbers behind them.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,8 +127,6 @@ def plot(args: argparse.Namespace) -> int:
     answers = answer(
         results, args.allow_mixed, args.target, farthest, margin, collectives, args.left
     )
-    for sentence in [*answers.cautions, *answers.observed.apart]:
-        print(f"warning: {sentence}", file=sys.stderr)
     for path in write(answers, args):
         print(path)
     skipped = len(results.skipped) + len(collectives.skipped)
@@ -140,12 +138,11 @@ def plot(args: argparse.Namespace) -> int:
 
 
 def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
-    """Print the summary and write all files; their paths, the report first."""
+    """Print cautions and summary, and write all files; their paths, the report first."""
     from hpcbench.analysis.figures.every import all_figures
     from hpcbench.analysis.report.contents import build
     from hpcbench.analysis.report.laws import sentences
 
-    report = replace(build(answers, args.price), reload=args.reload)
     drawings = all_figures(
         answers.points,
         answers.runs,
@@ -154,7 +151,11 @@ def write(answers: "Answers", args: argparse.Namespace) -> list[Path]:
         answers.extrapolations,
         answers.collectives.points,
     )
-    written = _save(report, drawings, {"scaling.csv": answers.every_point}, args)
+    drawn = _begin_to_draw(drawings, args.output)
+    for sentence in [*answers.cautions, *answers.observed.apart]:
+        print(f"warning: {sentence}", file=sys.stderr)
+    report = replace(build(answers, args.price), reload=args.reload)
+    written = _save(report, drawings, drawn, {"scaling.csv": answers.every_point}, args)
     runs, points = len(answers.results.runs), len(answers.points)
     print(f"{count(runs, 'run')}, {count(points, 'point')}")
     for sentence in [*report.summary, *sentences(answers.laws)]:
@@ -167,35 +168,45 @@ def write_collectives(measured: "Collectives", args: argparse.Namespace) -> list
     from hpcbench.analysis.figures.every import collective_figures
     from hpcbench.analysis.report.contents import build_of_collectives
 
-    report = build_of_collectives(measured, args.results.name or str(args.results))
     drawings = collective_figures(measured.points)
-    written = _save(report, drawings, {"collectives.csv": measured.points}, args)
+    drawn = _begin_to_draw(drawings, args.output)
+    report = build_of_collectives(measured, args.results.name or str(args.results))
+    written = _save(report, drawings, drawn, {"collectives.csv": measured.points}, args)
     for sentence in report.summary:
         print(sentence)
     return written
 
 
+def _begin_to_draw(
+    drawings: "Mapping[str, Drawing]", output: Path
+) -> "Callable[[], Sequence[Path]]":
+    """Draw into ``output``, other processes doing so; returns what gives the paths."""
+    from hpcbench.analysis.figures import style
+    from hpcbench.analysis.figures.files import begin_to_save
+
+    style.use()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentLacks(f"{output} cannot be written: {error}") from error
+    return begin_to_save({name: drawing.draw for name, drawing in drawings.items()}, output)
+
+
 def _save(
     report: "Report",
     drawings: "Mapping[str, Drawing]",
+    drawn: "Callable[[], Sequence[Path]]",
     tables: "Mapping[str, pd.DataFrame]",
     args: argparse.Namespace,
 ) -> list[Path]:
     """Write the report, ``tables`` by file name, and the figures; their paths."""
-    from hpcbench.analysis.figures import style
-    from hpcbench.analysis.figures.files import save_all
     from hpcbench.analysis.report.formats import AS, inline
 
-    style.use()
     written = [args.output / f"report.{args.format}", *(args.output / name for name in tables)]
     try:
-        args.output.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             table.to_csv(args.output / name, index=False)
-        draws = {name: drawing.draw for name, drawing in drawings.items()}
-        for (name, drawing), path in zip(
-            drawings.items(), save_all(draws, args.output), strict=True
-        ):
+        for (name, drawing), path in zip(drawings.items(), drawn(), strict=True):
             svg = inline(path.read_text(), name, drawing.title, drawing.description)
             report.figures.append(svg)
             written += [path.with_suffix(".png"), path]

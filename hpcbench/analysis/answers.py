@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -26,27 +27,61 @@ from hpcbench.records.reader import Results
 
 @dataclass(frozen=True)
 class Answers:
-    """Tables as their functions describe them; ``points`` are those with a complete run,
-    ``every_point`` also those of which all runs failed; ``runs`` are the observed ones with their
-    speedups; ``cautions`` are the gravest first."""
+    """Tables as their functions describe them, each worked out when it is first asked for, so that
+    figures can be drawn while the others are.
+
+    ``points`` are those with a complete run, ``every_point`` also those of which all runs failed;
+    ``runs`` are the observed ones with their speedups; ``cautions`` are the most serious first.
+    """
 
     results: Results
     observed: Observations
-    runs: pd.DataFrame
     points: pd.DataFrame
     every_point: pd.DataFrame
-    why: pd.DataFrame
-    largest: pd.DataFrame
-    tails: pd.DataFrame
-    rank_tails: pd.DataFrame
-    normality: Normality
-    accuracy: pd.DataFrame
+    runs: pd.DataFrame
     curves: pd.DataFrame
     extrapolations: dict[tuple[object, ...], Extrapolation]
-    laws: pd.DataFrame
-    cautions: list[Caution]
     collectives: Collectives
-    exchange: pd.DataFrame
+    target: float | None
+    margin: float
+    left: int
+
+    @cached_property
+    def why(self) -> pd.DataFrame:
+        results = self.results
+        return why_table(self.points, self.observed.runs, results.ranks, results.runs)
+
+    @cached_property
+    def largest(self) -> pd.DataFrame:
+        return largest_efficient(self.points)
+
+    @cached_property
+    def tails(self) -> pd.DataFrame:
+        return tail_table(self.results.throughput, self.observed.runs)
+
+    @cached_property
+    def rank_tails(self) -> pd.DataFrame:
+        return rank_tails(self.results.ranks, self.observed.runs, self.results.runs)
+
+    @cached_property
+    def normality(self) -> Normality:
+        return check_normality(self.runs)
+
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        return accuracy_table(self.observed.epochs, self.target, self.margin)
+
+    @cached_property
+    def laws(self) -> pd.DataFrame:
+        return law_table(self.observed.runs, self.extrapolations)
+
+    @cached_property
+    def cautions(self) -> list[Caution]:
+        return [*unfinished(self.left), *cautions(self.points, self.observed.runs)]
+
+    @cached_property
+    def exchange(self) -> pd.DataFrame:
+        return exchange_table(self.observed.runs, self.results.runs, self.collectives)
 
 
 def points_of(results: Results, observed: Observations) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -68,26 +103,17 @@ def answer(
     metric whose loss would not matter; ``collectives`` lie beside the runs, of which so many are
     ``left`` to make. Raises ConfigError for a column that cannot be mixed."""
     observed = observe(results, allow_mixed)
-    measured = collectives or Collectives()
     points, every_point = points_of(results, observed)
-    runs = with_speedups(observed.runs)
-    extrapolated = extrapolations(observed.runs, farthest)
     return Answers(
         results=results,
         observed=observed,
-        runs=runs,
         points=points,
         every_point=every_point,
-        why=why_table(points, observed.runs, results.ranks, results.runs),
-        largest=largest_efficient(points),
-        tails=tail_table(results.throughput, observed.runs),
-        rank_tails=rank_tails(results.ranks, observed.runs, results.runs),
-        normality=check_normality(runs),
-        accuracy=accuracy_table(observed.epochs, target, margin),
+        runs=with_speedups(observed.runs),
         curves=accuracy_curves(observed.epochs),
-        extrapolations=extrapolated,
-        laws=law_table(observed.runs, extrapolated),
-        cautions=[*unfinished(left), *cautions(points, observed.runs)],
-        collectives=measured,
-        exchange=exchange_table(observed.runs, results.runs, measured),
+        extrapolations=extrapolations(observed.runs, farthest),
+        collectives=collectives or Collectives(),
+        target=target,
+        margin=margin,
+        left=left,
     )

@@ -34,20 +34,29 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
     )
 
 
-def save_all(figures: Mapping[str, Callable[[], Figure]], folder: Path) -> list[Path]:
+def begin_to_save(
+    figures: Mapping[str, Callable[[], Figure]], folder: Path
+) -> Callable[[], list[Path]]:
     """Draw and write each figure as ``folder``/name.svg and .png, in forked processes, since
-    drawing takes most of a report's time; the paths of the .svg.
+    drawing takes most of a report's time; returns what waits for them and gives the paths of the
+    .svg.
 
-    Raises what the first that fails raises.
+    That raises what the first that fails raises.
     """
     paths = [folder / f"{name}.svg" for name in figures]
     _forked[:] = [
         partial(save, draw, path) for draw, path in zip(figures.values(), paths, strict=True)
     ]
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(min(len(paths), os.cpu_count() or 1), context) as pool:
-        list(pool.map(_do, range(len(paths))))
-    return paths
+    pool = ProcessPoolExecutor(max(1, min(len(paths), os.cpu_count() or 1)), context)
+    saved = pool.map(_do, range(len(paths)))
+    pool.shutdown(wait=False)
+
+    def finish() -> list[Path]:
+        list(saved)
+        return paths
+
+    return finish
 
 
 def _do(index: int) -> None:
