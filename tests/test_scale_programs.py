@@ -161,12 +161,15 @@ def test_what_trains_by_pytorch_underneath(tmp_path, package, samples_a_step, to
 
 
 @pytest.mark.slow
-def test_keras_fit(tmp_path):
-    done = scale(tmp_path, "--", "python", PROGRAMS / "keras_fit.py")
+@pytest.mark.parametrize(("backend", "epochs"), [("tensorflow", 20), ("jax", 200), ("torch", 30)])
+def test_keras_fit(tmp_path, backend, epochs):
+    pytest.importorskip(backend)
+    program = ("python", PROGRAMS / "keras_fit.py", epochs)
+    done = scale(tmp_path, f"--environment=KERAS_BACKEND={backend}", "--", *program)
     assert done.status == 0, done.errors + done.output
     (document,) = documents(tmp_path).values()
     (process,) = document["processes"]
-    assert process["framework"] == "keras on tensorflow"
+    assert process["framework"] == f"keras on {backend}"
     assert document["parameters"] == 784 * 64 + 64 + 64 * 10 + 10
     rows = read_results(tmp_path).throughput
     assert rows["samples"].sum() / rows["steps"].sum() == pytest.approx(64, rel=0.01)

@@ -401,7 +401,7 @@ class Keras:
             cls.fitting = True
             try:
                 given = signature.bind(self, *args, **kwargs)
-                ours = cls.callback(keras, given)
+                ours = cls.callback(keras, given, self)
                 callbacks = given.arguments.get("callbacks")
                 if hasattr(callbacks, "append") and not isinstance(callbacks, list):
                     callbacks.append(ours)
@@ -440,23 +440,31 @@ class Keras:
                 seen = now
 
     @classmethod
-    def callback(cls, keras, given):
+    def callback(cls, keras, given, model):
         size_of = cls.sizes(given.arguments)
 
         class Steps(keras.callbacks.Callback):
             before = -1
+            lock = threading.Lock()
+            # Or Keras would wait for each step where it does not by itself, as with JAX.
+            async_safe = True
 
             def on_epoch_begin(self, epoch, logs=None):
                 self.before = -1
 
             def on_train_batch_end(self, batch, logs=None):
-                steps = batch - self.before
-                sizes = [size_of(number) for number in range(self.before + 1, batch + 1)]
-                self.before = batch
-                # What comes from a DataLoader of PyTorch's was counted there.
-                seen = Torch.pending.pop(Torch.loader, None)
-                samples = seen if None in sizes else sum(sizes)
-                recorder.step(lambda: cls.facts(self.model, None), samples, steps)
+                with self.lock:
+                    steps = batch - self.before
+                    if steps <= 0:
+                        # Another thread came with a later one first, and counted this too.
+                        return
+                    sizes = [size_of(number) for number in range(self.before + 1, batch + 1)]
+                    self.before = batch
+                    # What comes from a DataLoader of PyTorch's was counted there.
+                    seen = Torch.pending.pop(Torch.loader, None)
+                    samples = seen if None in sizes else sum(sizes)
+                    # Asked for its own model, a callback makes JAX's state be written back.
+                    recorder.step(lambda: cls.facts(model, None), samples, steps)
 
             def on_test_begin(self, logs=None):
                 recorder.pause(True)

@@ -1,5 +1,7 @@
 """A training as people write it with Keras."""
 
+import sys
+
 import keras
 import numpy as np
 
@@ -10,4 +12,4 @@ model = keras.Sequential(
     [keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10, activation="softmax")]
 )
 model.compile("sgd", "sparse_categorical_crossentropy")
-model.fit(x, y, batch_size=64, epochs=20, verbose=0, validation_split=0.1)
+model.fit(x, y, batch_size=64, epochs=int(sys.argv[1]), verbose=0, validation_split=0.1)
