@@ -241,6 +241,13 @@ INJECTED = {
     "contention": (Truth(contention=1e-3), {"contention": 1e-3}, None, False),
     "input": (Truth(input=1e-3), {"extra_input": 1e-3}, None, False),
     "a thread of its own": (Truth(background=1e-3), {"extra_background": 1e-3}, None, False),
+    # What a thread took is within a step of which the meeting is longer than the compute too.
+    "a cycle, and a thread of its own": (
+        Truth(exchange=1.7e-3, background=1e-3, jitter=0.05e-3, cycle=30e-3),
+        {"extra_background": 1e-3, "exchange": 18.9e-3},
+        None,
+        False,
+    ),
     # About half a cycle passes between a step's compute and its exchange, a whole one between
     # exchanges.
     "a cycle, and one rank slower": (
@@ -271,6 +278,8 @@ def test_what_is_put_in_is_blamed_and_nothing_else(what, monkeypatch):
         named += (row["rank"], as_growing) == (rank, grows)
         total = np.nansum([row[f"{name}_seconds"] for name in (*CAUSES, "rest")])
         assert total == pytest.approx(row["loss_seconds"])
+        least = np.nanmin([row[f"{name}_seconds"] for name in CAUSES])
+        assert least > -0.03 * row["step_seconds"], "one has what another lacks"
     assert right >= 9, (right, found)
     # One in twenty by chance of each kind.
     assert named >= 8, named

@@ -168,10 +168,12 @@ def _parts(
     # compute), but no step in which ranks meet ends before the slowest. Asked of the medians: run
     # by run, noise would count as waiting. Runs before schema 4 have none such steps: their waiting
     # within steps is exchange.
+    background = group["background_seconds"].fillna(0)
     ideal = group["met_seconds"] - group["latency_seconds"]
-    if (ideal - slowest).median() < 0:
-        ideal = slowest
-    exchange = step - ideal.fillna(slowest)
+    if (ideal - slowest - background).median() < 0:
+        ideal = slowest + background
+    ideal_or_free = ideal.fillna(slowest + background)
+    exchange = step - ideal_or_free
     compute = Estimate.of(mean.to_numpy(float), devices)
     undisturbed, base_undisturbed = typical - contention.fillna(0), base_compute
     extra = {}
@@ -188,7 +190,7 @@ def _parts(
         "serialization_efficiency": slowest / ideal,
         "transfer_efficiency": ideal / step,
         "contention_seconds": contention,
-        "waiting_seconds": ideal.fillna(slowest) - typical - group["background_seconds"].fillna(0),
+        "waiting_seconds": ideal_or_free - typical - background,
         "exchange_seconds": exchange,
         "hidden_exchange_seconds": (bare - exchange).clip(lower=0),
     }

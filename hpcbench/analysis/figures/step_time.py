@@ -19,6 +19,8 @@ MOST_BARS = 24
 DOTS_BELOW = 0.45
 # Characters of a bar's label in a line.
 BAR_LABEL = 30
+# Of a step; what is shorter everywhere is no part of the legend.
+LEAST_DRAWN = 0.01
 # A colour and a hatch for each of PARTS, in the order in which they are drawn.
 FILLS = {
     "base_compute": ("#0072B2", ""),
@@ -58,7 +60,8 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     bars = [len(rows) for _, rows in groups]
     labels = [fill(f"{look.label} × 0000", BAR_LABEL) for look in looks_of.values()]
     lines = 1 + max(label.count("\n") for label in labels)
-    drawn = [part for part in PARTS if (parts[f"{part}_ms"] > 0).any()]
+    least = LEAST_DRAWN * 1e3 * parts["step_seconds"]
+    drawn = [part for part in PARTS if (parts[f"{part}_ms"] > least).any()]
     figure = Figure(
         figsize=(style.WIDTH, 0.19 * lines * sum(bars) + 0.35 * len(bars) + style.MARGIN)
     )

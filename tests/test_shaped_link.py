@@ -1,0 +1,48 @@
+"""A network that is slow between two nodes is what a step is said to lose its time to."""
+
+import math
+
+import pytest
+
+import hpcbench
+from support.slurm import Cluster, cluster_in
+
+pytestmark = pytest.mark.slow
+
+MEGABITS = 200
+# Of fc-512, in float32.
+GRADIENT_BYTES = 4 * (784 * 512 + 512 + 512 * 10 + 10)
+SWEEP = """name = "sweep"
+repeats = 2
+devices = [1, 2]
+strategies = ["mpi"]
+[settings]
+train_samples = 2560
+test_samples = 500
+epochs = 2
+interval_steps = 4
+[[models]]
+model = "fc-512"
+"""
+
+
+def test_a_slow_link_between_nodes_is_blamed_by_its_milliseconds(tmp_path):
+    sweep = tmp_path / "sweep.toml"
+    sweep.write_text(SWEEP)
+    rows = []
+    for name, options in (("as-it-is", ()), ("shaped", ("--rate", f"{MEGABITS}mbit"))):
+        with cluster_in(*options) as folder:
+            if not (folder / "run" / "bridge").exists():
+                pytest.skip("nodes have no network of their own here")
+            cluster = Cluster(folder, tmp_path / name)
+            script = ("--nodes=2", "--ntasks-per-node=1", "--array=1-2%1", "jobs/scale_sweep.sh")
+            cluster.sbatch(*script, "--sweep", sweep, "--results", cluster.results)
+            cluster.wait_for_empty_queue()
+            rows += hpcbench.load(cluster.results).why.to_dict("records")
+    before, after = rows
+    assert after["blamed"][0] == "exchange"
+    longer = after["step_seconds"] - before["step_seconds"]
+    # Each of two ranks sends as much as there is.
+    assert longer > 0.8 * 8 * GRADIENT_BYTES / (MEGABITS * 1e6)
+    blamed = after["exchange_seconds"] - before["exchange_seconds"]
+    assert math.isclose(blamed, longer, rel_tol=0.2)
