@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcbench import __version__
 from hpcbench.cli import Parser, reports_errors
-from hpcbench.errors import unknown_name
+from hpcbench.errors import ConfigError, unknown_name
 from hpcbench.packages import named
 
 # By name: the module, and what it is for. Only the one that is called is imported.
@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = importlib.import_module(COMMANDS[given[0]][0]).main(given[1:])
         return status
     if given and not given[0].startswith("-"):
+        for command in COMMANDS:
+            if given[0] in _parts_of(command):
+                raise ConfigError(f"{given[0]} is a part of another: hpcbench {command} {given[0]}")
         raise unknown_name("command", given[0], list(COMMANDS))
     parser = make_parser()
     args = parser.parse(given)
@@ -66,6 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         parser.print_help()
     return 0
+
+
+def _parts_of(command: str) -> list[str]:
+    """The names of a command's own parts, if it has any."""
+    parser = Parser()
+    importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
+    return [
+        name
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name in action.choices
+    ]
 
 
 def _completion(shell: str) -> str:

@@ -29,6 +29,8 @@ def test_a_misspelt_flag_of_a_part_is_suggested():
         assert f"unknown argument '{typed}'; did you mean '{meant}'?" in done.errors
     assert "unexpected argument 'more'" in hpcbench("sweep", "plan", "default", "more").errors
     assert "did you mean '--help'" in hpcbench("--hepl").errors
+    assert "fetch is a part of another: hpcbench sweep fetch" in hpcbench("fetch", "a").errors
+    assert "unknown command 'trian'; did you mean 'train'?" in hpcbench("trian").errors
 
 
 def test_a_part_is_the_module_of_its_name():
