@@ -122,7 +122,7 @@ def test_limits_of_a_partition_are_in_the_file_that_writes_itself(kept, tmp_path
         wide = tmp_path / "wide.toml"
         wide.write_text(file.read_text().replace("max_devices = 2", "max_devices = 4"))
         found = doctor(kept, wide, tmp_path).output
-        assert "jobs in QoS normal and part have 1 nodes, and 4 devices need 2" in found
+        assert "jobs in QoS normal and part have 1 node, and 4 devices need 2" in found
     finally:
         assert kept.run(*limit, "qos=").status == 0
 

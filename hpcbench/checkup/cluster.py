@@ -209,15 +209,15 @@ def limit_findings(site: Site, known: Scheduler) -> Iterator[Finding]:
         # None of what a job of CPUs asks for.
         gpus = devices if site.device == "gpu" else 0
         for what, wanted, most in (
-            ("nodes", nodes, limits.nodes),
-            ("CPUs", cpus, limits.cpus),
-            ("GPUs", gpus, limits.gpus),
+            ("node", nodes, limits.nodes),
+            ("CPU", cpus, limits.cpus),
+            ("GPU", gpus, limits.gpus),
         ):
             if wanted > most:
                 yield _site_problem(
                     site,
-                    f"this user's jobs in QoS {limits.qos} have {most:g} {what}, and {devices} "
-                    f"devices need {wanted}",
+                    f"this user's jobs in QoS {limits.qos} have {count(int(most), what)}, and "
+                    f"{devices} devices need {wanted}",
                     f"max_devices = {int(devices * most // wanted)}",
                 )
         if known.minutes(request.time) > limits.minutes:

@@ -251,7 +251,10 @@ class Site(BaseModel):
         options = self.analysis_options
         if not any((*own, self.analysis_account)):
             free = [each for each in self.sbatch_options if "gpu" not in each.partition("=")[0]]
-            return replace(request, options=tuple(free if options is None else options))
+            # All of a node's memory is for training.
+            memory = None if self.memory == "0" else self.memory
+            of_site = tuple(free if options is None else options)
+            return replace(request, memory=memory, options=of_site)
         partition, qos, constraint = own
         return replace(
             request,
