@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from hpcbench.analysis.answers import answer
+from hpcbench.analysis.why import sentence
 from hpcbench.programs.probe_lines import read
 from hpcbench.records.reader import read_results
 from support import ROOT, environment, run
@@ -238,6 +239,31 @@ def test_data_that_come_late_are_blamed(tmp_path):
     assert row["extra_data_seconds"] == pytest.approx(5e-3, rel=0.2)
     not_seen = ["extra_compute", "extra_background", "contention", "waiting", "exchange"]
     assert row["unmeasured"] == not_seen
+
+
+@pytest.mark.slow
+def test_a_forward_pass_that_is_slow_is_blamed_and_the_rank_named(tmp_path):
+    pytest.importorskip("torch")
+    rows = {}
+    for how in ("slow", "slower"):
+        results = tmp_path / how
+        done = scale(results, "--devices=1,2", "--repeats=2", "--", *TORCHRUN, how)
+        assert done.status == 0, done.errors + done.output
+        (rows[how],) = answer(read_results(results), [], None).why.to_dict("records")
+    assert rows["slow"]["rank"] == 1
+    assert rows["slow"]["slowest"] == rows["slow"]["intervals"]
+    assert "forward passes" in sentence(rows["slow"])
+    assert "extra_forward" not in rows["slow"]["blamed"], "the typical rank is as fast as before"
+    assert rows["slower"]["blamed"][0] == "extra_forward"
+    assert rows["slower"]["extra_forward_seconds"] == pytest.approx(5e-3, rel=0.3)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_left_alone(tmp_path):
+    pytest.importorskip("torch")
+    done = scale(tmp_path, "--", *TORCHRUN, "compiled")
+    assert done.status == 0, done.errors + done.output
+    assert set(read_results(tmp_path).ranks["phase"]) == {"train"}
 
 
 @pytest.mark.slow

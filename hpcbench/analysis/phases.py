@@ -11,6 +11,7 @@ from hpcbench.records.identity import RUN
 from hpcbench.records.schema import (
     PHASE_ALONE,
     PHASE_EXCHANGE,
+    PHASE_FORWARD,
     PHASE_LATENCY,
     PHASE_NO_EXCHANGE,
     PHASE_ONE_BATCH,
@@ -26,10 +27,12 @@ BY_TIMING = {
     "bare_exchange_seconds": (PHASE_EXCHANGE, "slowest"),
 }
 # Those that one device has too.
-OF_ONE = ["input_seconds", "background_seconds"]
+OF_ONE = ["input_seconds", "background_seconds", "forward_seconds"]
 COLUMNS = [*BY_TIMING, "typical_compute_seconds", "contention_seconds", *OF_ONE]
 # Phases of one process's work by itself, which is longer by all that its background threads take.
 _OWN_WORK = (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
+# By which a rank is told to be slow, in words.
+OWN_WORK = {PHASE_NO_EXCHANGE: "intervals without exchange", PHASE_FORWARD: "forward passes"}
 # A rank is called slow where chance would make one of them as often the slowest in fewer than so
 # many of all cases.
 CHANCE = 0.05
@@ -58,8 +61,9 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     than on one batch that is at hand, by the median rank as above; ``contention_seconds``, what a
     step on one batch takes longer than on one rank a host while the others sleep, on average over
     these ranks, or before schema 5 a step without exchange; ``background_seconds``, what of a step
-    the process's own threads took that work unasked, on average over ranks. Runs on one device have
-    the last and ``input_seconds`` alone.
+    the process's own threads took that work unasked, on average over ranks; of programs
+    ``forward_seconds`` in the forward pass, by the median rank as above. Runs on one device have
+    these two and ``input_seconds`` alone.
     """
     timed = by_timing(ranks)
     background = timed["background_seconds"].fillna(0).where(timed["phase"].isin(_OWN_WORK), 0)
@@ -78,13 +82,13 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     of_ranks = timed.groupby(["part", "rank"], sort=False)[["seconds", "steps"]].sum()
     of_rank = (of_ranks["seconds"] / of_ranks["steps"]).rename("seconds").reset_index()
     of_rank = of_rank.join(parts, on="part").set_index([*RUN, "rank"])
-    without, one_batch, alone = (
+    without, one_batch, alone, forward = (
         of_rank.loc[of_rank["phase"] == phase, "seconds"]
-        for phase in (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
+        for phase in (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE, PHASE_FORWARD)
     )
-    typical, at_hand = (
+    typical, at_hand, typical_forward = (
         each.groupby(RUN, sort=False).quantile(0.5, interpolation="lower")
-        for each in (without, one_batch)
+        for each in (without, one_batch, forward)
     )
     beside_others = one_batch.combine_first(without)
     found |= {
@@ -92,6 +96,7 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
         "input_seconds": typical - at_hand,
         "contention_seconds": (beside_others - alone).groupby(RUN, sort=False).mean(),
         "background_seconds": _background(timed, parts),
+        "forward_seconds": typical_forward,
     }
     runs = pd.MultiIndex.from_frame(parts[RUN].drop_duplicates())
     return pd.DataFrame(found, index=runs).reindex(columns=COLUMNS)
@@ -115,16 +120,18 @@ def _background(timed: pd.DataFrame, parts: pd.DataFrame) -> "pd.Series[float]":
 
 
 def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> dict[str, object]:
-    """Of the intervals without exchange in ``ranks``, all of one device count, whether one rank is
-    slower than chance makes one.
+    """Of the intervals without exchange in ``ranks``, all of one device count, or of forward passes
+    where there are none, whether one rank is slower than chance makes one.
 
-    ``rank`` and ``host`` (both missing where none is; ``hosts`` are the runs' by rank), ``excess``
+    ``of`` which; ``rank`` and ``host`` (both missing where none is; ``hosts`` are the runs' by
+    rank), ``excess``
     over the median of the others as a share, ``slowest`` in so many of ``intervals``. Where the
     excess grows in the course of a run, as where a device gets hot, ``excess_at_start`` and
     ``excess_at_end`` of the first and the last third of it; else they are missing.
     """
-    free = by_timing(ranks[ranks["phase"] == PHASE_NO_EXCHANGE])
-    found: dict[str, object] = {"rank": None, "host": ""}
+    own_work = next((p for p in OWN_WORK if (ranks["phase"] == p).any()), PHASE_NO_EXCHANGE)
+    free = by_timing(ranks[ranks["phase"] == own_work])
+    found: dict[str, object] = {"rank": None, "host": "", "of": OWN_WORK[own_work]}
     found |= dict.fromkeys(("excess", "excess_at_start", "excess_at_end"), math.nan)
     if free.empty or free["rank"].nunique() < 2:
         return found | {"slowest": 0, "intervals": 0}

@@ -67,7 +67,8 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     background threads;
     ``exchange_seconds``, the step beyond that, and ``hidden_exchange_seconds``, what more the
     exchange takes by itself. Medians of these but the last add up nearly to the step.
-    ``extra_data_seconds``, what a step waits for data longer than on the base, is known of programs
+    ``extra_data_seconds``, what a step waits for data longer than on the base, and
+    ``extra_forward_seconds``, what its forward pass takes longer, are known of programs
     alone, of which nothing else of this is but ``rest_seconds``, what else it takes longer. Runs
     before schema 4 were timed less closely: the typical rank is the mean of all, contention is
     missing and part of extra compute, and waiting within a step part of the exchange; before
@@ -90,8 +91,9 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
         # A base of several devices exchanges too; its compute is what the others' is held against.
         base_compute = alone if base > 1 and np.isfinite(alone.median) else base_step
         within_base = {name: _estimate(by_devices[base], name, base) for name in WITHIN_COMPUTE}
-        base_data = _estimate(by_devices[base], "data_seconds", base)
-        base_rest = _without_data(by_devices[base], base)
+        base_data, base_forward = (
+            _estimate(by_devices[base], name, base) for name in ("data_seconds", "forward_seconds")
+        )
         best_serial = serial.get(_serial_key(facts))
         for devices, group in sorted(by_devices.items()):
             ratio = devices / base
@@ -134,7 +136,10 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                 | _estimate(group, "data_seconds", devices)
                 .less(base_data.times(work))
                 .columns("extra_data_seconds")
-                | _without_data(group, devices).less(base_rest.times(work)).columns("rest_seconds")
+                | _estimate(group, "forward_seconds", devices)
+                .less(base_forward.times(work))
+                .columns("extra_forward_seconds")
+                | _rest(group, by_devices[base], work, (devices, base)).columns("rest_seconds")
                 | hours.columns("device_hours_per_million_samples")
                 | _estimate(group, "samples_per_joule", devices).columns("samples_per_joule")
             )
@@ -221,9 +226,20 @@ def _estimate(group: pd.DataFrame, column: str, seed: int) -> Estimate:
     return Estimate.of(group[column].to_numpy(float), seed)
 
 
-def _without_data(group: pd.DataFrame, seed: int) -> Estimate:
-    """What of a step is no waiting for data, where that is known."""
-    return Estimate.of((group["step_seconds"] - group["data_seconds"]).to_numpy(float), seed)
+def _rest(group: pd.DataFrame, base: pd.DataFrame, work: float, seeds: tuple[int, int]) -> Estimate:
+    """What a program's step takes longer than the base's beside what both know the parts of."""
+    known = [
+        name
+        for name in ("data_seconds", "forward_seconds")
+        if group[name].notna().any() and base[name].notna().any()
+    ]
+    if not known:
+        return Estimate.of(np.array([]), 0)
+    of_group, of_base = (
+        Estimate.of((runs["step_seconds"] - runs[known].sum(axis=1)).to_numpy(float), seed)
+        for runs, seed in zip((group, base), seeds, strict=True)
+    )
+    return of_group.less(of_base.times(work))
 
 
 # A single device exchanges nothing, so its runs are the base of every way to exchange, and its

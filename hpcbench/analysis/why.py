@@ -8,12 +8,12 @@ import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import POINT, SERIES, Row, hosts_of
-from hpcbench.analysis.phases import slow_rank
+from hpcbench.analysis.phases import OWN_WORK, slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
-from hpcbench.records.schema import PHASE_NO_EXCHANGE
 
-CAUSES = {"extra_data": "waiting for data"}
+# Of programs.
+CAUSES = {"extra_data": "waiting for data", "extra_forward": "slower forward pass"}
 CAUSES |= {name: words for name, words in PARTS.items() if name != "base_compute"}
 # Of a step; what costs less is not worth a sentence.
 LEAST_SHARE = 0.01
@@ -35,7 +35,7 @@ def why_table(
     documents: Iterable[dict[str, Any]],
 ) -> pd.DataFrame:
     """A row a point beyond its base whose steps were timed without the exchange too, or of which
-    it is known how long they wait for data.
+    it is known how long they wait for data or what their forward passes take.
 
     SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``base_runs``,
     ``serialization_efficiency`` and ``step_seconds``; ``loss_seconds``, ``loss_share`` and of each
@@ -47,13 +47,14 @@ def why_table(
     """
     points = points[points["devices"] > points["base_devices"]]
     apart = timed_apart(points).index
-    known = points[points.index.isin(apart) | points["extra_data_seconds"].notna()]
+    of_programs = points[["extra_data_seconds", "extra_forward_seconds"]].notna().any(axis=1)
+    known = points[points.index.isin(apart) | of_programs]
     hosts = hosts_of(documents)
     of_points = _ranks_of_points(ranks, runs)
     rows = []
     for index, point in zip(known.index, known.to_dict("records"), strict=True):
         # Where steps were timed by this project's own loop, data are at hand.
-        other_way = "extra_data" if index in apart else "extra_input"
+        other_way = list(CAUSES)[:2] if index in apart else ["extra_input"]
         causes = {name: float(point[f"{name}_seconds"]) for name in CAUSES}
         measured = {name: value for name, value in causes.items() if not math.isnan(value)}
         of_point = of_points.get(tuple(point[name] for name in POINT), ranks[:0])
@@ -72,7 +73,7 @@ def why_table(
             | {
                 "blamed": blamed,
                 "unmeasured": [
-                    name for name in CAUSES if name not in measured and name != other_way
+                    name for name in CAUSES if name not in measured and name not in other_way
                 ],
             }
             | _rest(point, measured, index in apart)
@@ -93,7 +94,7 @@ def _ranks_of_points(
     ranks: pd.DataFrame, runs: pd.DataFrame
 ) -> dict[tuple[object, ...], pd.DataFrame]:
     """The rows of ``ranks`` that tell of slow ranks, by POINT."""
-    telling = ranks[ranks["phase"] == PHASE_NO_EXCHANGE] if len(ranks) else ranks[:0]
+    telling = ranks[ranks["phase"].isin(list(OWN_WORK))] if len(ranks) else ranks[:0]
     if telling.empty:
         return {}
     points = {tuple(key): group[RUN] for key, group in runs.groupby(POINT, sort=False)}
@@ -147,7 +148,7 @@ def _of_rank(row: Row) -> str:
     if "waiting" in row["blamed"] and row["intervals"]:
         return (
             f" No single rank is consistently slow: the one that is slowest most often is so in "
-            f"{row['slowest']} of {row['intervals']} intervals without exchange."
+            f"{row['slowest']} of {row['intervals']} {row['of']}."
         )
     return ""
 
@@ -160,10 +161,10 @@ def slow_rank_in_words(row: Row) -> str:
     if not math.isnan(row["excess_at_end"]):
         start, end = (f"{100 * row[f'excess_at_{when}']:.3g} %" for when in ("start", "end"))
         return (
-            f"Rank {row['rank']:.0f}{host} becomes slower in the course of a run: without exchange "
+            f"Rank {row['rank']:.0f}{host} becomes slower in the course of a run: by {row['of']} "
             f"{start} above the others' median at its beginning, {end} at its end"
         )
     return (
         f"Rank {row['rank']:.0f}{host} is the slowest in {row['slowest']} of {row['intervals']} "
-        f"intervals without exchange, {100 * row['excess']:.3g} % above the others' median"
+        f"{row['of']}, {100 * row['excess']:.3g} % above the others' median"
     )

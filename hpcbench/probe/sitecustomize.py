@@ -59,6 +59,8 @@ class Recorder:
         # Whether each sample so far was seen to be fetched.
         self.counted = True
         self.waited = 0.0
+        # In the model's forward pass, where that is seen.
+        self.forward = 0.0
         self.paused = 0.0
         self.pause_began = None
         self.longest = 0.0
@@ -113,6 +115,7 @@ class Recorder:
             samples=self.samples if self.counted else None,
             at=self.zero + now,
             waited=round(self.waited, 6),
+            forward=round(self.forward, 6),
             paused=round(self.paused, 6),
             longest=round(self.longest, 6),
             batch=_commonest(self.sizes),
@@ -243,6 +246,11 @@ class Torch:
     evaluating = None
     before = None
     depth = 0
+    # The module whose forward pass is a rank's own work; when one of it began.
+    own = None
+    began = None
+    watching = ()
+    compiled = False
 
     @classmethod
     def optimizers(cls, module):
@@ -263,6 +271,8 @@ class Torch:
         # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
         samples = None if cls.loader is None else cls.pending.pop(cls.loader, 0)
         recorder.step(cls.facts, samples, 1, optimizer, cls.size)
+        if recorder.steps == 1:
+            cls.watch(optimizer)
 
     @staticmethod
     def facts(optimizer):
@@ -326,9 +336,65 @@ class Torch:
             finally:
                 cls.depth -= 1
                 if cls.depth == 0:
+                    if mode and cls.own is None:
+                        cls.own = self
                     cls.switched(self, mode)
 
         module.Module.train = train
+
+    @classmethod
+    def parallel(cls, module):
+        original = module.DistributedDataParallel.__init__
+
+        @functools.wraps(original)
+        def __init__(self, *args, **kwargs):
+            original(self, *args, **kwargs)
+            # What ranks exchange in a forward pass, the wrapper exchanges around this one's.
+            cls.own = self.module
+
+        module.DistributedDataParallel.__init__ = __init__
+
+    @classmethod
+    def compiler(cls, module):
+        original = module.compile
+
+        @functools.wraps(original)
+        def compile(*args, **kwargs):
+            # Python within a forward pass would break its graph.
+            cls.compiled = True
+            for hook in cls.watching:
+                hook.remove()
+            return original(*args, **kwargs)
+
+        module.compile = compile
+
+    @classmethod
+    def watch(cls, optimizer):
+        """Time the forward pass from the second step on, where it is nobody's but this rank's, and
+        over when it returns: not on a GPU, which works on."""
+        wrapped = getattr(cls.own, "module", None)
+        own = wrapped if type(cls.own).__name__ == "DistributedDataParallel" else cls.own
+        if own is None or cls.compiled or getattr(own, "_compiled_call_impl", None) is not None:
+            return
+        if any(p.is_cuda for group in optimizer.param_groups for p in group["params"]):
+            return
+        kinds = {type(part).__name__ for part in own.modules()}
+        if kinds & {"SyncBatchNorm", "FullyShardedDataParallel", "OptimizedModule"}:
+            return
+        cls.watching = (
+            own.register_forward_pre_hook(cls.entered),
+            own.register_forward_hook(cls.left),
+        )
+
+    @classmethod
+    def entered(cls, module, _):
+        cls.began = time.perf_counter() if module.training else None
+
+    @classmethod
+    def left(cls, module, *_):
+        if cls.began is not None:
+            recorder.forward += time.perf_counter() - cls.began
+            cls.began = None
 
     @classmethod
     def switched(cls, module, mode):
@@ -527,6 +593,8 @@ AFTER_IMPORT = {
     "torch.optim.optimizer": Torch.optimizers,
     "torch.utils.data.dataloader": Torch.loaders,
     "torch.nn.modules.module": Torch.modules,
+    "torch.nn.parallel.distributed": Torch.parallel,
+    "torch": Torch.compiler,
     "torch.serialization": Torch.saving,
     "keras": Keras.models,
 }

@@ -21,7 +21,8 @@ FEWEST = 3
 @dataclass(frozen=True)
 class Interval:
     """So many steps of each process, taking these ``seconds`` of each, pauses left out; ``samples``
-    of all, None where not known; ``waited`` for data, each of them, in seconds.
+    of all, None where not known; ``waited`` for data and in the ``forward`` pass, each of them, in
+    seconds.
 
     ``broken`` says why it is not training alone; empty where it is.
     """
@@ -30,6 +31,7 @@ class Interval:
     samples: int | None
     seconds: tuple[float, ...]
     waited: tuple[float, ...]
+    forward: tuple[float, ...] = ()
     broken: str = ""
 
     @property
@@ -122,6 +124,7 @@ def _at(marks: Sequence[Mark], steps: int) -> Mark:
         between(before.waited, after.waited),
         between(before.paused, after.paused),
         after.longest,
+        between(before.forward, after.forward),
     )
 
 
@@ -138,6 +141,7 @@ def _interval(
         samples,
         tuple(seconds),
         tuple(b.waited - a.waited for a, b in pairs),
+        tuple(b.forward - a.forward for a, b in pairs),
         _broken(processes, pairs, paused, usual),
     )
 

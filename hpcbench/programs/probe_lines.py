@@ -12,8 +12,9 @@ LINES, STACKS = "*.jsonl", "*.stack"
 @dataclass(frozen=True)
 class Mark:
     """What a process had done at a moment: ``at`` in seconds since the epoch; ``samples`` None
-    where it is not known on how many it trained; ``waited`` for data, and ``paused`` for evaluation
-    and checkpoints, in seconds since it began; the ``longest`` step since the mark before."""
+    where it is not known on how many it trained; ``waited`` for data, ``paused`` for evaluation and
+    checkpoints, and in the model's ``forward`` pass (0 where that is not seen), in seconds since it
+    began; the ``longest`` step since the mark before."""
 
     steps: int
     at: float
@@ -21,6 +22,7 @@ class Mark:
     waited: float
     paused: float
     longest: float = 0.0
+    forward: float = 0.0
 
 
 @dataclass(frozen=True)

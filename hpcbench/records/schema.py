@@ -7,7 +7,7 @@ History of ``SCHEMA_VERSION``, which :mod:`hpcbench.records.upgrade` bridges:
 3. Column ``evaluation_seconds``.
 4. File ``ranks.csv``; before, steps without the exchange were rows of ``throughput.csv``.
 5. Column ``background_seconds`` of it; phase ``one_batch``, with which ``alone`` is one batch too;
-   runs on one device have the file.
+   runs on one device have the file, and those of programs, with phase ``forward``.
 """
 
 import math
@@ -29,13 +29,13 @@ RUN_FILE = "run.json"
 # What an interval timed: training; or, between intervals of it, the same steps without the exchange
 # of gradients, with one of a single element in its place, without it on one batch that is at hand,
 # and so on one rank a host while the others sleep; and exchanges without a step, of a single
-# element and of all gradients.
+# element and of all gradients. Of programs: what of training was their model's forward pass.
 PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT = "train", "no_exchange", "one_element"
 PHASE_ONE_BATCH, PHASE_ALONE = "one_batch", "alone"
-PHASE_LATENCY, PHASE_EXCHANGE = "latency", "exchange"
+PHASE_LATENCY, PHASE_EXCHANGE, PHASE_FORWARD = "latency", "exchange", "forward"
 PHASES = (
     *(PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT, PHASE_ONE_BATCH),
-    *(PHASE_ALONE, PHASE_LATENCY, PHASE_EXCHANGE),
+    *(PHASE_ALONE, PHASE_LATENCY, PHASE_EXCHANGE, PHASE_FORWARD),
 )
 
 ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU = "accuracy", "mean_absolute_error", "mean_iou"

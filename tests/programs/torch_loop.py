@@ -19,6 +19,15 @@ class Late(TensorDataset):
         return [self[index] for index in indices]
 
 
+class Slow(nn.Module):
+    """Takes 5 ms longer where there are two ranks: on rank 1, or on all."""
+
+    def forward(self, x):
+        if several and dist.get_world_size() == 2 and ("slower" in how or rank == 1):
+            time.sleep(0.005)
+        return x
+
+
 how = set(sys.argv[1:])
 batch = next((int(word) for word in how if word.isdecimal()), 64)
 torch.manual_seed(0)
@@ -33,6 +42,11 @@ sampler = DistributedSampler(data) if several and "same" not in how else None
 loader = DataLoader(data, batch_size=batch, sampler=sampler)
 check = DataLoader(TensorDataset(inputs[:1280], targets[:1280]), batch_size=640)
 net = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+if how & {"slow", "slower"}:
+    net = nn.Sequential(Slow(), *net)
+if "compiled" in how:
+    # By nothing that takes its time.
+    net = torch.compile(net, backend="eager")
 model = DistributedDataParallel(net) if several else net
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 accumulate = 4 if "accumulate" in how else 1

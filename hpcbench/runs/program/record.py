@@ -17,7 +17,7 @@ from hpcbench.programs.probe_lines import Process
 from hpcbench.programs.verdict import Row, warned
 from hpcbench.records.identity import UNKNOWN, Identity
 from hpcbench.records.provenance import collect
-from hpcbench.records.schema import PHASE_TRAIN, ThroughputRow
+from hpcbench.records.schema import PHASE_FORWARD, PHASE_TRAIN, RankTimes, ThroughputRow
 
 
 def identity_of_run(
@@ -97,6 +97,21 @@ def _waiting_for_data(counted: Measured) -> list[float]:
     takes some time always."""
     waits = [sum(each) for each in zip(*(one.waited for one in counted.intervals), strict=True)]
     return waits if any(waits) else []
+
+
+def times_of_ranks(counted: Measured) -> list[RankTimes]:
+    """Of each counted interval training, and the forward pass where each rank's was seen in all."""
+    intervals = counted.intervals
+    found = [
+        RankTimes(PHASE_TRAIN, number, one.steps, one.seconds)
+        for number, one in enumerate(intervals)
+    ]
+    if intervals and all(min(one.forward, default=0) > 0 for one in intervals):
+        found += [
+            RankTimes(PHASE_FORWARD, number, one.steps, one.forward)
+            for number, one in enumerate(intervals)
+        ]
+    return found
 
 
 def summary(config: ProgramConfig, identity: Identity, rows: Sequence[Row]) -> str:

@@ -39,7 +39,13 @@ from hpcbench.records.reader import read_document
 from hpcbench.records.writer import RunWriter
 from hpcbench.runs.circumstances import Circumstances
 from hpcbench.runs.program.output import Output
-from hpcbench.runs.program.record import document, identity_of_run, summary, throughput_row
+from hpcbench.runs.program.record import (
+    document,
+    identity_of_run,
+    summary,
+    throughput_row,
+    times_of_ranks,
+)
 
 PROBE = Path(__file__).parent.parent.parent / "probe"
 RANKS, OUTPUT = "ranks", "output"
@@ -264,6 +270,8 @@ class ProgramRun:
         try:
             for number, row in enumerate(rows):
                 writer.throughput(throughput_row(number, row))
+            for times in times_of_ranks(counted) if rows and not self._output.metric else ():
+                writer.ranks(times)
             writer.add(**{GOES_ON: ended.failure == "preempted"})
             if refused:
                 writer.fail(*self._circumstances.explained(refused.failure, str(refused)))
@@ -289,7 +297,8 @@ class ProgramRun:
         """A writer of the run's files, whose run.json says what is known and that it runs."""
         sweep, nodes = self.folder.parent.name, self._placement.nodes
         identity = identity_of_run(self.config, sweep, nodes, processes)
-        writer = RunWriter(self.folder, identity, ownership)
+        of_ranks = bool(counted.intervals) and not self._output.metric
+        writer = RunWriter(self.folder, identity, ownership, ranks=of_ranks)
         known = document(self.config, self._job, self._started, command, processes, counted)
         writer.start(known | {GOES_ON: self._goes_on})
         return writer
