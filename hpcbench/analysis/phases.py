@@ -30,9 +30,12 @@ BY_TIMING = {
 OF_ONE = ["input_seconds", "background_seconds", "forward_seconds"]
 COLUMNS = [*BY_TIMING, "typical_compute_seconds", "contention_seconds", *OF_ONE]
 # Phases of one process's work by itself, which is longer by all that its background threads take.
-_OWN_WORK = (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
+_BY_ITSELF = (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
 # By which a rank is told to be slow, in words.
-OWN_WORK = {PHASE_NO_EXCHANGE: "intervals without exchange", PHASE_FORWARD: "forward passes"}
+SHOWS_SLOW_RANKS = {
+    PHASE_NO_EXCHANGE: "intervals without exchange",
+    PHASE_FORWARD: "forward passes",
+}
 # A rank is called slow where chance would make one of them as often the slowest in fewer than so
 # many of all cases.
 CHANCE = 0.05
@@ -66,7 +69,7 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     these two and ``input_seconds`` alone.
     """
     timed = by_timing(ranks)
-    background = timed["background_seconds"].fillna(0).where(timed["phase"].isin(_OWN_WORK), 0)
+    background = timed["background_seconds"].fillna(0).where(timed["phase"].isin(_BY_ITSELF), 0)
     timed["seconds"] -= background
     parts = timed.drop_duplicates("part").set_index("part")[[*RUN, "phase"]]
     each = timed.groupby(["part", "interval", "timing"], sort=False).agg(
@@ -129,9 +132,9 @@ def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> d
     excess grows in the course of a run, as where a device gets hot, ``excess_at_start`` and
     ``excess_at_end`` of the first and the last third of it; else they are missing.
     """
-    own_work = next((p for p in OWN_WORK if (ranks["phase"] == p).any()), PHASE_NO_EXCHANGE)
+    own_work = next((p for p in SHOWS_SLOW_RANKS if (ranks["phase"] == p).any()), PHASE_NO_EXCHANGE)
     free = by_timing(ranks[ranks["phase"] == own_work])
-    found: dict[str, object] = {"rank": None, "host": "", "of": OWN_WORK[own_work]}
+    found: dict[str, object] = {"rank": None, "host": "", "of": SHOWS_SLOW_RANKS[own_work]}
     found |= dict.fromkeys(("excess", "excess_at_start", "excess_at_end"), math.nan)
     if free.empty or free["rank"].nunique() < 2:
         return found | {"slowest": 0, "intervals": 0}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import POINT, SERIES, Row, hosts_of
-from hpcbench.analysis.phases import OWN_WORK, slow_rank
+from hpcbench.analysis.phases import SHOWS_SLOW_RANKS, slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
 
@@ -94,7 +94,7 @@ def _ranks_of_points(
     ranks: pd.DataFrame, runs: pd.DataFrame
 ) -> dict[tuple[object, ...], pd.DataFrame]:
     """The rows of ``ranks`` that tell of slow ranks, by POINT."""
-    telling = ranks[ranks["phase"].isin(list(OWN_WORK))] if len(ranks) else ranks[:0]
+    telling = ranks[ranks["phase"].isin(list(SHOWS_SLOW_RANKS))] if len(ranks) else ranks[:0]
     if telling.empty:
         return {}
     points = {tuple(key): group[RUN] for key, group in runs.groupby(POINT, sort=False)}
