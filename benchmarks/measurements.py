@@ -34,7 +34,7 @@ What the harness costs and how fast its models train, each table below the comma
 Edit no number here: `python benchmarks/measurements.py` makes this page from `benchmarks/records`.
 
 Unless a record says otherwise all of it comes from one shared virtual machine without a GPU, by
-version 0.1.0, and is therefore noisy: medians with the lowest and highest value. It was seldom idle
+versions 0.1 and 0.2, and is therefore noisy: medians with the lowest and highest value. It was seldom idle
 when a model began, so take the spreads seriously. Accuracies stand beside [the models](models.md).
 """
 
