@@ -34,8 +34,9 @@ What the harness costs and how fast its models train, each table below the comma
 Edit no number here: `python benchmarks/measurements.py` makes this page from `benchmarks/records`.
 
 Unless a record says otherwise all of it comes from one shared virtual machine without a GPU, by
-versions 0.1 and 0.2, and is therefore noisy: medians with the lowest and highest value. It was seldom idle
-when a model began, so take the spreads seriously. Accuracies stand beside [the models](models.md).
+versions 0.1 and 0.2, and is therefore noisy: medians with the lowest and highest value. It was
+seldom idle when a model began, so take the spreads seriously. Accuracies stand beside
+[the models](models.md).
 """
 
 
