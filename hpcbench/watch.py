@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "exit status: 0 done, 2 bad arguments, 3 the page cannot be written"
     add = parser.add_argument
     add("results", nargs="?", type=Path, default=Path("results"))
-    add("--seconds", type=float, default=10, help="between two looks (default: %(default)s)")
+    add("--seconds", type=float, default=10, help="between updates (default: %(default)s)")
     add("--page", type=Path, metavar="DIR", help="draw the report there, reloading itself")
     add("--once", action="store_true", help="look once and end")
 

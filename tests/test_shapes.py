@@ -53,11 +53,12 @@ def test_a_sweep_on_a_site_that_wrote_itself(tmp_path, shape, asked, options, ex
         assert cluster.run(*init, *options).status == 0
         file = sites / "sites" / "mine.toml"
         assert expected.items() <= tomllib.loads(file.read_text()).items()
-        assert "is there already" in cluster.run(*init, *options).errors
+        assert "already exists; --force" in cluster.run(*init, *options).errors
         site = ("--site", str(file))
         doctor = cluster.run(*hpcbench, "doctor", *site, "--results", tmp_path)
         assert doctor.status == 0, doctor.output
         assert re.search("mine: jobs of .* devices and the analysis would be queued", doctor.output)
+        assert "sweep sweep on mine: 1 run, about" in cluster.sweep("plan", sweep, *site)
         cluster.sweep("submit", sweep, *site)
         cluster.wait_for_empty_queue()
         assert cluster.status(sweep) == "1 done", cluster.said()

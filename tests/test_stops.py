@@ -128,7 +128,7 @@ def test_a_run_stopped_in_its_last_interval_completes(tmp_path):
     assert process.returncode == 75, errors
     again = run([*command, "--resume"])
     assert again.status == 0, again.errors
-    assert "complete, by what was measured before" in again.output
+    assert "already complete" in again.output
     assert only_run(tmp_path)[1]["status"] == "complete"
 
 
