@@ -82,7 +82,7 @@ def test_an_interrupted_sweep_leaves_a_report_of_what_was_measured(tmp_path):
     assert "1 run, 1 point\n" in output
     assert "run it again to go on" in errors
     report = (tmp_path / "figures" / "report.html").read_text()
-    assert "still to be made: 1 run of this sweep" in report
+    assert "1 run of this sweep still missing" in report
     assert lines_with(results) == []
 
 
