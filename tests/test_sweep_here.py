@@ -38,7 +38,7 @@ def test_a_sweep_runs_plots_and_skips_what_is_done(tmp_path):
     again = run(sweep)
     assert again.status == 0
     assert "4 complete already" in again.output
-    assert "still to be made" not in (tmp_path / "figures" / "report.html").read_text()
+    assert "still missing" not in (tmp_path / "figures" / "report.html").read_text()
     for name in ("overview", "throughput", "speedup", "efficiency", "accuracy_epochs"):
         for suffix in ("png", "svg"):
             assert (tmp_path / "figures" / f"{name}.{suffix}").stat().st_size > 5000
