@@ -49,6 +49,23 @@ if [ "${1:-}" = --browser ]; then
     exit 0
 fi
 
+# Modules that jobs will have loaded, before MPI and CUDA are looked for.
+if [ -n "${HPCBENCH_SITE:-}" ]; then
+    file=$HPCBENCH_SITE
+    case "$file" in *.toml) ;; *) file=jobs/sites/$file.toml ;; esac
+    [ -f "$file" ] || refuse "HPCBENCH_SITE=$HPCBENCH_SITE: there is no $file"
+    lines=$("$python" -c 'import sys, tomllib
+print("\n".join(tomllib.load(open(sys.argv[1], "rb")).get("setup", [])))' "$file") ||
+        stop "$file cannot be read by $python, which has to be 3.11 or later: load one, or set PYTHON"
+    say "reading the setup of $file"
+    # Modules of many sites read variables that are not set.
+    set +u
+    trap 'stop "the setup of $file failed with status $? at: $BASH_COMMAND"' ERR
+    eval "$lines"
+    trap - ERR
+    set -u
+fi
+
 # What was chosen before holds until something else is.
 for name in TENSORFLOW MPI HOROVOD GPU; do
     if [ -z "${!name:-}" ] && [ -f $venv/setup-choices ]; then
@@ -85,23 +102,6 @@ if [ "${1:-}" = --programs ]; then
     say "installing what programs are tested with"
     $venv/bin/python -m pip --quiet --disable-pip-version-check install -r requirements-programs.lock
     exit 0
-fi
-
-# Modules that jobs will have loaded, before MPI and CUDA are looked for.
-if [ -n "${HPCBENCH_SITE:-}" ]; then
-    file=$HPCBENCH_SITE
-    case "$file" in *.toml) ;; *) file=jobs/sites/$file.toml ;; esac
-    [ -f "$file" ] || refuse "HPCBENCH_SITE=$HPCBENCH_SITE: there is no $file"
-    lines=$("$python" -c 'import sys, tomllib
-print("\n".join(tomllib.load(open(sys.argv[1], "rb")).get("setup", [])))' "$file") ||
-        stop "$file cannot be read by $python, which has to be 3.11 or later: load one, or set PYTHON"
-    say "reading the setup of $file"
-    # Modules of many sites read variables that are not set.
-    set +u
-    trap 'stop "the setup of $file failed with status $? at: $BASH_COMMAND"' ERR
-    eval "$lines"
-    trap - ERR
-    set -u
 fi
 
 choices=$(printf '%s\n' "TENSORFLOW=${TENSORFLOW:-}" "MPI=${MPI:-}" "HOROVOD=${HOROVOD:-}" "GPU=${GPU:-}")

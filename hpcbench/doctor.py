@@ -25,12 +25,12 @@ from hpcbench.checkup import (
     surroundings,
 )
 from hpcbench.checkup.cluster import SETUP_FINE, SETUP_READ
-from hpcbench.cli import Parser, reports_errors
+from hpcbench.cli import Parser, at_least_one, reports_errors
 from hpcbench.cluster.schedulers import SCHEDULERS, current_job
-from hpcbench.cluster.site import NAMED_BY, read_site
+from hpcbench.cluster.site import NAMED_BY, guarded, read_site
 from hpcbench.config import SHORT_BENCHMARK_MODEL
 from hpcbench.datasets.sources import check_kind
-from hpcbench.errors import ConfigError, EnvironmentLacks
+from hpcbench.errors import EnvironmentLacks
 from hpcbench.models import MODELS
 
 # Under three seconds together, and nothing that a login node's users would mind.
@@ -72,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "exit status: 0 no problem, 2 bad arguments, 3 a problem"
     parser.add_argument("--model", default=SHORT_BENCHMARK_MODEL, help="(default: %(default)s)")
     parser.add_argument("--dataset", default="auto", help="default: what the model is for")
-    parser.add_argument("--devices", type=int, metavar="N", help="devices wanted on this node")
+    parser.add_argument(
+        "--devices", type=at_least_one, metavar="N", help="devices wanted on this node"
+    )
     parser.add_argument(
         "--site",
         default=os.environ.get(NAMED_BY),
@@ -93,8 +95,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _context(args: argparse.Namespace) -> CheckContext:
     """What the command line asks for; raises ConfigError."""
     check_kind(MODELS[args.model], args.dataset)
-    if args.devices is not None and args.devices < 1:
-        raise ConfigError(f"--devices {args.devices}: one at least")
     site = read_site(args.site) if args.site else None
     return CheckContext(args.model, args.dataset, args.devices, args.data_dir, args.results, site)
 
@@ -127,15 +127,8 @@ def _read_setup(setup: Sequence[str], arguments: Sequence[str]) -> NoReturn:
     """Become the doctor again, in a shell that has read a site's ``setup`` as jobs read it; the
     first that fails of it is what the doctor then finds."""
     failed = f': "${{{SETUP_READ}:=status $? at: $BASH_COMMAND}}"'
-    script = "\n".join(
-        [
-            f"trap '{failed}' ERR",
-            *setup,
-            "trap - ERR",
-            f'export {SETUP_READ}="${{{SETUP_READ}:-{SETUP_FINE}}}"',
-            'exec "$@"',
-        ]
-    )
+    told = f'export {SETUP_READ}="${{{SETUP_READ}:-{SETUP_FINE}}}"\nexec "$@"'
+    script = guarded(setup, failed) + told
     again = [sys.executable, "-m", "hpcbench.doctor", *arguments]
     os.execvpe("bash", ["bash", "-c", script, "bash", *again], os.environ)
 

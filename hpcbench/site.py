@@ -49,8 +49,7 @@ def show_setup(args: argparse.Namespace) -> int:
     """Print the shell that jobs read first: of a site, else of the one of this job's cluster."""
     name, cluster = args.name, current_job(os.environ).cluster
     site = read_site(name) if name else site_of_cluster(os.environ, cluster)
-    for line in site.setup if site else ():
-        print(line)
+    print(site.setup_script if site else "", end="")
     return 0
 
 

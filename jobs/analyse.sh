@@ -9,17 +9,10 @@
 set -uo pipefail
 
 cd "${HPCBENCH_HOME:-${SLURM_SUBMIT_DIR:-.}}" || exit 3
-read_setup() {
-    # Modules of many sites read variables that are not set.
-    set +u
-    trap 'echo "hpcbench: the setup of the site failed with status $? at: $BASH_COMMAND (|| true behind it, where that does not matter)" >&2; exit 3' ERR
-    . "$1"
-    trap - ERR
-    set -u
-}
 case "${1:-}" in
     --setup=*)
-        read_setup "${1#--setup=}"
+        [ -r "${1#--setup=}" ] || { echo "hpcbench: $(hostname) cannot read ${1#--setup=}" >&2; exit 3; }
+        . "${1#--setup=}"
         shift
         ;;
 esac

@@ -100,7 +100,7 @@ def test_a_job_that_can_never_start_is_told(kept, site, tmp_path):
     command = ("python", "-m", "hpcbench", "sweep")
     try:
         assert kept.run(*command, "submit", *at).status == 0
-        reason = "1 run: PENDING (QOSMaxCpuPerJobLimit, which does not pass by itself)"
+        reason = "1 run: PENDING (QOSMaxCpuPerJobLimit, which lasts until something is changed)"
         # The scheduler says why once it has tried.
         until(lambda: reason in kept.run(*command, "status", *at).output, reason)
         watch = ("timeout", "--signal=INT", "8", *command, "watch", *at, "--seconds=1")

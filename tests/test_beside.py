@@ -79,21 +79,24 @@ def test_training_is_bit_for_bit_the_same_without_it(tmp_path, strategy, flags):
     assert np.array_equal(losses[0], losses[1])
 
 
+def twice_on_one_and_two(results, *flags):
+    for devices in (1, 2):
+        for repeat in (0, 1):
+            done = train(
+                *(results, *flags, f"--repeat={repeat}", "--cores-per-device=1"),
+                strategy="ddp",
+                devices=devices,
+            )
+            assert done.status == 0, done.errors
+
+
 def test_a_rank_that_is_slow_is_named_with_what_it_costs(tmp_path):
     """It sleeps for 50 ms a step: so much do the others wait."""
     pytest.importorskip("torch")
     (tmp_path / "slow.py").write_text(SLOW_RANK)
     results = tmp_path / "results"
     flags = ("--framework=torch", f"--model={tmp_path / 'slow.py'}", *SHORT)
-    for devices in (1, 2):
-        for repeat in (0, 1):
-            done = train(
-                *(results, *flags, f"--repeat={repeat}", "--cores-per-device=1"),
-                "--no-exchange-intervals=8",
-                strategy="ddp",
-                devices=devices,
-            )
-            assert done.status == 0, done.errors
+    twice_on_one_and_two(results, *flags, "--no-exchange-intervals=8")
     (row,) = hpcbench.load(results).why.to_dict("records")
     assert (row["rank"], row["devices"], row["runs"]) == (1, 2, 2)
     assert row["host"]
@@ -182,15 +185,7 @@ def test_late_input_and_a_busy_thread_are_not_called_compute(tmp_path, injected,
     (tmp_path / "injected.py").write_text(injected)
     results = tmp_path / "results"
     flags = ("--framework=torch", f"--model={tmp_path / 'injected.py'}", *SHORT, *more)
-    for devices in (1, 2):
-        for repeat in (0, 1):
-            done = train(
-                *(results, *flags, f"--repeat={repeat}", "--cores-per-device=1"),
-                "--no-exchange-intervals=4",
-                strategy="ddp",
-                devices=devices,
-            )
-            assert done.status == 0, done.errors
+    twice_on_one_and_two(results, *flags, "--no-exchange-intervals=4")
     frames = hpcbench.load(results)
     (row,) = frames.why.to_dict("records")
     assert cause in row["blamed"]

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench.cluster.site import Site
 from hpcbench.devices.background import BackgroundThreads
 from hpcbench.devices.cores import Cores, available_cores, by_core, core_share, cpu_share
 from hpcbench.devices.gpus import Gpu
 from hpcbench.devices.near import near_rank, numbers
 from hpcbench.devices.taken import CoresTaken, processor_seconds
+from hpcbench.sweeps import task
 from support import only_run, run, train
 
 
@@ -145,8 +147,20 @@ def test_what_others_took_of_cores_is_read_from_the_kernel():
     assert math.isnan(shared.share()), "whose work it is cannot be told"
 
 
+def test_a_job_whose_cpus_share_cores_says_so(monkeypatch, capsys):
+    site = Site(name="s", devices_per_node=1, cores_per_device=4, max_devices=1)
+    monkeypatch.setattr(task, "available_cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(task, "by_core", lambda _: [[0, 2], [1, 3]])
+    task.tell_of_threads(site)
+    assert "the 4 CPUs of this job on" in (said := capsys.readouterr().out)
+    assert "are hardware threads of 2 cores" in said
+    task.tell_of_threads(site.model_copy(update={"threads_per_core": 1}))
+    assert not capsys.readouterr().out
+
+
 WATCHED = """
 import os, sys, threading, time, zlib
+from hpcbench.cluster.site import Site
 from hpcbench.devices.background import BackgroundThreads
 
 def work(seconds):

@@ -179,7 +179,7 @@ def test_data_of_ones_own_that_are_broken_or_elsewhere(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--devices=0"], "one at least"),
+        (["--devices=0"], "at least 1"),
         (["--model=mlp-boston", "--dataset=mnist"], "takes tables"),
     ],
 )

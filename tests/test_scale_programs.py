@@ -259,9 +259,11 @@ def test_a_forward_pass_that_is_slow_is_blamed_and_the_rank_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_compiled_model_is_left_alone(tmp_path):
+@pytest.mark.parametrize(("how", "devices"), [("compiled", 1), ("apart", 2)])
+def test_a_forward_pass_that_may_not_be_timed_is_left_alone(tmp_path, how, devices):
+    """A compiled one, and one in which ranks exchange who knows what."""
     pytest.importorskip("torch")
-    done = scale(tmp_path, "--", *TORCHRUN, "compiled")
+    done = scale(tmp_path, f"--devices={devices}", "--", *TORCHRUN, how)
     assert done.status == 0, done.errors + done.output
     assert set(read_results(tmp_path).ranks["phase"]) == {"train"}
 

@@ -107,7 +107,9 @@ def test_a_job_as_typed_is_bound_as_its_partition_says_and_has_the_devices_of_it
     lumi = read_site(str(FILES["lumi-g"]))
     of_job = {"nodes": 1, "cpus_per_node": 56, "tasks_per_node": 8, "cpus_per_task": 7}
     job = Job(scheduler="slurm", partition="standard-g", allocation=Allocation(**of_job))
-    with pytest.raises(EnvironmentLacks, match="devices of site lumi-g are GPUs, and this job has"):
+    with pytest.raises(
+        EnvironmentLacks, match="devices of site lumi-g are GPUs, and this job is told of none"
+    ):
         site_of_job(job, 56, lumi)
     job = replace(job, allocation=Allocation(**of_job, gpus_per_node=8))
     (mask,) = site_of_job(job, 56, lumi).options_of_srun(8)

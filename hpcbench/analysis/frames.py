@@ -1,7 +1,7 @@
 """Results as tidy tables, for notebooks and programs of one's own."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hpcbench.analysis.load import observe
 from hpcbench.analysis.reading import read_folder
 from hpcbench.analysis.why import why_table
 from hpcbench.records.identity import RUN
-from hpcbench.records.upgrade import identity_of
+from hpcbench.records.upgrade import columns_of
 
 OF_RUN = [*RUN, "model", "framework", "strategy", "devices"]
 OF_FAILED = ["folder", "status", "failure", "message"]
@@ -63,11 +63,10 @@ def _with_runs(ranks: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return named[[*OF_RUN, *(name for name in ranks if name not in RUN)]]
 
 
-def _failed(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def _failed(documents: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """A row a run; what a run.json does not say is missing."""
     rows = []
     for document in documents:
-        identity = identity_of(dict(document))
-        known = {**document, **(asdict(identity) if identity else document.get("config") or {})}
+        known = document | columns_of(document)
         rows.append({name: known.get(name) for name in (*OF_RUN, *OF_FAILED)})
     return pd.DataFrame(rows, columns=[*OF_RUN, *OF_FAILED])

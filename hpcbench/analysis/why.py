@@ -12,8 +12,8 @@ from hpcbench.analysis.phases import SHOWS_SLOW_RANKS, slow_rank
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
 
-# Of programs.
-CAUSES = {"extra_data": "waiting for data", "extra_forward": "slower forward pass"}
+OF_PROGRAMS = {"extra_data": "waiting for data", "extra_forward": "slower forward pass"}
+CAUSES = dict(OF_PROGRAMS)
 CAUSES |= {name: words for name, words in PARTS.items() if name != "base_compute"}
 # Of a step; what costs less is not worth a sentence.
 LEAST_SHARE = 0.01
@@ -53,8 +53,8 @@ def why_table(
     of_points = _ranks_of_points(ranks, runs)
     rows = []
     for index, point in zip(known.index, known.to_dict("records"), strict=True):
-        # Where steps were timed by this project's own loop, data are at hand.
-        other_way = list(CAUSES)[:2] if index in apart else ["extra_input"]
+        # What is measured of programs in another way than of this project's own loop.
+        other_way = OF_PROGRAMS if index in apart else ("extra_input",)
         causes = {name: float(point[f"{name}_seconds"]) for name in CAUSES}
         measured = {name: value for name, value in causes.items() if not math.isnan(value)}
         of_point = of_points.get(tuple(point[name] for name in POINT), ranks[:0])
@@ -161,7 +161,7 @@ def slow_rank_in_words(row: Row) -> str:
     if not math.isnan(row["excess_at_end"]):
         start, end = (f"{100 * row[f'excess_at_{when}']:.3g} %" for when in ("start", "end"))
         return (
-            f"Rank {row['rank']:.0f}{host} becomes slower in the course of a run: by {row['of']} "
+            f"Rank {row['rank']:.0f}{host} becomes slower in the course of a run: in {row['of']} "
             f"{start} above the others' median at its beginning, {end} at its end"
         )
     return (

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,6 +47,21 @@ OF_SETTINGS = {
     **{"partition": "[[partitions]]", "qos": "qos", "time": "time"},
     **{"threads-per-core": "threads_per_core"},
 }
+
+
+# What a job says where a line of its site's setup fails.
+SETUP_FAILED = (
+    'echo "hpcbench: the setup of the site failed with status $? at: $BASH_COMMAND '
+    '(|| true behind it, where that does not matter)" >&2; exit 3'
+)
+
+
+def guarded(setup: Sequence[str], failed: str) -> str:
+    """Lines of shell that do ``failed``, in single quotes, where one of ``setup`` fails. Modules of
+    many sites read variables that are not set."""
+    begin = ["case $- in *u*) hpcbench_u=-u ;; *) hpcbench_u=+u ;; esac", "set +u"]
+    end = ["trap - ERR", "set $hpcbench_u"]
+    return "\n".join([*begin, f"trap '{failed}' ERR", *setup, *end]) + "\n"
 
 
 def _free_option(option: str) -> str:
@@ -183,6 +198,12 @@ class Site(BaseModel):
         return self
 
     @property
+    def setup_script(self) -> str:
+        """``setup`` for a shell to read as a whole, which ends with status 3 where any line fails;
+        empty where there is none."""
+        return guarded(self.setup, SETUP_FAILED) if self.setup else ""
+
+    @property
     def machine(self) -> Machine:
         return Machine(self.name, self.devices_per_node, self.max_devices, self.cores_per_device)
 
@@ -313,7 +334,7 @@ def site_of_job(
     gpus, tasks = got.gpus_per_node, got.tasks_per_node or 1
     if like and like.device == "gpu" and not gpus:
         raise EnvironmentLacks(
-            f"devices of site {like.name} are GPUs, and this job has none: ask sbatch for some, or "
+            f"devices of site {like.name} are GPUs, and this job is told of none: ask for some, or "
             f"name a site of CPUs by {NAMED_BY}"
         )
     devices = gpus or min(tasks, cores)

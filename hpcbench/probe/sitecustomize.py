@@ -248,6 +248,7 @@ class Torch:
     depth = 0
     # The module whose forward pass is a rank's own work; when one of it began.
     own = None
+    by_ddp = False
     began = None
     watching = ()
     compiled = False
@@ -272,7 +273,11 @@ class Torch:
         samples = None if cls.loader is None else cls.pending.pop(cls.loader, 0)
         recorder.step(cls.facts, samples, 1, optimizer, cls.size)
         if recorder.steps == 1:
-            cls.watch(optimizer)
+            try:
+                cls.watch(optimizer)
+            except Exception:
+                # The program runs on, its forward pass unseen.
+                pass
 
     @staticmethod
     def facts(optimizer):
@@ -350,12 +355,14 @@ class Torch:
         def __init__(self, *args, **kwargs):
             original(self, *args, **kwargs)
             # What ranks exchange in a forward pass, the wrapper exchanges around this one's.
-            cls.own = self.module
+            cls.own, cls.by_ddp = self.module, True
 
         module.DistributedDataParallel.__init__ = __init__
 
     @classmethod
     def compiler(cls, module):
+        if not hasattr(module, "compile"):
+            return
         original = module.compile
 
         @functools.wraps(original)
@@ -372,14 +379,17 @@ class Torch:
     def watch(cls, optimizer):
         """Time the forward pass from the second step on, where it is nobody's but this rank's, and
         over when it returns: not on a GPU, which works on."""
-        wrapped = getattr(cls.own, "module", None)
-        own = wrapped if type(cls.own).__name__ == "DistributedDataParallel" else cls.own
+        own = cls.own
         if own is None or cls.compiled or getattr(own, "_compiled_call_impl", None) is not None:
             return
-        if any(p.is_cuda for group in optimizer.param_groups for p in group["params"]):
+        # Of several that are not connected by DDP, what ranks exchange in it is not known.
+        if not cls.by_ddp and connected() != 1:
             return
-        kinds = {type(part).__name__ for part in own.modules()}
-        if kinds & {"SyncBatchNorm", "FullyShardedDataParallel", "OptimizedModule"}:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if any(p.is_cuda or type(p).__name__ == "DTensor" for p in parameters):
+            return
+        kinds = [type(part).__name__ for part in own.modules()]
+        if any(kind.startswith(("SyncBatchNorm", "FullySharded", "FSDP")) for kind in kinds):
             return
         cls.watching = (
             own.register_forward_pre_hook(cls.entered),

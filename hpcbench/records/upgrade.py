@@ -1,6 +1,7 @@
 """Files of earlier schemas as today's: what came later gets the value that says so."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from hpcbench.config import RunConfig
@@ -72,3 +73,10 @@ def identity_of(document: dict[str, Any]) -> Identity | None:
         return Identity.of(config, str(document.get("sweep", "")), world_size=world_size)
     except (HpcbenchError, TypeError):
         return None
+
+
+def columns_of(document: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the columns of a run's identity, also of one that failed before it had
+    any."""
+    identity = identity_of(document)
+    return asdict(identity) if identity else document.get("config") or {}

@@ -1,6 +1,7 @@
 """The command line of a run: the trainer with its whole configuration, its launcher, its image."""
 
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -97,3 +98,8 @@ def job_command(run: PlannedRun, output: OutputConfig, site: Site) -> list[str]:
     if not STRATEGIES[config.strategy].needs_launcher:
         return train
     return LAUNCHERS[site.launcher].command(train, placement)
+
+
+def plotting(folder: Path) -> str:
+    """What the analysis of a sweep's ``folder`` runs, for who has to type it."""
+    return shlex.join(["hpcbench", "plot", str(folder), "--output", f"{folder}/figures"])

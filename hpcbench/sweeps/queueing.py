@@ -14,6 +14,7 @@ from hpcbench.cluster.site import Site
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.records.writer import ensure_writable, write_atomically
 from hpcbench.sweeps.arrays import Array, Design
+from hpcbench.sweeps.commands import plotting
 from hpcbench.sweeps.plan import PlannedRun
 from hpcbench.sweeps.submission import FOLDER, Submission, submissions_folder
 from hpcbench.terminal import warn
@@ -68,7 +69,7 @@ class Queueing:
                 ) from error
             left -= sum(len(task) for task in array.tasks)
         if jobs and room < 1:
-            print(f"no room in the queue for the analysis; when all are over: {_plotting(folder)}")
+            print(f"no room in the queue for the analysis; when all are over: {plotting(folder)}")
         elif jobs:
             request = self.site.analysis_request()
             self._submit_analysis(
@@ -84,21 +85,21 @@ class Queueing:
             number = SCHEDULERS[self.site.scheduler].submit(command)
         except EnvironmentLacks as error:
             # That the queue is full must not cost the runs.
-            warn(f"{error}; when all are over: {_plotting(folder)}")
+            warn(f"{error}; when all are over: {plotting(folder)}")
             return
         print(f"  job {number}: the analysis, when all are over")
 
     def _written_setup(self, path: Path) -> Path | None:
         """The file of the site's shell lines, which jobs read first; None where it has none."""
-        lines = list(self.site.setup)
+        script = self.site.setup_script
         if any(option.startswith("--export=") for option in self.site.sbatch_options):
             # Jobs are not told of this Python by their environment then.
-            lines.insert(0, f"HPCBENCH_PYTHON={shlex.quote(sys.executable)}")
-        if not lines:
+            script = f"HPCBENCH_PYTHON={shlex.quote(sys.executable)}\n{script}"
+        if not script:
             return None
         if not self.dry_run:
             submissions_folder(self.results, self.sweep)
-            write_atomically(path, ("\n".join(lines) + "\n").encode())
+            write_atomically(path, script.encode())
         return path
 
     def _submit(
@@ -135,8 +136,3 @@ class Queueing:
         submission.write(path)
         print(f"  job {submission.array_job}: {array}")
         return submission.array_job
-
-
-def _plotting(folder: Path) -> str:
-    """The command that the analysis runs."""
-    return shlex.join(["hpcbench", "plot", str(folder), "--output", f"{folder}/figures"])

@@ -18,7 +18,7 @@ from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.resources import job_file
-from hpcbench.sweeps.commands import folders_of_a_run, job_command
+from hpcbench.sweeps.commands import folders_of_a_run, job_command, plotting
 from hpcbench.sweeps.failures import Attempt
 from hpcbench.sweeps.plan import make_plan, read_sweep
 from hpcbench.sweeps.runner import Runner
@@ -89,7 +89,7 @@ def run_task(submission: Submission, job: Job, site: Site) -> int:
     logs = submission.results / submission.sweep / "logs"
     ensure_writable(logs)
     _check_gpus(submission, job, site)
-    _tell_of_threads(site)
+    tell_of_threads(site)
     if site.container:
         mpi = check_image(site, folders_of_a_run(submission.output))
         print(f"image {site.container} with {mpi}", flush=True)
@@ -129,7 +129,7 @@ def _check_gpus(submission: Submission, job: Job, site: Site) -> None:
         )
 
 
-def _tell_of_threads(site: Site) -> None:
+def tell_of_threads(site: Site) -> None:
     """Say where the job's CPUs are hardware threads that share cores, and the site does not ask for
     one of each."""
     threads = available_cores()
@@ -137,8 +137,8 @@ def _tell_of_threads(site: Site) -> None:
     if len(cores) < len(threads) and site.threads_per_core != 1:
         print(
             f"the {len(threads)} CPUs of this job on {platform.node()} are hardware threads of "
-            f"{count(len(cores), 'core')}; threads_per_core = 1 in the site's file asks for whole "
-            f"cores",
+            f"{count(len(cores), 'core')}; sbatch --threads-per-core=1, or threads_per_core = 1 in "
+            f"a site's file, asks for whole cores",
             flush=True,
         )
 
@@ -155,8 +155,7 @@ def submit_analysis_once(results: Path, sweep: str, job: Job) -> None:
         number = scheduler.submit(command)
     except EnvironmentLacks as error:
         # Some clusters take no job from inside a job; that must not cost the runs.
-        later = f"hpcbench plot {results / sweep} --output {results / sweep}/figures"
-        warn(f"{error}; when the array is over: {later}")
+        warn(f"{error}; when the array is over: {plotting(results / sweep)}")
         return
     print(f"analysis: job {number}, when the array is over", flush=True)
 

@@ -47,7 +47,7 @@ if how & {"slow", "slower"}:
 if "compiled" in how:
     # By nothing that takes its time.
     net = torch.compile(net, backend="eager")
-model = DistributedDataParallel(net) if several else net
+model = DistributedDataParallel(net) if several and "apart" not in how else net
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 accumulate = 4 if "accumulate" in how else 1
 for epoch in range(1 if "short" in how else 8):

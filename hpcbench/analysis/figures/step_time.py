@@ -19,7 +19,7 @@ MOST_BARS = 24
 DOTS_BELOW = 0.45
 # Characters of a bar's label in a line.
 BAR_LABEL = 30
-# Of a step; what is shorter everywhere is no part of the legend.
+# Of a step; what is shorter everywhere is neither drawn nor in the legend.
 LEAST_DRAWN = 0.01
 # A colour and a hatch for each of PARTS, in the order in which they are drawn.
 FILLS = {

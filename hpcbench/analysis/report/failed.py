@@ -1,20 +1,18 @@
 """The table of runs that did not end well."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hpcbench.analysis.report.cells import Cell, Table, text
-from hpcbench.records.upgrade import identity_of
+from hpcbench.records.upgrade import columns_of
 
 
 def failed_table(failed: Iterable[dict[str, Any]]) -> Table:
     """Of the run.json of each, with its folder and message."""
     rows = []
     for document in failed:
-        identity = identity_of(document)
-        known = asdict(identity) if identity else document.get("config") or {}
+        known = columns_of(document)
         rows.append(
             [
                 text(document.get("run_id") or Path(document["folder"]).name),

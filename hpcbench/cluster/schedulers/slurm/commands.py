@@ -130,7 +130,7 @@ def queue() -> dict[str, str]:
         number, index, state, reason = line.strip().split("|", 3)
         name = f"{number}_{index}" if index.isdecimal() else number
         waiting = state == "PENDING" and reason not in ("None", "Priority", "Resources")
-        for_ever = ", which does not pass by itself" if LASTING.match(reason) else ""
+        for_ever = ", which lasts until something is changed" if LASTING.match(reason) else ""
         states[name] = f"{state} ({reason}{for_ever})" if waiting else state
     return states
 
