@@ -57,7 +57,7 @@ def this_machine(sweep: SweepFile) -> Machine:
             + (f"{gpus} GPUs" if gpus else f"{cores} CPU cores, each a device")
             + "; --site NAME is for a cluster"
         )
-    return Machine("this machine", there, there, max(1, cores // largest))
+    return Machine("this machine", there, there, max(1, cores // largest), gpus > 0)
 
 
 def planned(args: argparse.Namespace, site: str | None = None) -> tuple[SweepFile, Plan, Machine]:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,20 @@ def test_run_ids_of_the_default_sweep_are_those_of_the_first_version(tmp_path):
     runs = make_plan(sweep, tmp_path, TWO, data_dir=tmp_path).runs
     golden = json.loads((ROOT / "tests" / "golden" / "run_ids.json").read_text())
     assert {str(run): run.config.run_id for run in runs} == golden
+
+
+def test_horovod_exchanges_on_gpus_as_its_users_have_it(tmp_path):
+    """Tensor by tensor, unless that is measured to be slower, as it is on CPUs."""
+    sweep = read_sweep(ROOT / "jobs" / "sweeps" / "default.toml")
+    (tmp_path / "mnist.npz").touch()
+    ways = {}
+    for machine in (TWO, replace(TWO, gpus=True)):
+        runs = make_plan(sweep, tmp_path, machine, data_dir=tmp_path).runs
+        ways[machine.gpus] = {run.config.strategy: run.config.exchange for run in runs}
+    assert ways == {
+        False: {"horovod": "flat", "mirrored": "flat"},
+        True: {"horovod": "per-tensor", "mirrored": "flat"},
+    }
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ class Machine:
     devices_per_node: int
     max_devices: int
     cores_per_device: int | None
+    gpus: bool = False
 
     def nodes(self, devices: int) -> int:
         """How many nodes so many devices need."""
@@ -205,7 +206,9 @@ class Site(BaseModel):
 
     @property
     def machine(self) -> Machine:
-        return Machine(self.name, self.devices_per_node, self.max_devices, self.cores_per_device)
+        cores = self.cores_per_device
+        gpus = self.device == "gpu"
+        return Machine(self.name, self.devices_per_node, self.max_devices, cores, gpus)
 
     @property
     def variables(self) -> dict[str, str]:

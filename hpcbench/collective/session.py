@@ -174,7 +174,7 @@ def _connected(kinds: Sequence[type[Library]], launch: Launch, asked: bool) -> l
 def _strategy(kind: type[Library], launch: Launch) -> Strategy:
     strategy = STRATEGIES[kind.strategy]
     with rendezvous(launch, strategy):
-        return strategy(launch, launch.size, strategy.default_exchange() or "")
+        return strategy(launch, launch.size, exchange="")
 
 
 def _device_kind(library: Library, cores: Cores) -> str:

@@ -69,7 +69,7 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
         "dataset": source.spec.name,
         "strategy": strategy.name,
         "devices": world_size * strategy.devices_per_replica,
-        "exchange": config.exchange or strategy.default_exchange(),
+        "exchange": config.exchange or strategy.default_exchange(gpus > 0),
     }
     return ResolvedRun(
         config.model_copy(update=settled),

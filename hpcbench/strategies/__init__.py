@@ -64,8 +64,9 @@ class Strategy(Communicator, ABC):
     name: ClassVar[str]
     # The frameworks that it can train under; None for any.
     frameworks: ClassVar[tuple[str, ...] | None] = ("tensorflow",)
-    # Ways to exchange gradients, the default first.
+    # Ways to exchange gradients, the default first, and that on GPUs if it is another.
     exchanges: ClassVar[tuple[str, ...]] = ()
+    exchange_on_gpus: ClassVar[str | None] = None
     # Whether the ranks are processes that a launcher starts, and how a user would start some.
     needs_launcher: ClassVar[bool] = False
     start_hint: ClassVar[str] = "horovodrun -np"
@@ -123,8 +124,10 @@ class Strategy(Communicator, ABC):
             )
 
     @classmethod
-    def default_exchange(cls) -> str | None:
+    def default_exchange(cls, gpus: bool) -> str | None:
         """How gradients travel unless asked otherwise; None where there is nothing to exchange."""
+        if gpus and cls.exchange_on_gpus:
+            return cls.exchange_on_gpus
         return cls.exchanges[0] if cls.exchanges else None
 
     @classmethod

@@ -184,7 +184,7 @@ def make_plan(
                 continue
             strategy = STRATEGIES[values["strategy"]]
             values |= {"repeat": repeat}
-            values.setdefault("exchange", strategy.default_exchange())
+            values.setdefault("exchange", strategy.default_exchange(machine.gpus))
             if machine.cores_per_device:
                 values.setdefault("cores_per_device", machine.cores_per_device)
             config = with_digest(parse(RunConfig, values))

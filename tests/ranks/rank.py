@@ -25,7 +25,7 @@ def connected(
     """This rank under the strategy ``name``, on one core a device."""
     launch, kind = detect(os.environ), STRATEGIES[name]
     FRAMEWORKS[framework].prepare(1, kind.devices_of_process(devices), launch.local_rank)
-    return kind(launch, devices, exchange or kind.default_exchange() or "none")
+    return kind(launch, devices, exchange or kind.default_exchange(gpus=False) or "none")
 
 
 def training_of(
