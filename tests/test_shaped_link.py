@@ -1,10 +1,12 @@
 """A network that is slow between two nodes is what a step is said to lose its time to."""
 
+import json
 import math
 
 import pytest
 
 import hpcbench
+from support import RANKS
 from support.slurm import Cluster, cluster_in
 
 pytestmark = pytest.mark.slow
@@ -46,3 +48,20 @@ def test_a_slow_link_between_nodes_is_blamed_by_its_milliseconds(tmp_path):
     assert longer > 0.8 * 8 * GRADIENT_BYTES / (MEGABITS * 1e6)
     blamed = after["exchange_seconds"] - before["exchange_seconds"]
     assert math.isclose(blamed, longer, rel_tol=0.2)
+
+
+def test_pytorchs_profiler_sees_the_same_exchange(tmp_path):
+    """What phases tell by leaving the exchange out, its trace shows as time of a step in which
+    gradients are under way and nothing of the model runs."""
+    pytest.importorskip("torch")
+    with cluster_in("--rate", f"{MEGABITS}mbit") as folder:
+        if not (folder / "run" / "bridge").exists():
+            pytest.skip("nodes have no network of their own here")
+        cluster = Cluster(folder, tmp_path)
+        line = ("srun", "--nodes=2", "--ntasks-per-node=1", "python")
+        done = cluster.run(*line, RANKS / "profiled_exchange.py")
+    assert done.status == 0, done.errors
+    (told,) = (json.loads(line) for line in done.output.splitlines() if line.startswith("{"))
+    assert told["phases"] > 0.8 * 8 * GRADIENT_BYTES / (MEGABITS * 1e6)
+    assert math.isclose(told["profiler"], told["phases"], rel_tol=0.2)
+    assert told["profiler_without"] < 0.01 * told["profiler"]
