@@ -1,7 +1,9 @@
 """hpcbench scale: what is asked for, and what steps and prints are taken to mean."""
 
+import os
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,10 +17,12 @@ from hpcbench.programs.probe_lines import Mark, Process, read
 from hpcbench.programs.verdict import (
     Refused,
     check_processes,
+    refuse_unclear,
     rows_of_metric,
     rows_of_steps,
     warned,
 )
+from hpcbench.runs.program.output import Output
 from hpcbench.validation import parse
 from support.scaling import scale
 
@@ -97,6 +101,26 @@ def test_the_slowest_rank_counts(steps, step_seconds, every, slow):
         assert one.slowest == pytest.approx(one.steps * step_seconds * slow)
         assert one.slowest >= 0.5
         assert one.samples == 2 * 64 * one.steps
+
+
+def test_the_exchange_is_what_the_rank_that_comes_last_has_of_it():
+    """In each iteration that all ranks tell of; what the others have more, they wait for it."""
+    found = []
+    for process, ahead in zip(ranks(1000, 0.01), (0, 1), strict=True):
+        # The one that comes last changes; each tells of some that the other does not.
+        told = {n: 0.002 + 0.004 * (n % 2 == ahead) for n in range(1, 1000) if n % 7 > ahead}
+        marks = [
+            replace(
+                mark, exposed=tuple((n, told[n]) for n in told if mark.steps - 8 <= n < mark.steps)
+            )
+            for mark in process.marks
+        ]
+        found.append(Process(process.facts, marks))
+    for one in measured(found, 0.5).intervals:
+        assert one.exchange == pytest.approx(0.002 * one.steps)
+        assert sum(one.exposed) / 2 == pytest.approx(0.004 * one.steps, rel=0.01)
+    alone = [found[0], Process(found[1].facts, ranks(1000, 0.01)[1].marks)]
+    assert {one.exposed for one in measured(alone, 0.5).intervals} == {()}
 
 
 def test_marks_that_ranks_do_not_have_in_common_are_met_between():
@@ -179,6 +203,8 @@ def test_ranks_that_are_not_what_was_asked_for_are_refused():
         ({"replicas": 2}, "2 devices were asked for, and 4 devices trained"),
         ({"connected": 1}, "rank 0 on n1 (process 0) trains together with 0 others: see how"),
         ({"connected": 4}, "2 ranks trained, and rank 0 on n1 (process 0) trains together with 3"),
+        ({"restarts": 1}, "torchrun restarted its ranks 1 time, since one had failed"),
+        ({"averages": False}, "averages no gradients over Horovod's ranks"),
     ):
         with pytest.raises(Refused, match=re.escape(says)):
             check_processes(config, [Process(p.facts | change, p.marks) for p in fine])
@@ -186,6 +212,98 @@ def test_ranks_that_are_not_what_was_asked_for_are_refused():
     check_processes(config, [Process(p.facts | accumulated, p.marks) for p in fine])
     with pytest.raises(Refused, match="2 devices were asked for, and 1 device trained"):
         check_processes(config, fine[:1])
+
+
+@pytest.mark.parametrize(
+    ("gradients", "weights", "apart"),
+    [
+        # Of two tensors, by rank.
+        (((1, 2), (1, 2)), ((5, 6), (5, 6)), False),
+        (((1, 2), (1.1, 2.1)), ((5, 6), (5.1, 6.1)), True),
+        # Rounded otherwise, as on another processor.
+        (((1, 2), (1 + 1e-7, 2)), ((5, 6), (5 + 1e-7, 6)), False),
+        # One is a rank's own, as an expert's is.
+        (((1, 2), (1, 2.1)), ((5, 6), (5, 6.1)), False),
+        # Weights are averaged instead; no gradients yet, and none that were seen.
+        (((1, 2), (1.1, 2.1)), ((5, 6), (5, 6)), False),
+        (((0, 0), (0, 0)), ((5, 6), (5.1, 6.1)), False),
+        ((None, None), ((5, 6), (5.1, 6.1)), False),
+        # Parts of a model.
+        (((1, 2), (1.1,)), ((5, 6), (5.1,)), False),
+    ],
+)
+def test_ranks_that_each_train_for_themselves_are_refused(gradients, weights, apart):
+    config = ProgramConfig(command=["a"], devices=2)
+
+    def told(values):
+        return values and [[[4], value, value] for value in values]
+
+    processes = [
+        Process(one.facts | {"gradients": told(of_rank), "weights": told(kept)}, one.marks)
+        for one, of_rank, kept in zip(ranks(100, 0.01), gradients, weights, strict=True)
+    ]
+    if not apart:
+        check_processes(config, processes)
+        return
+    with pytest.raises(Refused, match="train each for itself: after the first step"):
+        check_processes(config, processes)
+
+
+@pytest.mark.parametrize(
+    ("line", "cut"),
+    [
+        ("rate: 1,234.5 a", "'1' of '1,234.5'"),
+        ("rate: 1.5e+03 a", "'1.5' of '1.5e+03'"),
+        ("rate: 1.5k", "'1.5' of '1.5k'"),
+        ("rate: 12.", ""),
+        ("rate: 12, 13", ""),
+        ("rate: 12images/s", ""),
+        ("rate: 12 M", ""),
+    ],
+)
+def test_a_number_that_is_cut_is_none(line, cut):
+    metric = Metric(r"rate: ([0-9.]+)")
+    metric.line(line, 1.0)
+    assert metric.cut.partition(":")[0] == cut
+
+
+def test_numbers_of_nobody_knows_which_device_are_refused():
+    config = ProgramConfig(command=["a"], devices=2, metric="(a)")
+    of_both = [Match(100, second + shift) for second in range(6) for shift in (0.0, 0.01)]
+    with pytest.raises(Refused, match="2 numbers come at a time, as where each rank prints its"):
+        refuse_unclear(config, of_both)
+    refuse_unclear(config.model_copy(update={"devices": 1}), of_both)
+    refuse_unclear(config, [Match(100, second) for second in range(6)])
+    with pytest.raises(Refused, match="its 3 numbers came at once"):
+        refuse_unclear(config, [Match(100, 1.0)] * 3)
+    refuse_unclear(config.model_copy(update={"take": "last"}), [Match(100, 1.0)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (
+            ["[1,0]<stderr>:Traceback (most recent call last):", "[1,0]<stderr>:KeyError: 'x'"],
+            "KeyError: 'x'",
+        ),
+        (
+            [
+                "Traceback (most recent call last):",
+                "RuntimeError: Connection reset by peer",
+                "  exitcode  : -9 (pid: 7)",
+            ],
+            "a process of it was killed, as where memory runs short (exitcode  : -9 (pid: 7))",
+        ),
+        (["one", "two", "three", "-----", "four"], "two | three | four"),
+    ],
+)
+def test_why_a_program_ended(lines, reason):
+    read_end, write_end = os.pipe()
+    os.write(write_end, "\n".join(lines).encode())
+    os.close(write_end)
+    output = Output(None)
+    output.follow(read_end)
+    assert output.reason() == reason
 
 
 def test_samples_that_nobody_sees_have_to_be_told():

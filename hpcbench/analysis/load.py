@@ -7,6 +7,7 @@ unless it is allowed to by name.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,9 @@ def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
     check_settings("--allow-mixed", allow_mixed)
     runs = run_table(results.throughput, results.energy, results.ranks)
     runs = runs.merge(_facts(results.runs), on=RUN, how="left")
+    # Where waiting for a slow rank is known, what makes it slow must not count twice.
+    typical = runs.pop("typical_data_seconds")
+    runs["data_seconds"] = typical.where(runs["own_seconds"].notna(), runs["data_seconds"])
     runs = with_names(mixed(runs, allow_mixed))
     epochs = results.accuracy.drop(columns=[c for c in SERIES if c in results.accuracy]).merge(
         runs[[*RUN, *SERIES, "subject", "line", "training"]], on=RUN
@@ -119,7 +123,8 @@ def run_table(
     the shorter one at an epoch's end, where there are others. What was not measured is missing:
     ``rank_compute_seconds``, the mean again, where one process timed several devices; steps
     without the exchange, and what else :func:`hpcbench.analysis.phases.phase_seconds` makes of
-    ``ranks``; ``samples_per_joule``, where ``counted`` says of what that is, empty where of
+    ``ranks``; ``waited_seconds`` of a program's step, in which a typical rank waits for the others
+    to exchange; ``samples_per_joule``, where ``counted`` says of what that is, empty where of
     nothing. ``sweeps`` is the run's sweep, or those put together.
     """
     identity = throughput[list(IDENTITY)].drop_duplicates(RUN)
@@ -152,6 +157,8 @@ def run_table(
         beside.loc[on_one, [name for name in COLUMNS if name not in OF_ONE]] = np.nan
         beside["rank_compute_seconds"] = beside["mean_compute_seconds"].where(several)
         measured = measured.combine_first(beside.reindex(measured.index))
+    own, exposed = measured["own_seconds"], measured["exposed_seconds"]
+    measured["waited_seconds"] = measured["step_seconds"] - own - exposed
     measured["samples_per_joule"], measured["counted"] = np.nan, ""
     if energy is not None and len(energy):
         drawn = energy.groupby(RUN)[["samples", "joules", "seconds"]].sum()
@@ -200,7 +207,8 @@ def _placement(runs: pd.DataFrame) -> pd.Series:
 def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Of each run.json: software, how it trained, when it started, where and under what load, and
     whether its steps had become ``steady`` when the clock started; ``data_seconds`` of a step in
-    which the rank that does so longest waits for data, missing where that was not seen.
+    which the rank that does so longest waits for data, and ``typical_data_seconds`` by the median
+    rank, of two the faster, missing where that was not seen.
 
     ``cores_taken_share`` is the largest share of the time of a rank's cores that others took;
     ``remarks`` are sentences of the run's own about its rows; ``allocation`` is empty,
@@ -210,6 +218,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     for document in documents:
         provenance = document.get("provenance", {})
         allocation = provenance.get("allocation", {})
+        waits = document.get("waiting_for_data_seconds") or [math.nan]
         rows.append(
             {name: document[name] for name in RUN}
             | {
@@ -220,7 +229,8 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 "allocation": allocation.get("granted", ""),
                 "whole_nodes": allocation.get("whole_nodes"),
                 "steady": document.get("steady"),
-                "data_seconds": max(document.get("waiting_for_data_seconds") or [np.nan]),
+                "data_seconds": max(waits),
+                "typical_data_seconds": median_low(waits),
                 "remarks": tuple(document.get("remarks") or ()),
                 "cores_taken_share": _number(document.get("cores_taken_share")),
                 "load_average": provenance.get("load_average", np.nan),

@@ -10,12 +10,16 @@ from scipy import special, stats
 from hpcbench.records.identity import RUN
 from hpcbench.records.schema import (
     PHASE_ALONE,
+    PHASE_BACKWARD,
+    PHASE_DATA,
     PHASE_EXCHANGE,
+    PHASE_EXPOSED,
     PHASE_FORWARD,
     PHASE_LATENCY,
     PHASE_NO_EXCHANGE,
     PHASE_ONE_BATCH,
     PHASE_ONE_ELEMENT,
+    PHASE_OWN,
 )
 
 # Columns of phase_seconds that are of whole timings: of which phase, and by which rank.
@@ -25,16 +29,34 @@ BY_TIMING = {
     "met_seconds": (PHASE_ONE_ELEMENT, "slowest"),
     "latency_seconds": (PHASE_LATENCY, "slowest"),
     "bare_exchange_seconds": (PHASE_EXCHANGE, "slowest"),
+    "exposed_seconds": (PHASE_EXPOSED, "slowest"),
 }
-# Those that one device has too.
-OF_ONE = ["input_seconds", "background_seconds", "forward_seconds"]
-COLUMNS = [*BY_TIMING, "typical_compute_seconds", "contention_seconds", *OF_ONE]
+# And those of the median rank, of two the faster.
+BY_RANK = {
+    "typical_compute_seconds": PHASE_NO_EXCHANGE,
+    "forward_seconds": PHASE_FORWARD,
+    "backward_seconds": PHASE_BACKWARD,
+    "own_seconds": PHASE_OWN,
+}
+# Those that one device has too; the last of programs.
+OF_ONE = [
+    *("input_seconds", "background_seconds"),
+    *("forward_seconds", "backward_seconds", "own_seconds", "exposed_seconds"),
+]
+COLUMNS = list(dict.fromkeys([*BY_TIMING, *BY_RANK, "contention_seconds", *OF_ONE]))
 # Phases of one process's work by itself, which is longer by all that its background threads take.
 _BY_ITSELF = (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
 # By which a rank is told to be slow, in words.
 SHOWS_SLOW_RANKS = {
     PHASE_NO_EXCHANGE: "intervals without exchange",
+    PHASE_OWN: "intervals less the exchange",
     PHASE_FORWARD: "forward passes",
+}
+# Of programs: in which part of its time it is so.
+PARTS_OF_RANKS = {
+    PHASE_DATA: "waiting for data",
+    PHASE_FORWARD: "in the forward pass",
+    PHASE_BACKWARD: "in the backward pass",
 }
 # A rank is called slow where chance would make one of them as often the slowest in fewer than so
 # many of all cases.
@@ -64,9 +86,10 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     than on one batch that is at hand, by the median rank as above; ``contention_seconds``, what a
     step on one batch takes longer than on one rank a host while the others sleep, on average over
     these ranks, or before schema 5 a step without exchange; ``background_seconds``, what of a step
-    the process's own threads took that work unasked, on average over ranks; of programs
-    ``forward_seconds`` in the forward pass, by the median rank as above. Runs on one device have
-    these two and ``input_seconds`` alone.
+    the process's own threads took that work unasked, on average over ranks. Runs on one device have
+    this and ``input_seconds`` alone. Of programs, by the median rank as above, ``forward_seconds``
+    in the forward pass, ``backward_seconds`` in the backward pass but for the exchange, and
+    ``own_seconds`` in all but the exchange and waiting in it; ``exposed_seconds`` of the exchange.
     """
     timed = by_timing(ranks)
     background = timed["background_seconds"].fillna(0).where(timed["phase"].isin(_BY_ITSELF), 0)
@@ -85,24 +108,26 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     of_ranks = timed.groupby(["part", "rank"], sort=False)[["seconds", "steps"]].sum()
     of_rank = (of_ranks["seconds"] / of_ranks["steps"]).rename("seconds").reset_index()
     of_rank = of_rank.join(parts, on="part").set_index([*RUN, "rank"])
-    without, one_batch, alone, forward = (
+    without, one_batch, alone = (
         of_rank.loc[of_rank["phase"] == phase, "seconds"]
-        for phase in (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE, PHASE_FORWARD)
-    )
-    typical, at_hand, typical_forward = (
-        each.groupby(RUN, sort=False).quantile(0.5, interpolation="lower")
-        for each in (without, one_batch, forward)
+        for phase in (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
     )
     beside_others = one_batch.combine_first(without)
+    found |= {name: _typical(of_rank, phase) for name, phase in BY_RANK.items()}
     found |= {
-        "typical_compute_seconds": typical,
-        "input_seconds": typical - at_hand,
+        "input_seconds": found["typical_compute_seconds"] - _typical(of_rank, PHASE_ONE_BATCH),
         "contention_seconds": (beside_others - alone).groupby(RUN, sort=False).mean(),
         "background_seconds": _background(timed, parts),
-        "forward_seconds": typical_forward,
     }
     runs = pd.MultiIndex.from_frame(parts[RUN].drop_duplicates())
     return pd.DataFrame(found, index=runs).reindex(columns=COLUMNS)
+
+
+def _typical(of_rank: pd.DataFrame, phase: str) -> "pd.Series[float]":
+    """Seconds a step by the median rank, of two the faster, by RUN."""
+    seconds = of_rank.loc[of_rank["phase"] == phase, "seconds"]
+    found: pd.Series[float] = seconds.groupby(RUN, sort=False).quantile(0.5, interpolation="lower")
+    return found
 
 
 def _background(timed: pd.DataFrame, parts: pd.DataFrame) -> "pd.Series[float]":
@@ -123,24 +148,26 @@ def _background(timed: pd.DataFrame, parts: pd.DataFrame) -> "pd.Series[float]":
 
 
 def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> dict[str, object]:
-    """Of the intervals without exchange in ``ranks``, all of one device count, or of forward passes
-    where there are none, whether one rank is slower than chance makes one.
+    """Of the intervals without exchange in ``ranks``, all of one device count, or of the first kind
+    of :data:`SHOWS_SLOW_RANKS` that is there, whether one rank is slower than chance makes one.
 
     ``of`` which; ``rank`` and ``host`` (both missing where none is; ``hosts`` are the runs' by
     rank), ``excess``
     over the median of the others as a share, ``slowest`` in so many of ``intervals``. Where the
     excess grows in the course of a run, as where a device gets hot, ``excess_at_start`` and
-    ``excess_at_end`` of the first and the last third of it; else they are missing.
+    ``excess_at_end`` of the first and the last third of it; else they are missing. ``mostly`` is
+    one of :data:`PARTS_OF_RANKS` in words, by ``mostly_seconds`` a step, where that is half of the
+    excess or more; else empty.
     """
     own_work = next((p for p in SHOWS_SLOW_RANKS if (ranks["phase"] == p).any()), PHASE_NO_EXCHANGE)
-    free = by_timing(ranks[ranks["phase"] == own_work])
     found: dict[str, object] = {"rank": None, "host": "", "of": SHOWS_SLOW_RANKS[own_work]}
     found |= dict.fromkeys(("excess", "excess_at_start", "excess_at_end"), math.nan)
-    if free.empty or free["rank"].nunique() < 2:
+    found |= {"mostly": "", "mostly_seconds": math.nan}
+    wide = _by_rank(ranks, own_work)
+    # Of few iterations that were looked at, nothing may be left.
+    wide = wide[(wide > 0).all(axis=1)]
+    if wide.empty or wide.shape[1] < 2:
         return found | {"slowest": 0, "intervals": 0}
-    wide = free.pivot_table(
-        index=[*RUN, "interval", "timing"], columns="rank", values="seconds"
-    ).dropna()
     slowest = wide.idxmax(axis=1).value_counts()
     rank = _growing(wide)
     grows = rank is not None
@@ -158,7 +185,35 @@ def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> d
         course = _course(wide)
         found["excess_at_start"] = float(excess[course <= 1 / 3].median())
         found["excess_at_end"] = float(excess[course >= 2 / 3].median())
+    if own_work != PHASE_NO_EXCHANGE:
+        found |= _mostly(ranks, rank, _longer(wide, rank))
     return found
+
+
+def _by_rank(ranks: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """Seconds a step: a row a timing that all ranks took part in, a column a rank."""
+    of_phase = by_timing(ranks[ranks["phase"] == phase])
+    of_phase["seconds"] /= of_phase["steps"]
+    timings = [*RUN, "interval", "timing"]
+    return of_phase.pivot_table(index=timings, columns="rank", values="seconds").dropna()
+
+
+def _longer(wide: pd.DataFrame, rank: int) -> float:
+    """Seconds a step by which ``rank`` takes longer than the median of the others."""
+    return float((wide[rank] - wide.drop(columns=rank).median(axis=1)).median())
+
+
+def _mostly(ranks: pd.DataFrame, rank: int, longer: float) -> dict[str, object]:
+    """In which part of its time ``rank`` takes ``longer``."""
+    parts = {}
+    for phase, words in PARTS_OF_RANKS.items():
+        wide = _by_rank(ranks, phase)
+        if rank in wide and wide.shape[1] > 1:
+            parts[words] = _longer(wide, rank)
+    most = max(parts, key=parts.__getitem__, default="")
+    if not most or parts[most] < longer / 2:
+        return {}
+    return {"mostly": most, "mostly_seconds": parts[most]}
 
 
 def _excess(wide: pd.DataFrame, rank: int) -> pd.Series:

@@ -24,6 +24,14 @@ PLAUSIBLE = 1.02
 SECONDS_AN_HOUR = 3600
 # What of a rank's compute was timed apart, on one device too.
 WITHIN_COMPUTE = ("input_seconds", "background_seconds")
+# Parts of a program's step, by what they take longer than on the base.
+OF_PROGRAMS = {
+    "extra_data": "data_seconds",
+    "extra_forward": "forward_seconds",
+    "extra_backward": "backward_seconds",
+    "extra_waiting": "waited_seconds",
+    "extra_exchange": "exposed_seconds",
+}
 
 
 def serial_fraction(speedup: float, ratio: float, scaling: str) -> float:
@@ -67,9 +75,8 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     background threads;
     ``exchange_seconds``, the step beyond that, and ``hidden_exchange_seconds``, what more the
     exchange takes by itself. Medians of these but the last add up nearly to the step.
-    ``extra_data_seconds``, what a step waits for data longer than on the base, and
-    ``extra_forward_seconds``, what its forward pass takes longer, are known of programs
-    alone, of which nothing else of this is but ``rest_seconds``, what else it takes longer. Runs
+    Of programs nothing of this is known but what of :data:`OF_PROGRAMS` was seen, each beyond the
+    base's, as ``extra_data_seconds``, and ``rest_seconds``, what else the step takes longer. Runs
     before schema 4 were timed less closely: the typical rank is the mean of all, contention is
     missing and part of extra compute, and waiting within a step part of the exchange; before
     schema 5 input and background are missing, and part of extra compute and of contention.
@@ -91,9 +98,6 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
         # A base of several devices exchanges too; its compute is what the others' is held against.
         base_compute = alone if base > 1 and np.isfinite(alone.median) else base_step
         within_base = {name: _estimate(by_devices[base], name, base) for name in WITHIN_COMPUTE}
-        base_data, base_forward = (
-            _estimate(by_devices[base], name, base) for name in ("data_seconds", "forward_seconds")
-        )
         best_serial = serial.get(_serial_key(facts))
         for devices, group in sorted(by_devices.items()):
             ratio = devices / base
@@ -133,12 +137,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                     {name: value.times(work) for name, value in within_base.items()},
                     devices,
                 )
-                | _estimate(group, "data_seconds", devices)
-                .less(base_data.times(work))
-                .columns("extra_data_seconds")
-                | _estimate(group, "forward_seconds", devices)
-                .less(base_forward.times(work))
-                .columns("extra_forward_seconds")
+                | _of_program(group, by_devices[base], work, (devices, base))
                 | _rest(group, by_devices[base], work, (devices, base)).columns("rest_seconds")
                 | hours.columns("device_hours_per_million_samples")
                 | _estimate(group, "samples_per_joule", devices).columns("samples_per_joule")
@@ -226,11 +225,22 @@ def _estimate(group: pd.DataFrame, column: str, seed: int) -> Estimate:
     return Estimate.of(group[column].to_numpy(float), seed)
 
 
+def _of_program(
+    group: pd.DataFrame, base: pd.DataFrame, work: float, seeds: tuple[int, int]
+) -> dict[str, float]:
+    """What each part of a program's step takes longer than the base's."""
+    found = dict[str, float]()
+    for name, column in OF_PROGRAMS.items():
+        of_base = _estimate(base, column, seeds[1]).times(work)
+        found |= _estimate(group, column, seeds[0]).less(of_base).columns(f"{name}_seconds")
+    return found
+
+
 def _rest(group: pd.DataFrame, base: pd.DataFrame, work: float, seeds: tuple[int, int]) -> Estimate:
     """What a program's step takes longer than the base's beside what both know the parts of."""
     known = [
         name
-        for name in ("data_seconds", "forward_seconds")
+        for name in OF_PROGRAMS.values()
         if group[name].notna().any() and base[name].notna().any()
     ]
     if not known:

@@ -8,12 +8,19 @@ import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import POINT, SERIES, Row, hosts_of
-from hpcbench.analysis.phases import SHOWS_SLOW_RANKS, slow_rank
+from hpcbench.analysis.phases import PARTS_OF_RANKS, SHOWS_SLOW_RANKS, slow_rank
+from hpcbench.analysis.scaling import OF_PROGRAMS
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
 
-OF_PROGRAMS = {"extra_data": "waiting for data", "extra_forward": "slower forward pass"}
-CAUSES = dict(OF_PROGRAMS)
+IN_WORDS = {
+    "extra_data": "waiting for data",
+    "extra_forward": "slower forward pass",
+    "extra_backward": "slower backward pass",
+    "extra_waiting": "waiting for other ranks",
+    "extra_exchange": "gradient exchange",
+}
+CAUSES = dict(IN_WORDS)
 CAUSES |= {name: words for name, words in PARTS.items() if name != "base_compute"}
 # Of a step; what costs less is not worth a sentence.
 LEAST_SHARE = 0.01
@@ -35,7 +42,7 @@ def why_table(
     documents: Iterable[dict[str, Any]],
 ) -> pd.DataFrame:
     """A row a point beyond its base whose steps were timed without the exchange too, or of which
-    it is known how long they wait for data or what their forward passes take.
+    a part is known as it is of programs.
 
     SERIES, ``subject``, ``line``, ``devices``, ``runs``, ``base_runs``,
     ``serialization_efficiency`` and ``step_seconds``; ``loss_seconds``, ``loss_share`` and of each
@@ -47,14 +54,14 @@ def why_table(
     """
     points = points[points["devices"] > points["base_devices"]]
     apart = timed_apart(points).index
-    of_programs = points[["extra_data_seconds", "extra_forward_seconds"]].notna().any(axis=1)
+    of_programs = points[[f"{name}_seconds" for name in OF_PROGRAMS]].notna().any(axis=1)
     known = points[points.index.isin(apart) | of_programs]
     hosts = hosts_of(documents)
     of_points = _ranks_of_points(ranks, runs)
     rows = []
     for index, point in zip(known.index, known.to_dict("records"), strict=True):
         # What is measured of programs in another way than of this project's own loop.
-        other_way = OF_PROGRAMS if index in apart else ("extra_input",)
+        other_way = OF_PROGRAMS if index in apart else ("extra_input", "waiting", "exchange")
         causes = {name: float(point[f"{name}_seconds"]) for name in CAUSES}
         measured = {name: value for name, value in causes.items() if not math.isnan(value)}
         of_point = of_points.get(tuple(point[name] for name in POINT), ranks[:0])
@@ -94,7 +101,8 @@ def _ranks_of_points(
     ranks: pd.DataFrame, runs: pd.DataFrame
 ) -> dict[tuple[object, ...], pd.DataFrame]:
     """The rows of ``ranks`` that tell of slow ranks, by POINT."""
-    telling = ranks[ranks["phase"].isin(list(SHOWS_SLOW_RANKS))] if len(ranks) else ranks[:0]
+    phases = [*SHOWS_SLOW_RANKS, *PARTS_OF_RANKS]
+    telling = ranks[ranks["phase"].isin(phases)] if len(ranks) else ranks[:0]
     if telling.empty:
         return {}
     points = {tuple(key): group[RUN] for key, group in runs.groupby(POINT, sort=False)}
@@ -158,13 +166,18 @@ def slow_rank_in_words(row: Row) -> str:
     if row["rank"] is None or math.isnan(row["rank"]):
         return ""
     host = f" ({row['host']})" if row["host"] else ""
+    mostly = (
+        f", mostly {row['mostly']}: {1e3 * row['mostly_seconds']:.3g} ms a step longer"
+        if row["mostly"]
+        else ""
+    )
     if not math.isnan(row["excess_at_end"]):
         start, end = (f"{100 * row[f'excess_at_{when}']:.3g} %" for when in ("start", "end"))
         return (
             f"Rank {row['rank']:.0f}{host} becomes slower in the course of a run: in {row['of']} "
-            f"{start} above the others' median at its beginning, {end} at its end"
+            f"{start} above the others' median at its beginning, {end} at its end{mostly}"
         )
     return (
         f"Rank {row['rank']:.0f}{host} is the slowest in {row['slowest']} of {row['intervals']} "
-        f"{row['of']}, {100 * row['excess']:.3g} % above the others' median"
+        f"{row['of']}, {100 * row['excess']:.3g} % above the others' median{mostly}"
     )

@@ -7,18 +7,21 @@ its own into the folder HPCBENCH_PROBE, a JSON object a line, for ``hpcbench.pro
 """
 
 import atexit
+import collections
 import functools
 import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
+import itertools
 import json
 import os
 import platform
 import sys
 import threading
 import time
+import weakref
 
 FOLDER = os.environ.get("HPCBENCH_PROBE", "")
 # Seconds between two lines, about; a device's queue is emptied before each.
@@ -27,6 +30,16 @@ INTERVAL = float(os.environ.get("HPCBENCH_PROBE_SECONDS", "0.5"))
 POLL = 0.02
 # Of a batch so much is looked at, to tell whether ranks train on the same samples.
 HASHED_BYTES = 1 << 20
+# How often a line tells of what a framework timed by itself.
+LOOKS = 16
+# So many tensors, and of each so many numbers, tell whether ranks have the same.
+COMPARED_TENSORS, COMPARED_NUMBERS = 16, 4096
+# Another optimizer is the one that trains once it took so many steps and that before it none.
+TAKES_OVER = 100
+# Steps in a row in which several loaders gave samples, after which theirs are not added up.
+CROWDED = 3
+# Libraries under which each rank has a part of the gradients.
+SHARDING = ("deepspeed", "megatron", "colossalai", "fairscale", "torchrec")
 # Other libraries by which processes may train together.
 CONNECTING = (
     "mpi4py",
@@ -52,6 +65,8 @@ class Recorder:
 
     def __init__(self):
         self.process = os.getpid()
+        # The process that it was forked from, which may have trained before.
+        self.forked_from = None
         self.lock = threading.Lock()
         self.file = None
         self.steps = 0
@@ -59,8 +74,9 @@ class Recorder:
         # Whether each sample so far was seen to be fetched.
         self.counted = True
         self.waited = 0.0
-        # In the model's forward pass, where that is seen.
+        # In the model's forward pass and within the backward pass, where those are seen.
         self.forward = 0.0
+        self.backward = 0.0
         self.paused = 0.0
         self.pause_began = None
         self.longest = 0.0
@@ -70,11 +86,13 @@ class Recorder:
         self.every = 1
         # Whether the program itself says where its steps are; then nothing else counts them.
         self.by_steps = False
-        self.batch_digest = None
         # How many steps trained on so many samples, and came with a batch of so many.
         self.sizes = {}
         self.fetched = {}
         self.synchronize = _nothing
+        # What asks a framework for an iteration and its exchange, and what it told since a line.
+        self.exposed = None
+        self.told = {}
         # Epoch time of perf_counter's zero: ranks' clocks are compared by it.
         self.zero = time.time() - self.last
 
@@ -96,8 +114,11 @@ class Recorder:
             self.sizes[a_step] = self.sizes.get(a_step, 0) + steps
             if fetched is None:
                 fetched = a_step
+        if fetched is not None:
             self.fetched[fetched] = self.fetched.get(fetched, 0) + steps
         self.longest = max(self.longest, took)
+        if self.exposed is not None and self.steps % max(1, self.every // LOOKS) == 0:
+            self.told.update(self.exposed())
         if self.steps % self.every == 0 or steps > 1:
             self._line(now)
 
@@ -116,32 +137,52 @@ class Recorder:
             at=self.zero + now,
             waited=round(self.waited, 6),
             forward=round(self.forward, 6),
+            backward=round(self.backward, 6),
+            exposed=sorted(self.told.items()),
             paused=round(self.paused, 6),
             longest=round(self.longest, 6),
             batch=_commonest(self.sizes),
+            batch_share=_share_of_commonest(self.sizes),
             fetched=_commonest(self.fetched),
         )
         self.line_at = self.last = time.perf_counter()
         self.longest = 0.0
+        self.told = {}
 
     def _open(self, facts):
         with self.lock:
             if self.file is not None:
                 return
-            name = f"{platform.node()}-{os.getpid()}.jsonl"
-            # Each line is one write, so that nothing is lost where the process just ends.
-            self.file = open(os.path.join(FOLDER, name), "ab", buffering=0)
-        _listen(os.path.join(FOLDER, name.replace(".jsonl", ".stack")))
-        known = {"kind": "facts", "batch_digest": self.batch_digest}
+            self.path = os.path.join(FOLDER, f"{platform.node()}-{os.getpid()}.jsonl")
+            try:
+                self._reopen()
+            except OSError as error:
+                # The program is not to suffer for a folder that it may not write to.
+                print(f"hpcbench probe: cannot write its lines: {error}", file=sys.stderr)
+                self.file = open(os.devnull, "ab", buffering=0)
+                self.identity = _identity(self.file)
+        _listen(self.path.replace(".jsonl", ".stack"))
+        known = {"kind": "facts", "batch_digest": Torch.digests.get(Torch.loader)}
         known.update(_of_process())
+        known["forked_from"] = self.forked_from
         try:
             known.update(facts())
         except Exception as error:
             known["untold"] = repr(error)
         self.write(**known)
 
+    def _reopen(self):
+        # Each line is one write, so that nothing is lost where the process just ends.
+        self.file = open(self.path, "ab", buffering=0)
+        self.identity = _identity(self.file)
+
     def write(self, **line):
         try:
+            if _identity(self.file) != self.identity:
+                # The program closed files that are not its own; the number may be another's now,
+                # which must stay open.
+                lost.append(self.file)
+                self._reopen()
             self.file.write((json.dumps(line) + "\n").encode())
         except (OSError, ValueError):
             # The program is not to suffer for a disk that is full.
@@ -168,16 +209,36 @@ def _nothing():
     return None
 
 
+def _identity(file):
+    """Which file a descriptor is; None where it is closed."""
+    try:
+        found = os.fstat(file.fileno())
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _commonest(counts):
     return max(counts, key=counts.get) if counts else None
 
 
+def _share_of_commonest(counts):
+    return round(max(counts.values()) / sum(counts.values()), 3) if counts else None
+
+
 recorder = Recorder()
+# Files that somebody else closed.
+lost = []
 
 
 def _after_fork():
     # A child that trains is a process of its own; one that loads data takes no step.
+    parent = recorder.process if recorder.file is not None else None
     recorder.__init__()
+    recorder.forked_from = parent
+    Torch.optimizer = None
+    Torch.kin = weakref.WeakKeyDictionary()
+    Torch.pending, Torch.loader = {}, None
 
 
 def _listen(path):
@@ -214,6 +275,8 @@ def _of_process():
         version = getattr(sys.modules.get(name), "__version__", None)
         if isinstance(version, str):
             facts["packages"][name] = version
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "")
+    facts["restarts"] = int(restarts) if restarts.isdecimal() else 0
     return facts
 
 
@@ -237,50 +300,106 @@ def connected():
 
 
 class Torch:
-    """Steps by the first optimizer that takes one; samples by the loader that was asked last."""
+    """Steps by the first optimizer that takes one, and what trains the same parameters later;
+    samples by the loader that was asked last."""
 
+    # That which is counted, whether others are that too, and steps of others since its last one.
     optimizer = None
+    kin = weakref.WeakKeyDictionary()
+    others = 0
+    # Since the last step, by loader: samples, None where not known, and when it was asked first;
+    # samples of the last batch.
+    numbers = itertools.count()
     pending = {}
     loader = None
     size = None
+    crowded = 0
+    # Of each loader's first batch, until training has begun.
+    digests = {}
     evaluating = None
     before = None
     depth = 0
-    # The module whose forward pass is a rank's own work; when one of it began.
+    # The module whose forward pass is a rank's own work, and DDP's wrapper of it; whether that and
+    # the backward pass are timed.
     own = None
-    by_ddp = False
-    began = None
-    watching = ()
+    wrapper = None
+    timed = False
     compiled = False
+    # Its class, and how that was called before; whether precision was looked for in a call.
+    replaced = None
+    seen = False
 
     @classmethod
     def optimizers(cls, module):
         if hasattr(module, "register_optimizer_step_post_hook"):
             module.register_optimizer_step_post_hook(cls.stepped)
+            cls.hook = module.register_optimizer_step_pre_hook(cls.steps)
+
+    @classmethod
+    def steps(cls, optimizer, *_):
+        """Before the third step: the weights, which ranks may average instead of gradients."""
+        if recorder.steps == 2 and cls.counts(optimizer) and not recorder.by_steps:
+            recorder.write(kind="also", weights=cls.compared(optimizer, lambda p: p))
+
+    @classmethod
+    def counts(cls, optimizer):
+        """Whether it is the one that is counted, or trains what that one does."""
+        counted = cls.optimizer and cls.optimizer()
+        if counted is optimizer:
+            return True
+        if counted is None:
+            return True
+        if optimizer not in cls.kin:
+            ours = {id(p) for group in counted.param_groups for p in group["params"]}
+            theirs = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            cls.kin[optimizer] = not ours.isdisjoint(theirs)
+        return cls.kin[optimizer]
 
     @classmethod
     def stepped(cls, optimizer, *_):
         if recorder.by_steps:
             return
-        if cls.optimizer is None:
-            cls.optimizer = id(optimizer)
-        elif cls.optimizer != id(optimizer):
-            return
+        if not cls.counts(optimizer):
+            cls.others += 1
+            if cls.others < TAKES_OVER:
+                return
+            # What passed since the last step that was counted was none of those that follow.
+            recorder.paused += time.perf_counter() - recorder.last
+            recorder.last = time.perf_counter()
+            cls.kin.clear()
+        cls.others = 0
+        if cls.optimizer is None or cls.optimizer() is not optimizer:
+            cls.optimizer = weakref.ref(optimizer)
         if cls.evaluating is not None:
-            # It trains on without having left evaluation, so that was none.
-            cls.evaluating = recorder.pause_began = None
-        # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
-        samples = None if cls.loader is None else cls.pending.pop(cls.loader, 0)
-        recorder.step(cls.facts, samples, 1, optimizer, cls.size)
+            cls.left_without_a_word()
+        recorder.step(cls.facts, cls.fetched(), 1, optimizer, cls.size)
         if recorder.steps == 1:
             try:
                 cls.watch(optimizer)
             except Exception:
-                # The program runs on, its forward pass unseen.
+                # The program runs on, its forward and backward passes unseen.
                 pass
+        elif recorder.steps == 3:
+            cls.hook.remove()
 
-    @staticmethod
-    def facts(optimizer):
+    @classmethod
+    def fetched(cls):
+        """Samples since the last step; None where they are not known."""
+        if cls.loader is None:
+            return None
+        several = len(cls.pending) > 1
+        cls.crowded = cls.crowded + 1 if several else 0
+        # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
+        samples, asked = cls.pending.get(cls.loader, (0, 0.0))
+        if several and cls.crowded < CROWDED and recorder.pause_began is None:
+            # What another loader gave was evaluated, without a word to the model.
+            recorder.paused += max(0.0, asked - recorder.last)
+            recorder.last = max(asked, recorder.last)
+        cls.pending.clear()
+        return None if cls.crowded >= CROWDED else samples
+
+    @classmethod
+    def facts(cls, optimizer):
         import torch
 
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -290,6 +409,7 @@ class Torch:
             "dtypes": sorted({str(p.dtype).replace("torch.", "") for p in parameters}),
             "threads": torch.get_num_threads(),
             "connected": connected(),
+            "gradients": cls.compared(optimizer, lambda p: p.grad),
         }
         on_gpu = any(p.is_cuda for p in parameters)
         if on_gpu:
@@ -304,29 +424,74 @@ class Torch:
         return found
 
     @classmethod
-    def loaders(cls, module):
-        original = module._BaseDataLoaderIter.__next__
+    def compared(cls, optimizer, tensor_of):
+        """Shape, sum and sum of magnitudes of some tensors, each of their first numbers; None where
+        ranks need not have the same."""
+        if connected() == 1 or any(name in sys.modules for name in SHARDING):
+            return None
+        import torch
 
-        @functools.wraps(original)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        kinds = {type(p).__name__ for p in parameters}
+        if kinds & {"DTensor", "FlatParameter"} or any(
+            hasattr(p, "_is_flat_param") for p in parameters
+        ):
+            return None
+        chosen = parameters[:: max(1, len(parameters) // COMPARED_TENSORS)][:COMPARED_TENSORS]
+        found = []
+        with torch.no_grad():
+            for parameter in chosen:
+                tensor = tensor_of(parameter)
+                if tensor is None or tensor.is_sparse:
+                    continue
+                some = tensor.detach().reshape(-1)[:COMPARED_NUMBERS].double()
+                found.append([list(tensor.shape), float(some.sum()), float(some.abs().sum())])
+        return found
+
+    @classmethod
+    def loaders(cls, module):
+        base = module._BaseDataLoaderIter
+        next_batch, next_index, reset = base.__next__, base._next_index, base._reset
+
+        @functools.wraps(next_index)
+        def _next_index(self):
+            index = next_index(self)
+            # Workers are asked ahead.
+            indices = self.__dict__.setdefault("_hpcbench_asked", collections.deque())
+            indices.append(len(index) if isinstance(index, (list, tuple)) else None)
+            return index
+
+        @functools.wraps(reset)
+        def _reset(self, *args, **kwargs):
+            self.__dict__.pop("_hpcbench_asked", None)
+            return reset(self, *args, **kwargs)
+
+        @functools.wraps(next_batch)
         def __next__(self):
             began = time.perf_counter()
-            batch = original(self)
+            batch = next_batch(self)
             if not recorder.by_steps:
                 recorder.waited += time.perf_counter() - began
-            size = batch_size(batch)
-            if size is not None:
-                # Of loaders beside this one nothing was trained on.
-                loader = id(self)
-                if cls.loader != loader:
-                    cls.loader = loader
-                    cls.pending.clear()
-                cls.pending[loader] = cls.pending.get(loader, 0) + size
-                cls.size = size
-            if recorder.batch_digest is None:
-                recorder.batch_digest = digest(batch)
+            indices = self.__dict__.get("_hpcbench_asked")
+            size = indices.popleft() if indices else None
+            first = batch_size(batch)
+            if size is not None and first is not None and first < size:
+                # A stream's last batch may be smaller, if its first dimension was a batch before.
+                if getattr(self, "_hpcbench_by_dimension", False):
+                    size = first
+            elif first == size and getattr(self, "_dataset_kind", 0) == 1:
+                self._hpcbench_by_dimension = True
+            # Not by its address, which the next one may have.
+            loader = self.__dict__.setdefault("_hpcbench_number", next(cls.numbers))
+            # Of loaders beside this one nothing was trained on.
+            cls.loader, cls.size = loader, size
+            before, asked = cls.pending.get(loader, (0, began))
+            cls.pending[loader] = None if None in (before, size) else before + size, asked
+            if recorder.file is None and loader not in cls.digests:
+                cls.digests[loader] = digest(batch)
             return batch
 
-        module._BaseDataLoaderIter.__next__ = __next__
+        base.__next__, base._next_index, base._reset = __next__, _next_index, _reset
 
     @classmethod
     def modules(cls, module):
@@ -355,9 +520,24 @@ class Torch:
         def __init__(self, *args, **kwargs):
             original(self, *args, **kwargs)
             # What ranks exchange in a forward pass, the wrapper exchanges around this one's.
-            cls.own, cls.by_ddp = self.module, True
+            cls.own, cls.wrapper = self.module, weakref.ref(self)
+            recorder.exposed = cls.exposed
 
         module.DistributedDataParallel.__init__ = __init__
+
+    @classmethod
+    def exposed(cls):
+        """By the last iteration that DDP timed, for how many seconds of it gradients were under way
+        when the rank had no more of its backward pass to compute; DDP does so by itself, on GPUs by
+        events. Empty where it does not tell."""
+        try:
+            wrapper = cls.wrapper()
+            wrapper._set_ddp_runtime_logging_sample_rate(max(1, recorder.every // LOOKS))
+            told = wrapper._get_ddp_logging_data()
+            under_way = told["backward_comm_time"] - told["backward_compute_comm_overlap_time"]
+            return {told["iteration"]: round(max(0, under_way) / 1e9, 6)}
+        except Exception:
+            return {}
 
     @classmethod
     def compiler(cls, module):
@@ -369,55 +549,115 @@ class Torch:
         def compile(*args, **kwargs):
             # Python within a forward pass would break its graph.
             cls.compiled = True
-            for hook in cls.watching:
-                hook.remove()
+            cls.unwatch()
             return original(*args, **kwargs)
 
         module.compile = compile
 
     @classmethod
     def watch(cls, optimizer):
-        """Time the forward pass from the second step on, where it is nobody's but this rank's, and
-        over when it returns: not on a GPU, which works on."""
+        """Time the forward and the backward pass from the second step on, where they are nobody's
+        but this rank's, and over when they return: not on a GPU, which works on."""
         own = cls.own
         if own is None or cls.compiled or getattr(own, "_compiled_call_impl", None) is not None:
             return
-        # Of several that are not connected by DDP, what ranks exchange in it is not known.
-        if not cls.by_ddp and connected() != 1:
-            return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if any(p.is_cuda or type(p).__name__ == "DTensor" for p in parameters):
-            return
         kinds = [type(part).__name__ for part in own.modules()]
-        if any(kind.startswith(("SyncBatchNorm", "FullySharded", "FSDP")) for kind in kinds):
-            return
-        cls.watching = (
-            own.register_forward_pre_hook(cls.entered),
-            own.register_forward_hook(cls.left),
+        by_itself = not (
+            # Of several that are not connected by DDP, what ranks exchange in it is not known.
+            (cls.wrapper is None and connected() != 1)
+            or any(p.is_cuda or type(p).__name__ == "DTensor" for p in parameters)
+            or any(kind.startswith(("SyncBatchNorm", "FullySharded", "FSDP")) for kind in kinds)
         )
+        # Of its class, since what is put into a module itself is saved and scripted with it.
+        kind = type(own)
+        inherited = kind.__call__
+
+        def __call__(self, *args, **kwargs):
+            if self is not cls.own or not self.training:
+                return inherited(self, *args, **kwargs)
+            if not cls.seen:
+                cls.seen = True
+                recorder.write(kind="also", autocast=autocast())
+                if not by_itself:
+                    cls.unwatch()
+            began = time.perf_counter()
+            try:
+                return inherited(self, *args, **kwargs)
+            finally:
+                if by_itself:
+                    recorder.forward += time.perf_counter() - began
+
+        cls.replaced = kind, kind.__dict__.get("__call__")
+        cls.timed = by_itself
+        kind.__call__ = __call__
 
     @classmethod
-    def entered(cls, module, _):
-        cls.began = time.perf_counter() if module.training else None
+    def unwatch(cls):
+        if cls.replaced is None:
+            return
+        kind, before = cls.replaced
+        cls.replaced, cls.timed = None, False
+        if before is None:
+            del kind.__call__
+        else:
+            kind.__call__ = before
 
     @classmethod
-    def left(cls, module, *_):
-        if cls.began is not None:
-            recorder.forward += time.perf_counter() - cls.began
-            cls.began = None
+    def gradients(cls, module):
+        original = module.backward
+
+        @functools.wraps(original)
+        def backward(*args, **kwargs):
+            if not cls.timed:
+                return original(*args, **kwargs)
+            began = time.perf_counter()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                recorder.backward += time.perf_counter() - began
+
+        module.backward = backward
+
+    @classmethod
+    def left_without_a_word(cls):
+        """It trains on without having left evaluation: of the whole model, until it asked for the
+        batch of this step; of a part, which is kept as it is, that was none."""
+        module, cls.evaluating = cls.evaluating(), None
+        _, asked = cls.pending.get(cls.loader, (0, 0.0))
+        whole = module is not None and (module is cls.own or module is cls.module())
+        if whole and recorder.pause_began is not None and asked > recorder.pause_began:
+            recorder.paused += asked - recorder.pause_began
+            recorder.last = max(asked, recorder.last)
+            cls.pending = {cls.loader: cls.pending[cls.loader]}
+        recorder.pause_began = None
+
+    @classmethod
+    def module(cls):
+        """DDP's wrapper, if there is one."""
+        return cls.wrapper and cls.wrapper()
 
     @classmethod
     def switched(cls, module, mode):
         if not mode and cls.evaluating is None and cls.optimizer is not None:
             # A part that is kept frozen is switched so too: then the next step shows that what
             # was fetched meanwhile was trained on.
-            cls.evaluating = id(module)
+            cls.evaluating = weakref.ref(module)
             cls.before = cls.loader, dict(cls.pending), cls.size
             recorder.pause(True)
-        elif mode and cls.evaluating == id(module):
+        elif mode and cls.evaluating is not None and cls.holds(module, cls.evaluating()):
             cls.evaluating = None
             cls.loader, cls.pending, cls.size = cls.before
             recorder.pause(False)
+
+    @staticmethod
+    def holds(module, other):
+        """Whether one is a part of the other, as a model is of DDP's wrapper."""
+        if other is None:
+            return False
+        return any(part is other for part in module.modules()) or any(
+            part is module for part in other.modules()
+        )
 
     @staticmethod
     def saving(module):
@@ -425,13 +665,33 @@ class Torch:
 
         @functools.wraps(original)
         def save(*args, **kwargs):
-            recorder.pause(True)
+            within = recorder.pause_began is not None
+            if not within:
+                recorder.pause(True)
             try:
                 return original(*args, **kwargs)
             finally:
-                recorder.pause(False)
+                if not within:
+                    recorder.pause(False)
 
         module.save = save
+
+
+def autocast():
+    """The precision that autocast chooses here; empty where it is off."""
+    import torch
+
+    for device in ("cuda", "cpu"):
+        try:
+            if torch.is_autocast_enabled(device):
+                return str(torch.get_autocast_dtype(device)).replace("torch.", "")
+        except (AttributeError, TypeError):
+            # Before PyTorch 2.4.
+            if device == "cuda" and torch.is_autocast_enabled():
+                return str(torch.get_autocast_gpu_dtype()).replace("torch.", "")
+            if device == "cpu" and torch.is_autocast_cpu_enabled():
+                return str(torch.get_autocast_cpu_dtype()).replace("torch.", "")
+    return ""
 
 
 def batch_size(batch):
@@ -446,16 +706,56 @@ def batch_size(batch):
 
 
 def digest(batch):
-    """Of the first array's first bytes; None where that is not on the host."""
+    """Of all its arrays' first bytes; None where one is not on the host, or there is none."""
+    found = hashlib.sha256()
+    try:
+        arrays = list(_arrays(batch))
+        for array in arrays:
+            found.update(array.numpy().tobytes()[:HASHED_BYTES])
+    except Exception:
+        return None
+    return found.hexdigest()[:16] if arrays else None
+
+
+def _arrays(batch):
+    """Those of a batch that have a shape, such as masks; ranks may have the same one of these."""
     if isinstance(batch, dict):
         batch = list(batch.values())
     if isinstance(batch, (list, tuple)):
-        return digest(batch[0]) if batch else None
-    try:
-        content = batch.numpy().tobytes()[:HASHED_BYTES]
-    except Exception:
-        return None
-    return hashlib.sha256(content).hexdigest()[:16]
+        for part in batch:
+            yield from _arrays(part)
+    elif getattr(batch, "shape", None) is not None:
+        yield batch
+
+
+# Horovod under TensorFlow
+
+
+class Horovod:
+    """Whether gradients may be averaged: an operation that does is at least made."""
+
+    averages = False
+
+    @classmethod
+    def operations(cls, module):
+        for name in ("_allreduce", "_grouped_allreduce", "_reducescatter"):
+            original = getattr(module, name, None)
+            if original is not None:
+                setattr(module, name, cls.noticed(original))
+
+    @classmethod
+    def noticed(cls, original):
+        @functools.wraps(original)
+        def operation(*args, **kwargs):
+            cls.averages = True
+            return original(*args, **kwargs)
+
+        return operation
+
+    @classmethod
+    def facts(cls):
+        loaded = any("horovod." + name in sys.modules for name in ("tensorflow", "keras"))
+        return {"averages": cls.averages} if loaded and (connected() or 1) > 1 else {}
 
 
 # Keras, with any backend
@@ -537,7 +837,7 @@ class Keras:
                     sizes = [size_of(number) for number in range(self.before + 1, batch + 1)]
                     self.before = batch
                     # What comes from a DataLoader of PyTorch's was counted there.
-                    seen = Torch.pending.pop(Torch.loader, None)
+                    seen = Torch.fetched()
                     samples = seen if None in sizes else sum(sizes)
                     # Asked for its own model, a callback makes JAX's state be written back.
                     recorder.step(lambda: cls.facts(model, None), samples, steps)
@@ -581,12 +881,21 @@ class Keras:
         import keras
 
         found = {"framework": f"keras on {keras.backend.backend()}", "connected": connected()}
+        found.update(Horovod.facts())
         if keras.backend.backend() == "jax":
             found["connected"] = sys.modules["jax"].process_count()
         if model is not None:
             found["parameters"] = int(model.count_params())
             strategy = getattr(model, "distribute_strategy", None)
-            found["replicas"] = int(getattr(strategy, "num_replicas_in_sync", 1))
+            replicas = int(getattr(strategy, "num_replicas_in_sync", 1))
+            try:
+                here = len(strategy.extended.worker_devices)
+            except Exception:
+                # None, or the default one.
+                here = replicas
+            found["replicas"] = here
+            if "TF_CONFIG" in os.environ:
+                found["connected"] = replicas // here
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is not None:
             found["threads"] = tensorflow.config.threading.get_intra_op_parallelism_threads()
@@ -605,7 +914,9 @@ AFTER_IMPORT = {
     "torch.nn.modules.module": Torch.modules,
     "torch.nn.parallel.distributed": Torch.parallel,
     "torch": Torch.compiler,
+    "torch.autograd": Torch.gradients,
     "torch.serialization": Torch.saving,
+    "horovod.tensorflow.mpi_ops": Horovod.operations,
     "keras": Keras.models,
 }
 
@@ -646,7 +957,6 @@ def _give_way():
     """Let another sitecustomize, which ours stands before, be what Python would have imported."""
     here = os.path.dirname(os.path.abspath(__file__))
     places = [p for p in sys.path if os.path.abspath(p or os.getcwd()) != here]
-    sys.modules["hpcbench_probe"] = sys.modules.get(__name__)
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", places)
     if spec is None or spec.loader is None:
         return
@@ -656,7 +966,11 @@ def _give_way():
 
 
 if __name__ == "sitecustomize":
-    if FOLDER:
+    # One that stands before ours may import the next one itself, which is this one again.
+    first = "hpcbench_probe" not in sys.modules
+    if first:
+        sys.modules["hpcbench_probe"] = sys.modules[__name__]
+    if FOLDER and first:
         sys.meta_path.insert(0, Finder())
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)

@@ -4,8 +4,8 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
+from itertools import chain, pairwise
+from statistics import mean, median
 
 from hpcbench.programs.probe_lines import Mark, Process
 
@@ -21,8 +21,10 @@ FEWEST = 3
 @dataclass(frozen=True)
 class Interval:
     """So many steps of each process, taking these ``seconds`` of each, pauses left out; ``samples``
-    of all, None where not known; ``waited`` for data and in the ``forward`` pass, each of them, in
-    seconds.
+    of all, None where not known; ``waited`` for data, in the ``forward`` and within the
+    ``backward`` pass, each of them, in seconds; ``exposed``, for how long gradients were under way
+    when it had nothing left to compute, of which the ``exchange`` is what the rank that came last
+    had (both empty where not seen).
 
     ``broken`` says why it is not training alone; empty where it is.
     """
@@ -32,6 +34,9 @@ class Interval:
     seconds: tuple[float, ...]
     waited: tuple[float, ...]
     forward: tuple[float, ...] = ()
+    backward: tuple[float, ...] = ()
+    exposed: tuple[float, ...] = ()
+    exchange: float = 0.0
     broken: str = ""
 
     @property
@@ -125,6 +130,7 @@ def _at(marks: Sequence[Mark], steps: int) -> Mark:
         between(before.paused, after.paused),
         after.longest,
         between(before.forward, after.forward),
+        between(before.backward, after.backward),
     )
 
 
@@ -136,14 +142,36 @@ def _interval(
     seconds = [b.at - a.at - pause for (a, b), pause in zip(pairs, paused, strict=True)]
     known = all(a.samples is not None and b.samples is not None for a, b in pairs)
     samples = sum((b.samples or 0) - (a.samples or 0) for a, b in pairs) if known else None
+    steps = end[0].steps - start[0].steps
+    exposed, exchange = _exposed(processes, pairs)
     return Interval(
-        end[0].steps - start[0].steps,
+        steps,
         samples,
         tuple(seconds),
         tuple(b.waited - a.waited for a, b in pairs),
         tuple(b.forward - a.forward for a, b in pairs),
+        tuple(b.backward - a.backward for a, b in pairs),
+        tuple(steps * each for each in exposed),
+        steps * exchange,
         _broken(processes, pairs, paused, usual),
     )
+
+
+def _exposed(
+    processes: Sequence[Process], pairs: Sequence[tuple[Mark, Mark]]
+) -> tuple[list[float], float]:
+    """Seconds a step, of each rank and of the one that came last, on average over the iterations
+    that all ranks tell of; none where there is no such."""
+    told = [
+        dict(chain.from_iterable(m.exposed for m in process.marks if a.steps < m.steps <= b.steps))
+        for process, (a, b) in zip(processes, pairs, strict=True)
+    ]
+    common = sorted(set.intersection(*map(set, told)))
+    if not common:
+        return [], 0.0
+    of_ranks = [mean(of_rank[iteration] for iteration in common) for of_rank in told]
+    # Who comes last may change from step to step, so it is looked for in each.
+    return of_ranks, mean(min(of_rank[n] for of_rank in told) for n in common)
 
 
 def _broken(

@@ -5,6 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+# What belongs to a number that stands before or behind it: digits, an exponent, a factor.
+_BEFORE = re.compile(r"(?:[0-9][.,]?)*$")
+_AFTER = re.compile(r"(?:[.,]?[0-9])+|[eE][-+]?[0-9]+|[kKMGT](?![A-Za-z])")
+
 
 @dataclass(frozen=True)
 class Match:
@@ -21,7 +25,8 @@ class Metric:
     """Finds numbers in the lines of a program as they come.
 
     The number is the group ``value``, else the first group that is not called step or rank. A line
-    that matches with something else than a finite number above zero is counted in ``unreadable``.
+    that matches with something else than a finite number above zero is counted in ``unreadable``;
+    ``cut`` tells of the first number of which only a part was taken, and is empty where none was.
     """
 
     def __init__(self, expression: str) -> None:
@@ -32,6 +37,7 @@ class Metric:
         self._value = names.get("value") or next(g for g in groups if g not in others)
         self.matches: list[Match] = []
         self.unreadable = 0
+        self.cut = ""
 
     def line(self, text: str, at: float) -> bool:
         """Whether a line, printed ``at`` that time, has a number; all of a line count."""
@@ -43,11 +49,20 @@ class Metric:
             except (ValueError, AttributeError):
                 self.unreadable += 1
                 continue
+            self._look_around(text, found)
             if not 0 < value < float("inf"):
                 self.unreadable += 1
                 continue
             self.matches.append(match)
         return len(self.matches) > before
+
+    def _look_around(self, text: str, found: re.Match[str]) -> None:
+        number = found[self._value]
+        before = _BEFORE.search(text[: found.start(self._value)])
+        after = _AFTER.match(text[found.end(self._value) :])
+        whole = (before[0] if before else "") + number + (after[0] if after else "")
+        if whole != number and not self.cut:
+            self.cut = f"{number!r} of {whole!r}: let the expression take all of it"
 
     def _integer(self, found: re.Match[str], name: str) -> int | None:
         text = found[name] if name in self._pattern.groupindex else None

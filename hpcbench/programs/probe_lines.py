@@ -13,8 +13,10 @@ LINES, STACKS = "*.jsonl", "*.stack"
 class Mark:
     """What a process had done at a moment: ``at`` in seconds since the epoch; ``samples`` None
     where it is not known on how many it trained; ``waited`` for data, ``paused`` for evaluation and
-    checkpoints, and in the model's ``forward`` pass (0 where that is not seen), in seconds since it
-    began; the ``longest`` step since the mark before."""
+    checkpoints, and in the model's ``forward`` and within the ``backward`` pass (0 where those are
+    not seen), in seconds since it began; the ``longest`` step since the mark before; ``exposed``,
+    the numbers of some iterations since that, and for how many seconds of each gradients were under
+    way when nothing was left to compute."""
 
     steps: int
     at: float
@@ -23,13 +25,16 @@ class Mark:
     paused: float
     longest: float = 0.0
     forward: float = 0.0
+    backward: float = 0.0
+    exposed: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Process:
     """A process that trained: its ``facts``, its ``marks`` in order, whether it got to its end.
 
-    Of the facts, ``batch`` is how many samples most steps trained on, and ``fetched`` how many most
+    Of the facts, ``batch`` is how many samples most steps trained on, ``batch_share`` of all steps,
+    and ``fetched`` how many most
     batches had, fewer where a step takes several.
     """
 
@@ -51,9 +56,19 @@ class Process:
 
 
 def read(folder: Path) -> list[Process]:
-    """The processes that wrote into ``folder``, by rank; a line that is not whole is left out."""
-    found = (process(path.read_bytes().splitlines()) for path in sorted(folder.glob(LINES)))
-    return sorted((one for one in found if one), key=lambda one: one.rank)
+    """The processes that wrote into ``folder``, by rank; a line that is not whole is left out, and
+    a process whose steps were over when those that it forked took theirs."""
+    each = (process(path.read_bytes().splitlines()) for path in sorted(folder.glob(LINES)))
+    found = [one for one in each if one]
+    forked = {one.facts["forked_from"]: one for one in found if one.facts.get("forked_from")}
+    return sorted((one for one in found if not _passed_on(one, forked)), key=lambda one: one.rank)
+
+
+def _passed_on(one: Process, forked: dict[object, Process]) -> bool:
+    child = forked.get(one.facts.get("pid"))
+    if child is None or child.facts.get("host") != one.facts.get("host"):
+        return False
+    return one.marks[-1].at <= child.marks[0].at
 
 
 def process(lines: Iterable[bytes]) -> Process | None:
@@ -70,8 +85,11 @@ def process(lines: Iterable[bytes]) -> Process | None:
         if kind == "facts":
             facts = line
         elif kind == "steps" and (not marks or line["steps"] > marks[-1].steps):
-            facts |= {name: line.pop(name, None) for name in ("batch", "fetched")}
-            marks.append(Mark(**line))
+            facts |= {name: line.pop(name, None) for name in ("batch", "batch_share", "fetched")}
+            exposed = tuple(map(tuple, line.pop("exposed", ())))
+            marks.append(Mark(**line, exposed=exposed))
+        elif kind == "also":
+            facts |= line
         elif kind == "end":
             ended = True
     return Process(facts, marks, ended) if marks else None

@@ -4,12 +4,20 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import FEWEST, Measured
-from hpcbench.programs.metric import Rated
+from hpcbench.programs.metric import Match, Rated
 from hpcbench.programs.probe_lines import Process
 from hpcbench.words import count
+
+# As the probe tells of one: shape, sum, sum of magnitudes.
+Tensor = tuple[list[int], float, float]
+# Seconds; what comes closer was printed together.
+AT_ONCE = 1e-3
+# Ranks on processors of several kinds round otherwise.
+ALIKE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -34,11 +42,18 @@ class Refused(Exception):
 
 def check_processes(config: ProgramConfig, processes: Sequence[Process]) -> None:
     """Raise Refused where the processes that trained are not the devices that were asked for."""
+    restarts = max((int(p.facts.get("restarts") or 0) for p in processes), default=0)
+    if restarts:
+        raise Refused(
+            "program",
+            f"torchrun restarted its ranks {count(restarts, 'time')}, since one had failed: what "
+            f"it printed says why; --max-restarts 0 ends it there",
+        )
     world = sum(process.replicas for process in processes)
     if world != config.devices:
         raise Refused(
             "config",
-            f"{count(config.devices, 'device')} were asked for, and {count(world, 'device')} "
+            f"{asked_for(config.devices)}, and {count(world, 'device')} "
             f"trained ({', '.join(map(str, processes[:4]))}): see how the command starts its ranks",
         )
     gpus = Counter((p.facts.get("host"), p.facts["gpu"]) for p in processes if p.facts.get("gpu"))
@@ -57,16 +72,54 @@ def check_processes(config: ProgramConfig, processes: Sequence[Process]) -> None
                 f"{count(len(processes), 'rank')} trained, and {process} trains together with "
                 f"{count(together - 1, 'other')}: see how the program connects its ranks",
             )
+    for process in processes:
+        if process.facts.get("averages") is False:
+            raise Refused(
+                "config",
+                f"{process} averages no gradients over Horovod's ranks, of which each trains for "
+                f"itself: that is for Horovod's DistributedGradientTape, or an allreduce; its "
+                f"DistributedOptimizer averages none under Keras 3",
+            )
+        if not _averaged(processes[0], process):
+            raise Refused(
+                "config",
+                f"{processes[0]} and {process} train each for itself: after the first step their "
+                f"gradients differ in all parameters that were compared, and before the third one "
+                f"their weights; is the model that is called the one that "
+                f"DistributedDataParallel returned?",
+            )
     if config.batches:
         for process in processes:
             asked = config.batches[0] * process.replicas
-            seen = process.facts.get("batch")
+            seen = process.facts.get("batch") or process.facts.get("fetched")
             if seen and asked not in (seen, process.facts.get("fetched")):
                 raise Refused(
                     "config",
                     f"{process} trains on batches of {seen}, and {asked} were asked for "
                     f"({config.scaling} scaling): see how the command takes {{batch}}",
                 )
+
+
+def _averaged(one: Process, other: Process) -> bool:
+    """Whether two ranks may train the same model: they have a tensor of gradients after a step, or
+    one of weights after two, in common; or parts of it that cannot be compared."""
+    told = [(one.facts.get(name), other.facts.get(name)) for name in ("gradients", "weights")]
+    return any(not mine or not theirs or _some_alike(mine, theirs) for mine, theirs in told)
+
+
+def _some_alike(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
+    if [shape for shape, *_ in mine] != [shape for shape, *_ in theirs]:
+        return True
+    pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if max(a[2], b[2]) > 0]
+    return not pairs or any(
+        math.isclose(a[2], b[2], rel_tol=ALIKE) and abs(a[1] - b[1]) <= ALIKE * max(a[2], b[2])
+        for a, b in pairs
+    )
+
+
+def asked_for(devices: int) -> str:
+    """So many devices were."""
+    return "1 device was asked for" if devices == 1 else f"{devices} devices were asked for"
 
 
 def rows_of_steps(
@@ -77,11 +130,19 @@ def rows_of_steps(
         raise Refused(
             "config",
             "no step of training was seen: the probe counts steps of PyTorch's optimizers, of "
-            "Keras' fit and of hpcbench.steps, in a Python that heeds PYTHONPATH; of another "
-            "program give --metric, which reads what it prints",
+            "Keras' fit and of hpcbench.steps, in a Python that heeds PYTHONPATH and is given it "
+            "with what is in it; of another program give --metric, which reads what it prints",
         )
     if len(measured.intervals) < FEWEST:
         broken = f"; {measured.broken[0].broken}" if measured.broken else ""
+        fewest, most = (
+            find(processes, key=lambda process: process.marks[-1].steps) for find in (min, max)
+        )
+        if fewest.marks[-1].steps < most.marks[-1].steps / 2:
+            broken = (
+                f"; {fewest} took {count(fewest.marks[-1].steps, 'step')}, and {most} took "
+                f"{most.marks[-1].steps}{broken}"
+            )
         raise Refused(
             "config",
             f"{count(len(measured.intervals), 'interval')} of {config.interval_seconds:g} s of "
@@ -92,8 +153,9 @@ def rows_of_steps(
     if not known and config.batches is None:
         raise Refused(
             "config",
-            "on how many samples a step trains is not seen, since they come from no DataLoader of "
-            "PyTorch's and no array: give --batch, of a device",
+            "on how many samples a step trains is not seen, since they come from no array and no "
+            "DataLoader of PyTorch's that makes the batches, or from several: give --batch, of a "
+            "device",
         )
     rows = []
     for interval in measured.intervals:
@@ -110,6 +172,27 @@ def rows_of_steps(
             )
         )
     return rows
+
+
+def refuse_unclear(config: ProgramConfig, matches: Sequence[Match]) -> None:
+    """Raise Refused where printed numbers are of nobody knows how long, or of which devices."""
+    gaps = [after.at - before.at for before, after in pairwise(matches)]
+    told = config.take == "last" or config.metric_of == "device"
+    if not gaps or told or any(match.rank is not None for match in matches):
+        return
+    if max(gaps) < AT_ONCE:
+        raise Refused(
+            "config",
+            f"its {len(matches)} numbers came at once, so that nobody knows how long each interval "
+            f"took: --take last counts the last one",
+        )
+    bursts = 1 + sum(gap > 0.1 * max(gaps) for gap in gaps)
+    if config.devices > 1 and bursts > FEWEST and len(matches) == bursts * config.devices:
+        raise Refused(
+            "config",
+            f"{config.devices} numbers come at a time, as where each rank prints its own: have "
+            f"--metric say of which rank a number is, by a group (?P<rank>...), or take one alone",
+        )
 
 
 def rows_of_metric(config: ProgramConfig, found: Sequence[Rated], unreadable: int) -> list[Row]:
@@ -144,7 +227,20 @@ def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measur
             "all ranks began with the same batch: unless its data are made up, each trains on all "
             "samples instead of its share (PyTorch's DistributedSampler gives shares)"
         )
-    if not all(interval.samples for interval in measured.intervals):
+    steps = [process.marks[-1].steps for process in processes]
+    if steps and min(steps) < 0.9 * max(steps):
+        fewest = min(processes, key=lambda process: process.marks[-1].steps)
+        said.append(
+            f"{fewest} took {count(min(steps), 'step')}, and others up to {max(steps)}: what all "
+            f"ranks have in common counts"
+        )
+    shares = [p.facts["batch_share"] for p in processes if p.facts.get("batch_share")]
+    if shares and min(shares) < 0.8:
+        said.append(
+            f"steps train on batches of several sizes, and no size is that of more than "
+            f"{100 * min(shares):.0f} % of a rank's: the rate is of all of them together"
+        )
+    if config.batches and not all(interval.samples for interval in measured.intervals):
         said.append(
             "on how many samples a step trained was not seen: each counts as a batch of --batch, "
             "an epoch's last one too, which may be smaller"

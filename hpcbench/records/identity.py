@@ -101,9 +101,10 @@ class Identity:
         precision: str = UNKNOWN,
         batch: int = 0,
     ) -> "Identity":
-        """The identity of a run of a program of one's own; ``batch`` of a device, where none was
-        asked for and the program told one. Raises ConfigError for one that cannot be shared."""
-        per_device, of_all = config.batches or (batch, batch * config.devices)
+        """The identity of a run of a program of one's own; ``batch`` of a device, if that was seen,
+        else what was asked for. Raises ConfigError for one that cannot be shared."""
+        seen = batch, batch * config.devices
+        per_device, of_all = seen if batch else config.batches or seen
         return cls(
             run_id=config.run_id,
             sweep=sweep,

@@ -14,6 +14,7 @@ from hpcbench.records.schema import (
     ACCURACY_FILE,
     ENERGY_FILE,
     MAY_BE_EMPTY,
+    MAY_TAKE_NO_TIME,
     RANKS_FILE,
     RUN_FILE,
     STATUS_COMPLETE,
@@ -271,7 +272,9 @@ def _table(
         raise ValueError(f"{name} has a line with missing values")
     if row in (ThroughputRow, RankRow):
         counts = table[["seconds", "steps", *(["samples"] if row is ThroughputRow else [])]]
-        if not ((counts > 0) & (counts < float("inf"))).all(axis=None):
+        counted = (counts > 0) & (counts < float("inf"))
+        counted["seconds"] |= (table["seconds"] == 0) & table["phase"].isin(MAY_TAKE_NO_TIME)
+        if not counted.all(axis=None):
             raise ValueError(f"{name} has an interval without time, samples or steps")
     refuse_contradictions(table, row, name, np.concatenate(of_run), documents)
     return table

@@ -8,6 +8,7 @@ History of ``SCHEMA_VERSION``, which :mod:`hpcbench.records.upgrade` bridges:
 4. File ``ranks.csv``; before, steps without the exchange were rows of ``throughput.csv``.
 5. Column ``background_seconds`` of it; phase ``one_batch``, with which ``alone`` is one batch too;
    runs on one device have the file, and those of programs, with phase ``forward``.
+6. Phases ``data``, ``backward``, ``exposed`` and ``own`` of programs.
 """
 
 import math
@@ -18,7 +19,7 @@ from typing import Any, get_type_hints
 
 from hpcbench.records.identity import Identity
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 THROUGHPUT_FILE = "throughput.csv"
 ACCURACY_FILE = "accuracy.csv"
@@ -29,13 +30,20 @@ RUN_FILE = "run.json"
 # What an interval timed: training; or, between intervals of it, the same steps without the exchange
 # of gradients, with one of a single element in its place, without it on one batch that is at hand,
 # and so on one rank a host while the others sleep; and exchanges without a step, of a single
-# element and of all gradients. Of programs: what of training was their model's forward pass.
+# element and of all gradients. Of programs what of training was waiting for data, their model's
+# forward pass, their backward pass without the exchange, the exchange that was not hidden behind
+# it, and all but that and waiting for other ranks.
 PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT = "train", "no_exchange", "one_element"
 PHASE_ONE_BATCH, PHASE_ALONE = "one_batch", "alone"
 PHASE_LATENCY, PHASE_EXCHANGE, PHASE_FORWARD = "latency", "exchange", "forward"
+PHASE_DATA, PHASE_BACKWARD = "data", "backward"
+PHASE_EXPOSED, PHASE_OWN = "exposed", "own"
+# Of these there may be none at all.
+MAY_TAKE_NO_TIME = frozenset({PHASE_DATA, PHASE_BACKWARD, PHASE_EXPOSED, PHASE_OWN})
 PHASES = (
     *(PHASE_TRAIN, PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT, PHASE_ONE_BATCH),
     *(PHASE_ALONE, PHASE_LATENCY, PHASE_EXCHANGE, PHASE_FORWARD),
+    *(PHASE_DATA, PHASE_BACKWARD, PHASE_EXPOSED, PHASE_OWN),
 )
 
 ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU = "accuracy", "mean_absolute_error", "mean_iou"

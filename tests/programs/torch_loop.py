@@ -1,6 +1,7 @@
 """A training as people write it, in PyTorch: under torchrun several ranks, else one."""
 
 import os
+import signal
 import sys
 import time
 
@@ -50,7 +51,7 @@ if "compiled" in how:
 model = DistributedDataParallel(net) if several and "apart" not in how else net
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 accumulate = 4 if "accumulate" in how else 1
-for epoch in range(1 if "short" in how else 8):
+for epoch in range(1 if "short" in how else 400 if "long" in how else 8):
     model.train()
     if "frozen" in how:
         net[0].eval()
@@ -62,6 +63,11 @@ for epoch in range(1 if "short" in how else 8):
             optimizer.zero_grad()
         if "raise" in how and epoch == 2:
             raise ValueError("no such layer")
+        if "once" in how and epoch == 1 and not os.path.exists(sys.argv[-1]):
+            open(sys.argv[-1], "x").close()
+            raise ValueError("the first time")
+        if "killed" in how and epoch == 4 and rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
         if "hang" in how and epoch == 2 and rank == 0:
             time.sleep(600)
         if "die" in how and epoch == 6:

@@ -12,7 +12,13 @@ from hpcbench.programs.metric import Metric
 KEPT_LINES, LAST_LINES = 400, 3
 TRACEBACK = "Traceback (most recent call last)"
 # What Python says last of an exception, perhaps behind a launcher's mark of the rank.
-EXCEPTION = re.compile(r"(?:\[[^\]]*\]:?\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*)")
+RANK = r"(?:\[[^\]]*\](?:<std(?:out|err)>)?:?\s*)?"
+EXCEPTION = re.compile(RANK + r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*)")
+# What torchrun, mpirun and Slurm say of a process that the system killed; the others then complain
+# that it is gone.
+KILLED = re.compile(r"exitcode\s*:\s*-9\b|exited on signal 9\b|oom[-_]kill", re.IGNORECASE)
+# What the probe prints where it cannot do its work.
+OF_PROBE = "hpcbench probe:"
 
 
 class Output:
@@ -21,6 +27,8 @@ class Output:
     def __init__(self, metric: Metric | None) -> None:
         self.metric = metric
         self._last: deque[str] = deque(maxlen=KEPT_LINES)
+        # The last that the probe said; empty where it had nothing to complain of.
+        self.of_probe = ""
         self.changed = self._began = time.monotonic()
 
     def follow(self, descriptor: int) -> None:
@@ -38,8 +46,12 @@ class Output:
             self._line(rest.decode(errors="replace"))
 
     def reason(self) -> str:
-        """The exception of the rank that ended first; else the last lines with a word in them."""
+        """That a process was killed, or the exception of the rank that ended first; else the last
+        lines with a word in them."""
         lines = list(self._last)
+        killed = next((line for line in lines if KILLED.search(line)), None)
+        if killed:
+            return f"a process of it was killed, as where memory runs short ({killed})"
         traces = [place for place, line in enumerate(lines) if TRACEBACK in line]
         for line in lines[traces[0] :] if traces else ():
             if found := EXCEPTION.match(line):
@@ -51,6 +63,8 @@ class Output:
         if not text.strip():
             return
         self._last.append(text.strip())
+        if OF_PROBE in text:
+            self.of_probe = text[text.index(OF_PROBE) + len(OF_PROBE) :].strip()
         now = time.monotonic()
         if self.metric and self.metric.line(text, now - self._began):
             self.changed = now

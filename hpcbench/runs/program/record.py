@@ -17,7 +17,16 @@ from hpcbench.programs.probe_lines import Process
 from hpcbench.programs.verdict import Row, warned
 from hpcbench.records.identity import UNKNOWN, Identity
 from hpcbench.records.provenance import collect
-from hpcbench.records.schema import PHASE_FORWARD, PHASE_TRAIN, RankTimes, ThroughputRow
+from hpcbench.records.schema import (
+    PHASE_BACKWARD,
+    PHASE_DATA,
+    PHASE_EXPOSED,
+    PHASE_FORWARD,
+    PHASE_OWN,
+    PHASE_TRAIN,
+    RankTimes,
+    ThroughputRow,
+)
 
 
 def identity_of_run(
@@ -32,8 +41,12 @@ def identity_of_run(
         nodes=len({one.get("host") for one in facts}) or nodes,
         device_kind=_device_kind(config, facts),
         precision="+".join(dtypes) or UNKNOWN,
-        batch=max((int(one.get("batch") or 0) for one in facts), default=0),
+        batch=max((_of_device(process) for process in processes), default=0),
     )
+
+
+def _of_device(process: Process) -> int:
+    return int(process.facts.get("batch") or 0) // process.replicas
 
 
 def _device_kind(config: ProgramConfig, facts: Sequence[Mapping[str, Any]]) -> str:
@@ -99,19 +112,34 @@ def _waiting_for_data(counted: Measured) -> list[float]:
     return waits if any(waits) else []
 
 
-def times_of_ranks(counted: Measured) -> list[RankTimes]:
-    """Of each counted interval training, and the forward pass where each rank's was seen in all."""
-    intervals = counted.intervals
-    found = [
-        RankTimes(PHASE_TRAIN, number, one.steps, one.seconds)
-        for number, one in enumerate(intervals)
-    ]
-    if intervals and all(min(one.forward, default=0) > 0 for one in intervals):
-        found += [
-            RankTimes(PHASE_FORWARD, number, one.steps, one.forward)
-            for number, one in enumerate(intervals)
-        ]
+def times_of_ranks(config: ProgramConfig, counted: Measured) -> list[RankTimes]:
+    """Of each counted interval training, and its parts as far as they were seen: the forward pass
+    if each rank's was in all intervals, of the others whichever intervals tell of them."""
+    found = list[RankTimes]()
+    intervals = list(enumerate(counted.intervals))
+    fetched = any(any(one.waited) for _, one in intervals)
+    forward = all(min(one.forward, default=0) > 0 for _, one in intervals)
+    for number, one in intervals:
+        parts = {PHASE_TRAIN: one.seconds}
+        if fetched:
+            parts[PHASE_DATA] = one.waited
+        if forward:
+            parts[PHASE_FORWARD] = one.forward
+        # A single device has nobody to exchange with.
+        exposed = (0.0,) if config.devices == 1 else one.exposed
+        if exposed:
+            exchange = 0.0 if config.devices == 1 else one.exchange
+            parts[PHASE_EXPOSED] = (exchange,) * len(exposed)
+            parts[PHASE_OWN] = _less(one.seconds, exposed)
+            if min(one.backward, default=0) > 0:
+                parts[PHASE_BACKWARD] = _less(one.backward, exposed)
+        found += [RankTimes(phase, number, one.steps, times) for phase, times in parts.items()]
     return found
+
+
+def _less(whole: Sequence[float], parts: Sequence[float]) -> tuple[float, ...]:
+    # What iterations that were looked at had may be more than the others have.
+    return tuple(max(0.0, all_of_it - part) for all_of_it, part in zip(whole, parts, strict=True))
 
 
 def summary(config: ProgramConfig, identity: Identity, rows: Sequence[Row]) -> str:

@@ -29,7 +29,9 @@ from hpcbench.programs.probe_lines import LINES, STACKS, Process, read
 from hpcbench.programs.verdict import (
     Refused,
     Row,
+    asked_for,
     check_processes,
+    refuse_unclear,
     rows_of_metric,
     rows_of_steps,
     warned,
@@ -46,6 +48,7 @@ from hpcbench.runs.program.record import (
     throughput_row,
     times_of_ranks,
 )
+from hpcbench.words import count
 
 PROBE = Path(__file__).parent.parent.parent / "probe"
 RANKS, OUTPUT = "ranks", "output"
@@ -53,8 +56,9 @@ POLL = 0.5
 NOTHING = Measured([], 0, [])
 # In run.json: whether the next attempt is to go on where this one was stopped.
 GOES_ON = "goes_on"
-# Between being asked to end and being killed.
-GRACE = 60.0
+# Between being asked to end and being killed: near its job's time limit a program may have much to
+# save; whoever asks otherwise kills before long himself.
+GRACE, SHORT_GRACE = 60.0, 12.0
 SHELL = ("bash", "-c")
 # Options of srun for as many tasks as there are devices.
 BINDING = ("--accel-bind", "--cpu-bind", "--distribution", "--gpu-bind", "--mem-bind")
@@ -212,14 +216,32 @@ class ProgramRun:
                 if quiet > self.config.stall_seconds:
                     return self._stalled(process)
         if not self._signalled:
-            return Ended(process.wait())
+            return self._left_behind(Ended(process.wait()))
         # It was asked already, and may be saving.
-        _end(process, ask=False)
+        _end(process, ask=False, grace=GRACE if self._signalled == signal.SIGUSR1 else SHORT_GRACE)
         # Told in time that a time limit is near, it could only begin anew for ever.
         if self._signalled == signal.SIGUSR1 and not self.config.resume_with:
             why = "its job's time limit came, and there is no --resume-with to go on by"
             return Ended(4, why, "timeout")
         return Ended(75, "stopped by a signal", "preempted")
+
+    def _left_behind(self, ended: Ended) -> Ended:
+        """End what still trains on this host though the command has ended: it would go on beside
+        what is measured next."""
+        there = []
+        for process in read(self._ranks):
+            if process.facts.get("host") != platform.node() or process.ended:
+                continue
+            with suppress(OSError, KeyError):
+                os.kill(process.facts["pid"], signal.SIGKILL)
+                there.append(process)
+        if not there or ended.status:
+            return ended
+        why = (
+            f"{there[0]} still trained when the command had ended, and was ended: a command has to "
+            f"wait for what it starts"
+        )
+        return Ended(2, why, "config")
 
     def _stalled(self, process: subprocess.Popen[bytes]) -> Ended:
         """End it, and say where it is."""
@@ -270,8 +292,9 @@ class ProgramRun:
         try:
             for number, row in enumerate(rows):
                 writer.throughput(throughput_row(number, row))
-            for times in times_of_ranks(counted) if rows and not self._output.metric else ():
-                writer.ranks(times)
+            if rows and not self._output.metric:
+                for times in times_of_ranks(self.config, counted):
+                    writer.ranks(times)
             writer.add(**{GOES_ON: ended.failure == "preempted"})
             if refused:
                 writer.fail(*self._circumstances.explained(refused.failure, str(refused)))
@@ -306,15 +329,19 @@ class ProgramRun:
     def _rows(self, processes: Sequence[Process], counted: Measured) -> list[Row]:
         metric = self._output.metric
         if metric is None:
+            if not processes and self._output.of_probe:
+                raise Refused("config", f"its steps were not counted: {self._output.of_probe}")
             return rows_of_steps(self.config, processes, counted)
+        if metric.cut:
+            raise Refused("config", f"--metric {self.config.metric!r} takes {metric.cut}")
         found = rated(metric.matches, self.config.take)
         ranks = {match.rank for match in metric.matches} - {None}
         if ranks and len(ranks) != self.config.devices:
             raise Refused(
                 "config",
-                f"{self.config.devices} devices were asked for, and {len(ranks)} ranks printed a "
-                f"rate",
+                f"{asked_for(self.config.devices)}, and {count(len(ranks), 'rank')} printed a rate",
             )
+        refuse_unclear(self.config, metric.matches)
         return rows_of_metric(self.config, found, metric.unreadable)
 
 
@@ -323,11 +350,11 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _end(process: subprocess.Popen[bytes], ask: bool = True) -> int:
+def _end(process: subprocess.Popen[bytes], ask: bool = True, grace: float = GRACE) -> int:
     """End the program and all that it started, first by asking; its status."""
     if ask:
         _signal_group(process, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=GRACE)
+        process.wait(timeout=grace)
     _signal_group(process, signal.SIGKILL)
     return process.wait() or 4

@@ -1,0 +1,238 @@
+"""Trainings in PyTorch as people write them, each in a child of its own: prints a JSON object a
+line, of what it is called, by whom it is done, and what it truly did."""
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+BATCH, BATCHES, EPOCHS = 64, 40, 6
+# Evaluation, at each epoch's end.
+PAUSE = 0.2
+torch.set_num_threads(1)
+inputs, targets = torch.randn(BATCHES * BATCH, 784), torch.randint(0, 10, (BATCHES * BATCH,))
+data = TensorDataset(inputs, targets)
+check = DataLoader(TensorDataset(inputs[:640], targets[:640]), batch_size=320)
+folder = Path(sys.argv[1])
+
+
+class Images(Dataset):
+    def __len__(self):
+        return len(data)
+
+    def __getitem__(self, place):
+        return inputs[place].reshape(1, 28, 28), {"label": targets[place]}
+
+
+class Stream(IterableDataset):
+    """One sample more than whole batches have."""
+
+    def __init__(self, by_batch=False):
+        self.by_batch = by_batch
+
+    def __iter__(self):
+        if self.by_batch:
+            yield from zip(inputs.split(BATCH), targets.split(BATCH), strict=True)
+        else:
+            yield from zip(inputs, targets, strict=True)
+            yield inputs[0], targets[0]
+
+
+def network():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def sgd(net):
+    return torch.optim.SGD(net.parameters(), 0.05)
+
+
+def step(net, optimizer, x, y):
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(net(x), y).backward()
+    optimizer.step()
+
+
+def epoch(net, optimizer, loader):
+    for x, y in loader:
+        step(net, optimizer, x, y)
+
+
+def batches_of(dataset, arrays=lambda batch: batch, **options):
+    """Batches as ``arrays`` makes (inputs, targets) of them."""
+    net = network()
+    optimizer = sgd(net)
+    for _ in range(EPOCHS):
+        for batch in DataLoader(dataset, **options):
+            step(net, optimizer, *arrays(batch))
+
+
+def images():
+    def arrays(batch):
+        images, marks = batch
+        return torch.stack(images), torch.stack([mark["label"] for mark in marks])
+
+    batches_of(
+        Images(), arrays, batch_size=BATCH, collate_fn=lambda items: tuple(zip(*items, strict=True))
+    )
+
+
+def sequences():
+    """Their first dimension is time."""
+
+    def collate(items):
+        inputs = torch.stack([x.reshape(28, 28) for x, _ in items], 1)
+        return inputs, torch.stack([y for _, y in items])
+
+    batches_of(data, lambda b: (b[0].transpose(0, 1), b[1]), batch_size=BATCH, collate_fn=collate)
+
+
+def workers():
+    batches_of(data, batch_size=BATCH, num_workers=2, persistent_workers=True)
+
+
+def stream():
+    batches_of(Stream(), batch_size=BATCH)
+
+
+def own_batches():
+    batches_of(Stream(by_batch=True), batch_size=None)
+
+
+def two_loaders():
+    net = network()
+    optimizer = sgd(net)
+    for _ in range(EPOCHS):
+        marked, unmarked = (DataLoader(data, batch_size=size) for size in (BATCH // 4, BATCH))
+        for (x, y), (more, _) in zip(marked, unmarked, strict=False):
+            net(more)
+            step(net, optimizer, x, y)
+
+
+def new_optimizer():
+    net = network()
+    for _ in range(EPOCHS):
+        epoch(net, sgd(net), DataLoader(data, batch_size=BATCH))
+
+
+def later_optimizer():
+    net = network()
+    first, second = sgd(net), torch.optim.Adam(net.parameters())
+    for number in range(EPOCHS):
+        epoch(net, second if number else first, DataLoader(data, batch_size=BATCH))
+
+
+def later_model():
+    kept = []
+    for _ in range(2):
+        net = network()
+        kept.append(sgd(net))
+        for _ in range(EPOCHS):
+            epoch(net, kept[-1], DataLoader(data, batch_size=BATCH))
+
+
+def two_optimizers():
+    """In turns, as adversaries are trained."""
+    one, other = network(), network()
+    optimizers = sgd(one), sgd(other)
+    for _ in range(EPOCHS):
+        for x, y in DataLoader(data, batch_size=BATCH):
+            step(one, optimizers[0], x, y)
+            step(other, optimizers[1], x, y)
+
+
+def evaluating(begin, end, saves=False):
+    """After each epoch, told by ``begin`` and ``end``."""
+    net = network()
+    outer = nn.Sequential(net)
+    optimizer = sgd(net)
+    outer.train()
+    for number in range(EPOCHS):
+        epoch(outer, optimizer, DataLoader(data, batch_size=BATCH))
+        begin(outer, net)
+        with torch.no_grad():
+            if saves:
+                torch.save(net.state_dict(), folder / "best.pt")
+            for x, _ in check:
+                outer(x)
+        time.sleep(PAUSE if number < EPOCHS - 1 else 0)
+        end(outer, net)
+
+
+def evaluates():
+    evaluating(lambda outer, net: outer.eval(), lambda outer, net: outer.train())
+
+
+def evaluates_a_part():
+    evaluating(lambda outer, net: net.eval(), lambda outer, net: outer.train())
+
+
+def evaluates_for_good():
+    evaluating(lambda outer, net: outer.eval(), lambda outer, net: None)
+
+
+def evaluates_unsaid():
+    evaluating(lambda outer, net: None, lambda outer, net: None)
+
+
+def saves_while_evaluating():
+    evaluating(lambda outer, net: outer.eval(), lambda outer, net: outer.train(), saves=True)
+
+
+def exports():
+    net = network()
+    epoch(net, sgd(net), DataLoader(data, batch_size=BATCH))
+    torch.save(net, folder / "whole.pt")
+    torch.jit.script(net).save(folder / "scripted.pt")
+
+
+def closes_files():
+    """As one does that becomes a daemon, and opens one of its own then."""
+    net = network()
+    optimizer = sgd(net)
+    epoch(net, optimizer, DataLoader(data, batch_size=BATCH))
+    os.closerange(3, 256)
+    with open(folder / "own.txt", "w") as own:
+        for _ in range(EPOCHS - 1):
+            epoch(net, optimizer, DataLoader(data, batch_size=BATCH))
+            own.write("mine\n")
+
+
+def forks():
+    """Has trained when it forks what trains on."""
+    net = network()
+    optimizer = sgd(net)
+    epoch(net, optimizer, DataLoader(data, batch_size=BATCH))
+    child = os.fork()
+    if not child:
+        for _ in range(EPOCHS):
+            epoch(net, optimizer, DataLoader(data, batch_size=BATCH))
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+HABITS = (
+    *(images, sequences, workers, stream, own_batches, two_loaders),
+    *(new_optimizer, later_optimizer, later_model, two_optimizers),
+    *(evaluates, evaluates_a_part, evaluates_for_good, evaluates_unsaid, saves_while_evaluating),
+    *(exports, closes_files, forks),
+)
+for habit in HABITS:
+    child = os.fork()
+    if not child:
+        try:
+            began = time.perf_counter()
+            habit()
+            took = time.perf_counter() - began
+            print(
+                json.dumps({"habit": habit.__name__, "pid": os.getpid(), "took": took}), flush=True
+            )
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    os.waitpid(child, 0)
