@@ -29,18 +29,21 @@ from hpcbench.records.schema import (
 )
 
 
+# By which ranks were compared.
+COMPARED = ("gradients", "weights")
+
+
 def identity_of_run(
     config: ProgramConfig, sweep: str, nodes: int, processes: Sequence[Process]
 ) -> Identity:
     """The first columns of the run's rows; ``nodes`` where the processes do not tell."""
     facts = [process.facts for process in processes]
-    dtypes = sorted({kind for one in facts for kind in one.get("dtypes", ())})
     return Identity.of_program(
         config,
         sweep,
         nodes=len({one.get("host") for one in facts}) or nodes,
         device_kind=_device_kind(config, facts),
-        precision="+".join(dtypes) or UNKNOWN,
+        precision=_precision(facts),
         batch=max((_of_device(process) for process in processes), default=0),
     )
 
@@ -82,7 +85,7 @@ def document(
         "config": config.model_dump(mode="json"),
         "hosts": [str(one.get("host")) for one in facts] or [platform.node()],
         "parameters": next((one["parameters"] for one in facts if one.get("parameters")), None),
-        "processes": facts,
+        "processes": [_told(one) for one in facts],
         "warmup_intervals": counted.warmup,
         "left_out": [one.broken for one in counted.broken],
         "waiting_for_data_share": mean(waits) / kept if waits else None,
@@ -103,6 +106,20 @@ def document(
             "allocation": allocation,
         },
     }
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a process's facts those that say something to a reader."""
+    return {name: value for name, value in facts.items() if name not in COMPARED}
+
+
+def _precision(facts: Sequence[Mapping[str, Any]]) -> str:
+    """As this project calls it, where autocast chooses it; else what parameters are of."""
+    dtypes = sorted({kind for one in facts for kind in one.get("dtypes", ())})
+    chosen = {one["autocast"] for one in facts if one.get("autocast")}
+    if chosen and dtypes == ["float32"]:
+        return "+".join(f"mixed_{kind}" for kind in sorted(chosen))
+    return "+".join(dtypes) or UNKNOWN
 
 
 def _waiting_for_data(counted: Measured) -> list[float]:
