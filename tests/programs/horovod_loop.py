@@ -1,5 +1,5 @@
-"""A training as people write it, in TensorFlow with Horovod: the step is a graph; ``apart``, as they
-write it wrongly."""
+"""A training as people write it, in TensorFlow with Horovod: the step is a graph. With ``apart`` it
+is as they write it wrongly."""
 
 import sys
 

@@ -28,7 +28,6 @@ from hpcbench.records.schema import (
     ThroughputRow,
 )
 
-
 # By which ranks were compared.
 COMPARED = ("gradients", "weights")
 
