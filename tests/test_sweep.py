@@ -16,7 +16,7 @@ from hpcbench.config import OutputConfig
 from hpcbench.errors import ConfigError
 from hpcbench.sweeps.arrays import right_sized
 from hpcbench.sweeps.commands import job_command, local_command
-from hpcbench.sweeps.plan import Plan, make_plan, read_sweep
+from hpcbench.sweeps.plan import Plan, SweepFile, make_plan, read_sweep
 from hpcbench.sweeps.runner import Runner
 from support import ROOT, environment, run
 from support.sweeps import SMALL, TWO, sweep_file
@@ -41,6 +41,47 @@ def test_run_ids_of_the_default_sweep_are_those_of_the_first_version(tmp_path):
     runs = make_plan(sweep, tmp_path, TWO, data_dir=tmp_path).runs
     golden = json.loads((ROOT / "tests" / "golden" / "run_ids.json").read_text())
     assert {str(run): run.config.run_id for run in runs} == golden
+
+
+def test_a_model_may_have_strategies_and_device_counts_of_its_own(tmp_path):
+    (tmp_path / "mnist.npz").touch()
+    own = [
+        {"model": "fc-64"},
+        {"model": "cnn-1", "strategies": ["single"], "devices": [1]},
+        {"model": "cnn-2", "devices": [2]},
+    ]
+    sweep = SweepFile(name="own", repeats=1, devices=[1, 2], strategies=["mirrored"], models=own)
+
+    def planned(counts=None, machine=TWO):
+        runs = make_plan(sweep, tmp_path, machine, tmp_path, counts).runs
+        return sorted((r.config.model, r.config.strategy, r.config.devices) for r in runs)
+
+    shared = [("fc-64", "mirrored", 1), ("fc-64", "mirrored", 2)]
+    assert planned() == [("cnn-1", "single", 1), ("cnn-2", "mirrored", 2), *shared]
+    assert planned([2]) == [("cnn-2", "mirrored", 2), ("fc-64", "mirrored", 2)]
+    four = replace(TWO, devices_per_node=4, max_devices=4)
+    assert planned([4], four) == [("fc-64", "mirrored", 4)]
+    assert sweep.device_counts(4) == [1, 2]
+    without = {"name": "own", "repeats": 1, "models": [own[1]]}
+    assert SweepFile(**without).device_counts(4) == [1]
+    with pytest.raises(ValueError, match="strategies is missing or empty"):
+        SweepFile(**without | {"models": own})
+
+
+def test_the_workshops_sweep_has_all_of_its_networks(tmp_path):
+    """AlexNet's halves on two devices of one process, the others as their entries say."""
+    sweep = read_sweep(ROOT / "jobs" / "sweeps" / "workshop.toml")
+    for name in ("mnist.npz", "boston_housing.npz"):
+        (tmp_path / name).touch()
+    cifar = tmp_path / "cifar-10-batches-py"
+    cifar.mkdir()
+    for part in (*map("data_batch_{}".format, range(1, 6)), "test_batch"):
+        (cifar / part).touch()
+    runs = make_plan(sweep, tmp_path, TWO, data_dir=tmp_path).runs
+    seven = {"fc-64", "fc-512", "fc-512x3", "cnn-1", "cnn-2", "cnn-dropout", "cnn-batchnorm"}
+    assert seven < {run.config.model for run in runs}
+    split = {run.config.devices for run in runs if run.config.strategy == "model-parallel"}
+    assert split == {2}
 
 
 def test_horovod_exchanges_on_gpus_as_its_users_have_it(tmp_path):
@@ -71,7 +112,10 @@ def test_horovod_exchanges_on_gpus_as_its_users_have_it(tmp_path):
             ("[settings]", "[settings]\ndevices = 4"),
             "devices is set for the whole sweep",
         ),
-        (('model = "fc-64"', 'model = "fc-64"\nstrategy = "single"'), "sweep, by strategies"),
+        (
+            ('model = "fc-64"', 'model = "fc-64"\nstrategy = "single"'),
+            "strategy is set by strategies, a list",
+        ),
         (("devices = [1, 2]", "devices = [true]"), "devices.0 True"),
     ],
 )

@@ -288,7 +288,9 @@ def test_one_sweep_holds_both_frameworks(tmp_path):
     }
     with pytest.raises(ConfigError, match="not written for torch"):
         make_plan(
-            sweep.model_copy(update={"models": [{"model": "fc-64", "framework": "torch"}]}),
+            SweepFile(
+                **sweep.model_dump() | {"models": [{"model": "fc-64", "framework": "torch"}]}
+            ),
             tmp_path,
             Machine("here", 2, 2, 1),
         )

@@ -27,8 +27,23 @@ Names = Annotated[list[str], Field(min_length=1)]
 Item = TypeVar("Item")
 
 
-# What a sweep sets for its runs, and by what.
-_OF_SWEEP = {"strategy": "strategies", "devices": "devices", "repeat": "repeats"}
+Counts = Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1)]
+# What a sweep or a model in it sets for its runs as a list, and by what.
+_BY_LISTS = {"strategy": "strategies", "repeat": "repeats"}
+
+
+class ModelOfSweep(BaseModel):
+    """A model's own entry: options of its runs, and the ``strategies`` and ``devices`` that are its
+    own instead of the sweep's."""
+
+    model_config = ConfigDict(extra="allow")
+
+    strategies: Names | None = None
+    devices: Counts | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return self.model_extra or {}
 
 
 class SweepFile(BaseModel):
@@ -36,23 +51,22 @@ class SweepFile(BaseModel):
     a ``program`` of one's own, device counts and repeats.
 
     Device counts are ``devices``, or the powers of two up to ``max_devices``, or to what there
-    is. ``settings`` holds for all models, a model's own entry before it. Without ``repeats`` there
-    are as many as the analysis wants for a 95 % interval without assumptions.
+    is. ``settings`` holds for all models, a model's own entry before it, which may have strategies
+    and device counts of its own too. Without ``repeats`` there are as many as the analysis wants
+    for a 95 % interval without assumptions.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     repeats: Annotated[int, Field(ge=1, le=1000)] = 6
-    devices: (
-        Annotated[list[Annotated[int, Field(ge=1, strict=True)]], Field(min_length=1)] | None
-    ) = None
+    devices: Counts | None = None
     max_devices: Annotated[int, Field(ge=1, strict=True)] | None = None
     datasets: Names = ["auto"]
     strategies: list[str] = []
     scaling: Annotated[list[Literal["weak", "strong"]], Field(min_length=1)] = ["weak"]
     settings: dict[str, Any] = {}
-    models: list[dict[str, Any]] = []
+    models: list[ModelOfSweep] = []
     program: Program | None = None
 
     @model_validator(mode="after")
@@ -62,19 +76,35 @@ class SweepFile(BaseModel):
             for name in sorted(of_models & self.model_fields_set):
                 raise ValueError(f"{name} is of the models of this project, and a program has none")
         else:
-            for name in ("models", "strategies"):
-                if not getattr(self, name):
-                    raise ValueError(f"{name} is missing or empty")
-        for values in (self.settings, *self.models):
-            for name in _OF_SWEEP & values.keys():
+            if not self.models:
+                raise ValueError("models is missing or empty")
+            if not self.strategies and not all(model.strategies for model in self.models):
+                raise ValueError("strategies is missing or empty")
+        if "devices" in self.settings:
+            raise ValueError("devices is set for the whole sweep, at the top of the file")
+        for values in (self.settings, *(model.options for model in self.models)):
+            for name in _BY_LISTS.keys() & values.keys():
                 raise ValueError(
-                    f"{name} is set for the whole sweep, by {_OF_SWEEP[name]} at the top of the "
-                    f"file, not among settings or a model's"
+                    f"{name} is set by {_BY_LISTS[name]}, a list, not among settings or a model's"
                 )
         return self
 
     def device_counts(self, there: int) -> list[int]:
-        """The device counts of the sweep where there are ``there`` devices."""
+        """All device counts of the sweep where there are ``there`` devices."""
+        own = [count for model in self.models for count in model.devices or ()]
+        if all(model.devices for model in self.models) and self.models and not self.devices:
+            return sorted(set(own))
+        return sorted({*own, *self._shared_counts(there)})
+
+    def counts_of(self, model: ModelOfSweep, there: int, only: Sequence[int] = ()) -> list[int]:
+        """Those of one of its models; ``only`` are those of a part of the sweep, if not empty."""
+        counts = sorted(set(model.devices)) if model.devices else self._shared_counts(there)
+        if not only:
+            return counts
+        # Whoever asks for other counts means all models that have none of their own.
+        return [n for n in only if n in counts] if model.devices else list(only)
+
+    def _shared_counts(self, there: int) -> list[int]:
         if self.devices:
             return sorted(set(self.devices))
         last = min(self.max_devices or there, there)
@@ -172,12 +202,12 @@ def make_plan(
     )
     left_out: dict[str, None] = {}
     runs: dict[str, PlannedRun] = {}
-    counts = devices or sweep.device_counts(machine.max_devices)
     if sweep.program:
+        counts = devices or sweep.device_counts(machine.max_devices)
         return Plan(_of_program(sweep.program, sweep, counts, results, machine), [])
     for repeat in range(sweep.repeats):
         block = []
-        for values in _combinations(sweep, counts):
+        for values in _combinations(sweep, machine.max_devices, devices or ()):
             reason = _unfit(values, machine)
             if reason:
                 left_out[reason] = None
@@ -247,15 +277,15 @@ def _unfit(values: dict[str, Any], machine: Machine) -> str:
     return ""
 
 
-def _combinations(sweep: SweepFile, devices: Sequence[int]) -> list[dict[str, Any]]:
+def _combinations(sweep: SweepFile, there: int, only: Sequence[int]) -> list[dict[str, Any]]:
     return [
         {"dataset": dataset, "scaling": scaling}
         | sweep.settings
-        | model
+        | model.options
         | {"strategy": strategy, "devices": count}
         for model in sweep.models
         for dataset in sweep.datasets
         for scaling in sweep.scaling
-        for strategy in sweep.strategies
-        for count in devices
+        for strategy in model.strategies or sweep.strategies
+        for count in sweep.counts_of(model, there, only)
     ]
