@@ -65,6 +65,8 @@ def test_samples_that_are_not_surely_those_of_a_step_are_unknown(told, habit):
         ("new_optimizer", EPOCHS * BATCHES),
         ("later_optimizer", EPOCHS * BATCHES),
         ("two_optimizers", EPOCHS * BATCHES),
+        ("wrapped_optimizer", EPOCHS * BATCHES),
+        ("an_optimizer_a_parameter", EPOCHS * BATCHES),
         # Of the second one those are missed by which it is known to train.
         ("later_model", 2 * EPOCHS * BATCHES - 100),
     ],
@@ -73,9 +75,21 @@ def test_an_optimizer_that_follows_another_counts(told, habit, steps):
     *_, found = told
     marks = found[habit].marks
     # The last line may be some steps before the end.
-    assert 0.7 * steps < marks[-1].steps <= steps
-    if habit == "later_model":
-        assert marks[-1].paused > 0
+    assert 0.6 * steps < marks[-1].steps <= steps
+    assert (marks[-1].paused > 0) == (habit == "later_model")
+
+
+def test_what_is_trained_on_is_no_evaluation(told):
+    *_, found = told
+    assert found["replays"].marks[-1].paused == 0
+    assert found["replays"].marks[-1].samples is None
+
+
+def test_a_backward_pass_within_another_counts_once(told):
+    *_, found = told
+    last = found["recomputes"].marks[-1]
+    assert last.backward / last.steps > 0.002 * 0.9
+    assert last.backward < last.at - found["recomputes"].marks[0].at
 
 
 @pytest.mark.parametrize(

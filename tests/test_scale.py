@@ -227,6 +227,9 @@ def test_ranks_that_are_not_what_was_asked_for_are_refused():
         # Weights are averaged instead; no gradients yet, and none that were seen.
         (((1, 2), (1.1, 2.1)), ((5, 6), (5, 6)), False),
         (((0, 0), (0, 0)), ((5, 6), (5.1, 6.1)), False),
+        # What has none is no sign of anything; a small rate moves weights by little.
+        (((1, 0), (1.1, 0)), ((5, 6), (5.1, 6)), True),
+        (((1, 2), (1.1, 2.1)), ((5, 6), (5 + 1e-6, 6 + 1e-6)), True),
         ((None, None), ((5, 6), (5.1, 6.1)), False),
         # Parts of a model.
         (((1, 2), (1.1,)), ((5, 6), (5.1,)), False),
@@ -257,6 +260,9 @@ def test_ranks_that_each_train_for_themselves_are_refused(gradients, weights, ap
         ("rate: 1.5k", "'1.5' of '1.5k'"),
         ("rate: 12.", ""),
         ("rate: 12, 13", ""),
+        # Of a table in columns.
+        ("rate: 12.5,0.31", ""),
+        ("rate: 100,2345.6", ""),
         ("rate: 12images/s", ""),
         ("rate: 12 M", ""),
     ],

@@ -158,7 +158,7 @@ def run_table(
         beside["rank_compute_seconds"] = beside["mean_compute_seconds"].where(several)
         measured = measured.combine_first(beside.reindex(measured.index))
     own, exposed = measured["own_seconds"], measured["exposed_seconds"]
-    measured["waited_seconds"] = measured["step_seconds"] - own - exposed
+    measured["waited_seconds"] = measured["trained_seconds"] - own - exposed
     measured["samples_per_joule"], measured["counted"] = np.nan, ""
     if energy is not None and len(energy):
         drawn = energy.groupby(RUN)[["samples", "joules", "seconds"]].sum()

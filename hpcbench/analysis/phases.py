@@ -20,6 +20,7 @@ from hpcbench.records.schema import (
     PHASE_ONE_BATCH,
     PHASE_ONE_ELEMENT,
     PHASE_OWN,
+    PHASE_TRAIN,
 )
 
 # Columns of phase_seconds that are of whole timings: of which phase, and by which rank.
@@ -30,6 +31,7 @@ BY_TIMING = {
     "latency_seconds": (PHASE_LATENCY, "slowest"),
     "bare_exchange_seconds": (PHASE_EXCHANGE, "slowest"),
     "exposed_seconds": (PHASE_EXPOSED, "slowest"),
+    "trained_seconds": (PHASE_TRAIN, "slowest"),
 }
 # And those of the median rank, of two the faster.
 BY_RANK = {
@@ -41,7 +43,7 @@ BY_RANK = {
 # Those that one device has too; the last of programs.
 OF_ONE = [
     *("input_seconds", "background_seconds"),
-    *("forward_seconds", "backward_seconds", "own_seconds", "exposed_seconds"),
+    *("forward_seconds", "backward_seconds", "own_seconds", "exposed_seconds", "trained_seconds"),
 ]
 COLUMNS = list(dict.fromkeys([*BY_TIMING, *BY_RANK, "contention_seconds", *OF_ONE]))
 # Phases of one process's work by itself, which is longer by all that its background threads take.
@@ -90,6 +92,7 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     this and ``input_seconds`` alone. Of programs, by the median rank as above, ``forward_seconds``
     in the forward pass, ``backward_seconds`` in the backward pass but for the exchange, and
     ``own_seconds`` in all but the exchange and waiting in it; ``exposed_seconds`` of the exchange.
+    ``trained_seconds`` are those of training itself, by the slowest rank.
     """
     timed = by_timing(ranks)
     background = timed["background_seconds"].fillna(0).where(timed["phase"].isin(_BY_ITSELF), 0)

@@ -246,7 +246,9 @@ def _rest(group: pd.DataFrame, base: pd.DataFrame, work: float, seeds: tuple[int
     if not known:
         return Estimate.of(np.array([]), 0)
     of_group, of_base = (
-        Estimate.of((runs["step_seconds"] - runs[known].sum(axis=1)).to_numpy(float), seed)
+        Estimate.of(
+            (runs["step_seconds"] - runs[known].sum(axis=1, skipna=False)).to_numpy(float), seed
+        )
         for runs, seed in zip((group, base), seeds, strict=True)
     )
     return of_group.less(of_base.times(work))

@@ -153,7 +153,7 @@ def _of_rank(row: Row) -> str:
     said = slow_rank_in_words(row)
     if said:
         return f" {said}."
-    if "waiting" in row["blamed"] and row["intervals"]:
+    if {"waiting", "extra_waiting"} & set(row["blamed"]) and row["intervals"]:
         return (
             f" No single rank is consistently slow: the one that is slowest most often is so in "
             f"{row['slowest']} of {row['intervals']} {row['of']}."

@@ -31,7 +31,7 @@ POLL = 0.02
 # Of a batch so much is looked at, to tell whether ranks train on the same samples.
 HASHED_BYTES = 1 << 20
 # How often a line tells of what a framework timed by itself.
-LOOKS = 16
+LOOKS = 6
 # So many tensors, and of each so many numbers, tell whether ranks have the same.
 COMPARED_TENSORS, COMPARED_NUMBERS = 16, 4096
 # Another optimizer is the one that trains once it took so many steps and that before it none.
@@ -60,6 +60,24 @@ RANKS = (
 )
 
 
+def harmless(function):
+    """Whatever goes wrong in it is said once, and the program goes on."""
+
+    @functools.wraps(function)
+    def guarded(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if function.__qualname__ not in complained:
+                complained.add(function.__qualname__)
+                print(f"hpcbench probe: {function.__qualname__}: {error!r}", file=sys.stderr)
+
+    return guarded
+
+
+complained = set()
+
+
 class Recorder:
     """What one process does, and its file; made by the first step."""
 
@@ -69,6 +87,8 @@ class Recorder:
         self.forked_from = None
         self.lock = threading.Lock()
         self.file = None
+        # The one that takes its steps.
+        self.thread = None
         self.steps = 0
         self.samples = 0
         # Whether each sample so far was seen to be fetched.
@@ -90,18 +110,22 @@ class Recorder:
         self.sizes = {}
         self.fetched = {}
         self.synchronize = _nothing
-        # What asks a framework for an iteration and its exchange, and what it told since a line.
+        # What asks a framework for an iteration and its exchange, at which multiples of steps, and
+        # what it told since a line.
         self.exposed = None
+        self.look = 1
         self.told = {}
         # Epoch time of perf_counter's zero: ranks' clocks are compared by it.
         self.zero = time.time() - self.last
 
+    @harmless
     def step(self, facts, samples=None, steps=1, of=None, fetched=None):
         """A step of training was taken, on so many ``samples``, of which the loader gives so many
         (``fetched``; default: all) at a time; ``facts`` (of ``of``, if that is given) are asked
         for once."""
         now = time.perf_counter()
         if self.file is None:
+            self.thread = threading.get_ident()
             self._open(facts if of is None else functools.partial(facts, of))
         took = now - self.last
         self.last = now
@@ -117,7 +141,7 @@ class Recorder:
         if fetched is not None:
             self.fetched[fetched] = self.fetched.get(fetched, 0) + steps
         self.longest = max(self.longest, took)
-        if self.exposed is not None and self.steps % max(1, self.every // LOOKS) == 0:
+        if self.exposed is not None and self.steps % self.look == 0:
             self.told.update(self.exposed())
         if self.steps % self.every == 0 or steps > 1:
             self._line(now)
@@ -126,6 +150,9 @@ class Recorder:
         if now - self.line_at < INTERVAL / 2:
             if self.steps > 16 and self.steps % (2 * self.every) == 0:
                 self.every *= 2
+                # Of three, since what loaders and programs do now and then is at multiples of two.
+                if 3 * self.look * LOOKS <= self.every:
+                    self.look *= 3
             if self.steps > 16:
                 return
         self.synchronize()
@@ -163,12 +190,12 @@ class Recorder:
                 self.identity = _identity(self.file)
         _listen(self.path.replace(".jsonl", ".stack"))
         known = {"kind": "facts", "batch_digest": Torch.digests.get(Torch.loader)}
-        known.update(_of_process())
         known["forked_from"] = self.forked_from
-        try:
-            known.update(facts())
-        except Exception as error:
-            known["untold"] = repr(error)
+        for told in (_of_process, facts):
+            try:
+                known.update(told())
+            except Exception as error:
+                known["untold"] = repr(error)
         self.write(**known)
 
     def _reopen(self):
@@ -184,10 +211,11 @@ class Recorder:
                 lost.append(self.file)
                 self._reopen()
             self.file.write((json.dumps(line) + "\n").encode())
-        except (OSError, ValueError):
+        except Exception:
             # The program is not to suffer for a disk that is full.
             pass
 
+    @harmless
     def pause(self, begins):
         """Evaluation or a checkpoint begins or ends."""
         now = time.perf_counter()
@@ -213,7 +241,7 @@ def _identity(file):
     """Which file a descriptor is; None where it is closed."""
     try:
         found = os.fstat(file.fileno())
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
 
@@ -237,8 +265,8 @@ def _after_fork():
     recorder.__init__()
     recorder.forked_from = parent
     Torch.optimizer = None
-    Torch.kin = weakref.WeakKeyDictionary()
-    Torch.pending, Torch.loader = {}, None
+    Torch.kin, Torch.others = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+    Torch.pending, Torch.loader, Torch.within = {}, None, []
 
 
 def _listen(path):
@@ -249,7 +277,7 @@ def _listen(path):
     try:
         if signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL:
             faulthandler.register(signal.SIGUSR2, file=open(path, "w"), all_threads=True)
-    except (OSError, ValueError):
+    except Exception:
         pass
 
 
@@ -258,12 +286,16 @@ def _of_process():
         "host": platform.node(),
         "pid": os.getpid(),
         "python": platform.python_version(),
-        "command": sys.argv,
-        "folder": os.getcwd(),
+        "command": list(getattr(sys, "argv", [])),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "replicas": 1,
         "packages": {},
     }
+    try:
+        facts["folder"] = os.getcwd()
+    except OSError:
+        # It is gone.
+        pass
     for rank, size in RANKS:
         if rank in os.environ and size in os.environ:
             try:
@@ -303,15 +335,19 @@ class Torch:
     """Steps by the first optimizer that takes one, and what trains the same parameters later;
     samples by the loader that was asked last."""
 
-    # That which is counted, whether others are that too, and steps of others since its last one.
+    # That which is counted; whether others train what it does, and their steps since its last one;
+    # those whose steps have begun, one within the other.
     optimizer = None
     kin = weakref.WeakKeyDictionary()
-    others = 0
-    # Since the last step, by loader: samples, None where not known, and when it was asked first;
-    # samples of the last batch.
+    others = weakref.WeakKeyDictionary()
+    within = []
+    # Since the last step, by loader: samples, None where not known, when it was asked first, and
+    # how many backward passes there had been; samples of the last batch.
     numbers = itertools.count()
     pending = {}
     loader = None
+    # Those that were asked last before a step.
+    trained_on = set()
     size = None
     crowded = 0
     # Of each loader's first batch, until training has begun.
@@ -319,68 +355,80 @@ class Torch:
     evaluating = None
     before = None
     depth = 0
-    # The module whose forward pass is a rank's own work, and DDP's wrapper of it; whether that and
-    # the backward pass are timed.
+    # The module whose forward pass is a rank's own work, and DDP's wrappers, the last and all; how
+    # often they time an iteration.
     own = None
     wrapper = None
-    timed = False
+    wrappers = weakref.WeakSet()
+    rate = 100
+    on_gpu = False
     compiled = False
-    # Its class, and how that was called before; whether precision was looked for in a call.
-    replaced = None
-    seen = False
+    # What times the forward pass, while that and the backward pass are timed.
+    timed = None
+    in_backward = False
+    backwards = 0
 
     @classmethod
     def optimizers(cls, module):
         if hasattr(module, "register_optimizer_step_post_hook"):
+            module.register_optimizer_step_pre_hook(cls.begins)
             module.register_optimizer_step_post_hook(cls.stepped)
-            cls.hook = module.register_optimizer_step_pre_hook(cls.steps)
 
     @classmethod
-    def steps(cls, optimizer, *_):
-        """Before the third step: the weights, which ranks may average instead of gradients."""
-        if recorder.steps == 2 and cls.counts(optimizer) and not recorder.by_steps:
+    @harmless
+    def begins(cls, optimizer, *_):
+        # A step that began before and did not end has failed.
+        if cls.within and cls.within[0] == id(optimizer):
+            cls.within.clear()
+        cls.within.append(id(optimizer))
+        if recorder.steps == 2 and cls.counted() is optimizer and not recorder.by_steps:
+            # Which ranks may average instead of gradients.
             recorder.write(kind="also", weights=cls.compared(optimizer, lambda p: p))
 
     @classmethod
+    def counted(cls):
+        """The optimizer whose steps count; None where it is gone, or none has stepped."""
+        return cls.optimizer and cls.optimizer()
+
+    @classmethod
     def counts(cls, optimizer):
-        """Whether it is the one that is counted, or trains what that one does."""
-        counted = cls.optimizer and cls.optimizer()
-        if counted is optimizer:
-            return True
-        if counted is None:
+        """Whether it is that one, or trains what that one did and does no more."""
+        counted = cls.counted()
+        if counted is optimizer or counted is None:
             return True
         if optimizer not in cls.kin:
             ours = {id(p) for group in counted.param_groups for p in group["params"]}
             theirs = {id(p) for group in optimizer.param_groups for p in group["params"]}
             cls.kin[optimizer] = not ours.isdisjoint(theirs)
-        return cls.kin[optimizer]
+        others = cls.others[optimizer] = cls.others.get(optimizer, 0) + 1
+        if cls.kin[optimizer]:
+            return others > 1
+        if others < TAKES_OVER:
+            return False
+        # What passed since the last step that was counted was none of those that follow.
+        recorder.paused += time.perf_counter() - recorder.last
+        recorder.last = time.perf_counter()
+        return True
 
     @classmethod
+    @harmless
     def stepped(cls, optimizer, *_):
-        if recorder.by_steps:
+        if id(optimizer) not in cls.within:
+            # A part of one that has counted.
             return
-        if not cls.counts(optimizer):
-            cls.others += 1
-            if cls.others < TAKES_OVER:
-                return
-            # What passed since the last step that was counted was none of those that follow.
-            recorder.paused += time.perf_counter() - recorder.last
-            recorder.last = time.perf_counter()
-            cls.kin.clear()
-        cls.others = 0
-        if cls.optimizer is None or cls.optimizer() is not optimizer:
+        del cls.within[cls.within.index(id(optimizer)) :]
+        if cls.within or recorder.by_steps or not cls.counts(optimizer):
+            return
+        if cls.others:
+            cls.others.clear()
+        if cls.counted() is not optimizer:
             cls.optimizer = weakref.ref(optimizer)
+            cls.kin.clear()
         if cls.evaluating is not None:
             cls.left_without_a_word()
         recorder.step(cls.facts, cls.fetched(), 1, optimizer, cls.size)
         if recorder.steps == 1:
-            try:
-                cls.watch(optimizer)
-            except Exception:
-                # The program runs on, its forward and backward passes unseen.
-                pass
-        elif recorder.steps == 3:
-            cls.hook.remove()
+            cls.watch(optimizer)
 
     @classmethod
     def fetched(cls):
@@ -390,13 +438,18 @@ class Torch:
         several = len(cls.pending) > 1
         cls.crowded = cls.crowded + 1 if several else 0
         # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
-        samples, asked = cls.pending.get(cls.loader, (0, 0.0))
-        if several and cls.crowded < CROWDED and recorder.pause_began is None:
-            # What another loader gave was evaluated, without a word to the model.
+        samples, asked, backwards = cls.pending.get(cls.loader, (0, 0.0, 0))
+        before = {loader: one for loader, one in cls.pending.items() if loader != cls.loader}
+        evaluated = cls.trained_on.isdisjoint(before) and all(
+            one[1] < asked and one[2] == backwards for one in before.values()
+        )
+        if before and evaluated and cls.crowded < CROWDED and recorder.pause_began is None:
+            # Without a word to the model.
             recorder.paused += max(0.0, asked - recorder.last)
             recorder.last = max(asked, recorder.last)
         cls.pending.clear()
-        return None if cls.crowded >= CROWDED else samples
+        cls.trained_on.add(cls.loader)
+        return samples if evaluated and cls.crowded < CROWDED else None
 
     @classmethod
     def facts(cls, optimizer):
@@ -411,9 +464,9 @@ class Torch:
             "connected": connected(),
             "gradients": cls.compared(optimizer, lambda p: p.grad),
         }
-        on_gpu = any(p.is_cuda for p in parameters)
-        if on_gpu:
-            recorder.synchronize = torch.cuda.synchronize
+        cls.on_gpu = any(p.is_cuda for p in parameters)
+        if cls.on_gpu:
+            recorder.synchronize = cls.synchronize
             device = torch.cuda.get_device_properties(torch.cuda.current_device())
             found["device"] = device.name
             found["gpu"] = str(getattr(device, "uuid", torch.cuda.current_device()))
@@ -423,19 +476,34 @@ class Torch:
             found["backend"] = distributed.get_backend()
         return found
 
+    @staticmethod
+    def synchronize():
+        import torch
+
+        # Which a graph that is being recorded would not survive.
+        if not torch.cuda.is_current_stream_capturing():
+            torch.cuda.synchronize()
+
     @classmethod
     def compared(cls, optimizer, tensor_of):
-        """Shape, sum and sum of magnitudes of some tensors, each of their first numbers; None where
-        ranks need not have the same."""
+        """Shape, sum and sum of magnitudes of some tensors, each of their first numbers, or None;
+        None for all where ranks need not have the same, or that cannot be known."""
+        try:
+            return cls._compared(optimizer, tensor_of)
+        except Exception:
+            return None
+
+    @classmethod
+    def _compared(cls, optimizer, tensor_of):
         if connected() == 1 or any(name in sys.modules for name in SHARDING):
             return None
         import torch
 
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        marks = ("_is_flat_param", "_fsdp_flattened")
         kinds = {type(p).__name__ for p in parameters}
-        if kinds & {"DTensor", "FlatParameter"} or any(
-            hasattr(p, "_is_flat_param") for p in parameters
-        ):
+        flat = any(hasattr(p, mark) for p in parameters for mark in marks)
+        if flat or kinds & {"DTensor", "FlatParameter"}:
             return None
         chosen = parameters[:: max(1, len(parameters) // COMPARED_TENSORS)][:COMPARED_TENSORS]
         found = []
@@ -443,6 +511,7 @@ class Torch:
             for parameter in chosen:
                 tensor = tensor_of(parameter)
                 if tensor is None or tensor.is_sparse:
+                    found.append(None)
                     continue
                 some = tensor.detach().reshape(-1)[:COMPARED_NUMBERS].double()
                 found.append([list(tensor.shape), float(some.sum()), float(some.abs().sum())])
@@ -456,9 +525,7 @@ class Torch:
         @functools.wraps(next_index)
         def _next_index(self):
             index = next_index(self)
-            # Workers are asked ahead.
-            indices = self.__dict__.setdefault("_hpcbench_asked", collections.deque())
-            indices.append(len(index) if isinstance(index, (list, tuple)) else None)
+            cls.asked(self, index)
             return index
 
         @functools.wraps(reset)
@@ -470,28 +537,47 @@ class Torch:
         def __next__(self):
             began = time.perf_counter()
             batch = next_batch(self)
-            if not recorder.by_steps:
-                recorder.waited += time.perf_counter() - began
-            indices = self.__dict__.get("_hpcbench_asked")
-            size = indices.popleft() if indices else None
-            first = batch_size(batch)
-            if size is not None and first is not None and first < size:
-                # A stream's last batch may be smaller, if its first dimension was a batch before.
-                if getattr(self, "_hpcbench_by_dimension", False):
-                    size = first
-            elif first == size and getattr(self, "_dataset_kind", 0) == 1:
-                self._hpcbench_by_dimension = True
-            # Not by its address, which the next one may have.
-            loader = self.__dict__.setdefault("_hpcbench_number", next(cls.numbers))
-            # Of loaders beside this one nothing was trained on.
-            cls.loader, cls.size = loader, size
-            before, asked = cls.pending.get(loader, (0, began))
-            cls.pending[loader] = None if None in (before, size) else before + size, asked
-            if recorder.file is None and loader not in cls.digests:
-                cls.digests[loader] = digest(batch)
+            cls.came(self, batch, began)
             return batch
 
         base.__next__, base._next_index, base._reset = __next__, _next_index, _reset
+
+    @staticmethod
+    @harmless
+    def asked(iterator, index):
+        """For so many samples; workers are asked ahead."""
+        known = getattr(iterator, "_auto_collation", False) and hasattr(index, "__len__")
+        asked = iterator.__dict__.setdefault("_hpcbench_asked", collections.deque())
+        asked.append(len(index) if known else None)
+
+    @classmethod
+    @harmless
+    def came(cls, iterator, batch, began):
+        if not recorder.by_steps:
+            recorder.waited += time.perf_counter() - began
+        asked = iterator.__dict__.get("_hpcbench_asked")
+        size = asked.popleft() if asked else None
+        # Not by its address, which the next one may have.
+        loader = iterator.__dict__.setdefault("_hpcbench_number", next(cls.numbers))
+        if recorder.file is None and loader not in cls.digests:
+            cls.digests[loader] = digest(batch)
+        if recorder.by_steps:
+            return
+        if getattr(iterator, "_dataset_kind", 0) == 1 and size is not None:
+            # A stream's last batch may be smaller, if its first dimension was a batch before.
+            first = batch_size(batch)
+            by_dimension = getattr(iterator, "_hpcbench_by_dimension", False)
+            if by_dimension and first is not None and first < size:
+                size = first
+            iterator._hpcbench_by_dimension = by_dimension or first == size
+        # Steps that failed are over; of loaders that give to no step there may be many.
+        cls.within.clear()
+        if len(cls.pending) > COMPARED_TENSORS:
+            cls.pending.clear()
+        cls.loader, cls.size = loader, size
+        before, first_asked, backwards = cls.pending.get(loader, (0, began, cls.backwards))
+        samples = None if None in (before, size) else before + size
+        cls.pending[loader] = samples, first_asked, backwards
 
     @classmethod
     def modules(cls, module):
@@ -506,8 +592,6 @@ class Torch:
             finally:
                 cls.depth -= 1
                 if cls.depth == 0:
-                    if mode and cls.own is None:
-                        cls.own = self
                     cls.switched(self, mode)
 
         module.Module.train = train
@@ -519,22 +603,36 @@ class Torch:
         @functools.wraps(original)
         def __init__(self, *args, **kwargs):
             original(self, *args, **kwargs)
-            # What ranks exchange in a forward pass, the wrapper exchanges around this one's.
-            cls.own, cls.wrapper = self.module, weakref.ref(self)
-            recorder.exposed = cls.exposed
+            cls.wraps(self)
 
         module.DistributedDataParallel.__init__ = __init__
+
+    @classmethod
+    @harmless
+    def wraps(cls, wrapper):
+        # What ranks exchange in a forward pass, the wrapper exchanges around its module's.
+        cls.own, cls.wrapper = weakref.ref(wrapper.module), weakref.ref(wrapper)
+        cls.wrappers.add(wrapper)
+        recorder.exposed = cls.exposed
 
     @classmethod
     def exposed(cls):
         """By the last iteration that DDP timed, for how many seconds of it gradients were under way
         when the rank had no more of its backward pass to compute; DDP does so by itself, on GPUs by
-        events. Empty where it does not tell."""
+        events. Empty where it does not tell, where several exchange, and where its iterations are
+        no steps."""
         try:
-            wrapper = cls.wrapper()
-            wrapper._set_ddp_runtime_logging_sample_rate(max(1, recorder.every // LOOKS))
+            (wrapper,) = cls.wrappers
+            if not cls.on_gpu and cls.rate != recorder.look:
+                # On GPUs it waits for the iteration before, each time.
+                cls.rate = recorder.look
+                wrapper._set_ddp_runtime_logging_sample_rate(cls.rate)
             told = wrapper._get_ddp_logging_data()
             under_way = told["backward_comm_time"] - told["backward_compute_comm_overlap_time"]
+            ahead = told["iteration"] - recorder.steps
+            alike = -10 - max(100, cls.rate) <= ahead <= 10
+            if told["backward_comm_time"] <= 0 or not alike:
+                return {}
             return {told["iteration"]: round(max(0, under_way) / 1e9, 6)}
         except Exception:
             return {}
@@ -555,53 +653,32 @@ class Torch:
         module.compile = compile
 
     @classmethod
+    @harmless
     def watch(cls, optimizer):
         """Time the forward and the backward pass from the second step on, where they are nobody's
         but this rank's, and over when they return: not on a GPU, which works on."""
-        own = cls.own
+        own = cls.own and cls.own()
         if own is None or cls.compiled or getattr(own, "_compiled_call_impl", None) is not None:
             return
+        # Of several that are not connected by DDP, what ranks exchange in it is not known.
+        if cls.wrapper is None and connected() != 1:
+            return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if any(p.is_cuda or type(p).__name__ == "DTensor" for p in parameters):
+            return
         kinds = [type(part).__name__ for part in own.modules()]
-        by_itself = not (
-            # Of several that are not connected by DDP, what ranks exchange in it is not known.
-            (cls.wrapper is None and connected() != 1)
-            or any(p.is_cuda or type(p).__name__ == "DTensor" for p in parameters)
-            or any(kind.startswith(("SyncBatchNorm", "FullySharded", "FSDP")) for kind in kinds)
-        )
+        if any(kind.startswith(("SyncBatchNorm", "FullySharded", "FSDP")) for kind in kinds):
+            return
         # Of its class, since what is put into a module itself is saved and scripted with it.
         kind = type(own)
-        inherited = kind.__call__
-
-        def __call__(self, *args, **kwargs):
-            if self is not cls.own or not self.training:
-                return inherited(self, *args, **kwargs)
-            if not cls.seen:
-                cls.seen = True
-                recorder.write(kind="also", autocast=autocast())
-                if not by_itself:
-                    cls.unwatch()
-            began = time.perf_counter()
-            try:
-                return inherited(self, *args, **kwargs)
-            finally:
-                if by_itself:
-                    recorder.forward += time.perf_counter() - began
-
-        cls.replaced = kind, kind.__dict__.get("__call__")
-        cls.timed = by_itself
-        kind.__call__ = __call__
+        if "__call__" not in kind.__dict__:
+            cls.timed = kind.__call__ = Timed(kind)
 
     @classmethod
     def unwatch(cls):
-        if cls.replaced is None:
-            return
-        kind, before = cls.replaced
-        cls.replaced, cls.timed = None, False
-        if before is None:
-            del kind.__call__
-        else:
-            kind.__call__ = before
+        timed, cls.timed = cls.timed, None
+        if timed is not None and timed.kind.__dict__.get("__call__") is timed:
+            del timed.kind.__call__
 
     @classmethod
     def gradients(cls, module):
@@ -609,13 +686,17 @@ class Torch:
 
         @functools.wraps(original)
         def backward(*args, **kwargs):
-            if not cls.timed:
+            cls.backwards += 1
+            # A pass may hold others, as of what is computed anew.
+            if cls.timed is None or cls.in_backward:
                 return original(*args, **kwargs)
+            cls.in_backward = True
             began = time.perf_counter()
             try:
                 return original(*args, **kwargs)
             finally:
                 recorder.backward += time.perf_counter() - began
+                cls.in_backward = False
 
         module.backward = backward
 
@@ -624,8 +705,8 @@ class Torch:
         """It trains on without having left evaluation: of the whole model, until it asked for the
         batch of this step; of a part, which is kept as it is, that was none."""
         module, cls.evaluating = cls.evaluating(), None
-        _, asked = cls.pending.get(cls.loader, (0, 0.0))
-        whole = module is not None and (module is cls.own or module is cls.module())
+        _, asked, _ = cls.pending.get(cls.loader, (0, 0.0, 0))
+        whole = module is not None and module in (cls.own and cls.own(), cls.module())
         if whole and recorder.pause_began is not None and asked > recorder.pause_began:
             recorder.paused += asked - recorder.pause_began
             recorder.last = max(asked, recorder.last)
@@ -638,7 +719,10 @@ class Torch:
         return cls.wrapper and cls.wrapper()
 
     @classmethod
+    @harmless
     def switched(cls, module, mode):
+        if mode and (cls.own is None or cls.own() is None):
+            cls.own = weakref.ref(module)
         if not mode and cls.evaluating is None and cls.optimizer is not None:
             # A part that is kept frozen is switched so too: then the next step shows that what
             # was fetched meanwhile was trained on.
@@ -665,7 +749,9 @@ class Torch:
 
         @functools.wraps(original)
         def save(*args, **kwargs):
-            within = recorder.pause_began is not None
+            # Others may save beside training.
+            elsewhere = recorder.thread not in (None, threading.get_ident())
+            within = elsewhere or recorder.pause_began is not None
             if not within:
                 recorder.pause(True)
             try:
@@ -677,29 +763,44 @@ class Torch:
         module.save = save
 
 
-def autocast():
-    """The precision that autocast chooses here; empty where it is off."""
-    import torch
+class Timed:
+    """In the place of a module class's inherited ``__call__``: times the forward pass of one of its
+    modules in training. Where the class is saved with its content it is what it stands for."""
 
-    for device in ("cuda", "cpu"):
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __get__(self, module, kind=None):
+        return self if module is None else functools.partial(self, module)
+
+    def __call__(self, module, *args, **kwargs):
+        inherited = super(self.kind, module).__call__
+        if not module.training or Torch.own is None or Torch.own() is not module:
+            return inherited(*args, **kwargs)
+        began = time.perf_counter()
         try:
-            if torch.is_autocast_enabled(device):
-                return str(torch.get_autocast_dtype(device)).replace("torch.", "")
-        except (AttributeError, TypeError):
-            # Before PyTorch 2.4.
-            if device == "cuda" and torch.is_autocast_enabled():
-                return str(torch.get_autocast_gpu_dtype()).replace("torch.", "")
-            if device == "cpu" and torch.is_autocast_cpu_enabled():
-                return str(torch.get_autocast_cpu_dtype()).replace("torch.", "")
-    return ""
+            return inherited(*args, **kwargs)
+        finally:
+            recorder.forward += time.perf_counter() - began
+
+    def __reduce__(self):
+        return getattr, (self.kind.__mro__[1], "__call__")
 
 
 def batch_size(batch):
     """The first dimension of the first array of a batch, in whatever it is wrapped; else None."""
+    try:
+        return _batch_size(batch)
+    except Exception:
+        # Of arrays with a shape of their own.
+        return None
+
+
+def _batch_size(batch):
     if isinstance(batch, dict):
         batch = list(batch.values())
     if isinstance(batch, (list, tuple)):
-        found = (batch_size(part) for part in batch)
+        found = (_batch_size(part) for part in batch)
         return next((size for size in found if size is not None), None)
     shape = getattr(batch, "shape", None)
     return int(shape[0]) if shape is not None and len(shape) > 0 else None
@@ -711,7 +812,7 @@ def digest(batch):
     try:
         arrays = list(_arrays(batch))
         for array in arrays:
-            found.update(array.numpy().tobytes()[:HASHED_BYTES])
+            found.update(array.reshape(-1)[: HASHED_BYTES // 8].numpy().tobytes())
     except Exception:
         return None
     return found.hexdigest()[:16] if arrays else None
@@ -776,16 +877,9 @@ class Keras:
         def fit(self, *args, **kwargs):
             cls.fitting = True
             try:
-                given = signature.bind(self, *args, **kwargs)
-                ours = cls.callback(keras, given, self)
-                callbacks = given.arguments.get("callbacks")
-                if hasattr(callbacks, "append") and not isinstance(callbacks, list):
-                    callbacks.append(ours)
-                else:
-                    several = isinstance(callbacks, (list, tuple))
-                    before = list(callbacks) if several else [callbacks] if callbacks else []
-                    given.arguments["callbacks"] = [*before, ours]
-                return original(*given.args, **given.kwargs)
+                given = cls.with_callback(keras, signature, self, args, kwargs)
+                args, kwargs = (given.args, given.kwargs) if given else ((self, *args), kwargs)
+                return original(*args, **kwargs)
             finally:
                 cls.fitting = False
 
@@ -800,6 +894,21 @@ class Keras:
             return apply(self, *args, **kwargs)
 
         keras.optimizers.Optimizer.apply = applied
+
+    @classmethod
+    @harmless
+    def with_callback(cls, keras, signature, model, args, kwargs):
+        """The arguments of ``fit``, with ours among the callbacks."""
+        given = signature.bind(model, *args, **kwargs)
+        ours = cls.callback(keras, given, model)
+        callbacks = given.arguments.get("callbacks")
+        if hasattr(callbacks, "append") and not isinstance(callbacks, list):
+            callbacks.append(ours)
+        else:
+            several = isinstance(callbacks, (list, tuple))
+            before = list(callbacks) if several else [callbacks] if callbacks else []
+            given.arguments["callbacks"] = [*before, ours]
+        return given
 
     @classmethod
     def watch(cls, optimizer):
@@ -828,6 +937,7 @@ class Keras:
             def on_epoch_begin(self, epoch, logs=None):
                 self.before = -1
 
+            @harmless
             def on_train_batch_end(self, batch, logs=None):
                 with self.lock:
                     steps = batch - self.before

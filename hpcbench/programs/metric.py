@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-# What belongs to a number that stands before or behind it: digits, an exponent, a factor.
-_BEFORE = re.compile(r"(?:[0-9][.,]?)*$")
-_AFTER = re.compile(r"(?:[.,]?[0-9])+|[eE][-+]?[0-9]+|[kKMGT](?![A-Za-z])")
+# What belongs to a number that stands before or behind it: digits, an exponent, a factor. A comma
+# does with three digits behind it; else it stands between two numbers.
+_BEFORE = re.compile(r"[0-9]+\.?$|(?:^|[^0-9.,])([0-9]{1,3},)+$")
+_AFTER = re.compile(r"\.?[0-9]+|(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[eE][-+]?[0-9]+")
+_FACTOR = re.compile(r"[kKMGT](?![A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,18 @@ class Metric:
         return len(self.matches) > before
 
     def _look_around(self, text: str, found: re.Match[str]) -> None:
-        number = found[self._value]
+        number, rest = found[self._value], text[found.end(self._value) :]
+        if number is None or self.cut:
+            return
         before = _BEFORE.search(text[: found.start(self._value)])
-        after = _AFTER.match(text[found.end(self._value) :])
-        whole = (before[0] if before else "") + number + (after[0] if after else "")
-        if whole != number and not self.cut:
+        if before and before[0].endswith(",") and not re.match(r"[0-9]{3}(?![0-9])", number):
+            before = None
+        after, factor = _AFTER.match(rest), _FACTOR.match(rest)
+        whole = (before[0].lstrip(" =:") if before else "") + number + (after[0] if after else "")
+        if whole != number:
             self.cut = f"{number!r} of {whole!r}: let the expression take all of it"
+        elif factor:
+            self.cut = f"{number!r} of {number + factor[0]!r}: such a factor is not read"
 
     def _integer(self, found: re.Match[str], name: str) -> int | None:
         text = found[name] if name in self._pattern.groupindex else None

@@ -14,10 +14,13 @@ from hpcbench.words import count
 
 # As the probe tells of one: shape, sum, sum of magnitudes.
 Tensor = tuple[list[int], float, float]
+# A batch that fewer of the steps have is not what a run trains on.
+MOSTLY = 0.8
 # Seconds; what comes closer was printed together.
 AT_ONCE = 1e-3
-# Ranks on processors of several kinds round otherwise.
-ALIKE = 1e-5
+# Of gradients: ranks on processors of several kinds round otherwise. Weights that were averaged are
+# the same on all.
+ALIKE, THE_SAME = 1e-5, 1e-9
 
 
 @dataclass(frozen=True)
@@ -101,20 +104,29 @@ def check_processes(config: ProgramConfig, processes: Sequence[Process]) -> None
 
 
 def _averaged(one: Process, other: Process) -> bool:
-    """Whether two ranks may train the same model: they have a tensor of gradients after a step, or
-    one of weights after two, in common; or parts of it that cannot be compared."""
-    told = [(one.facts.get(name), other.facts.get(name)) for name in ("gradients", "weights")]
-    return any(not mine or not theirs or _some_alike(mine, theirs) for mine, theirs in told)
-
-
-def _some_alike(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
-    if [shape for shape, *_ in mine] != [shape for shape, *_ in theirs]:
+    """Whether two ranks may train the same model: of what has a gradient they have a tensor in
+    common, as a gradient after a step or as weights after two; or parts that cannot be compared."""
+    mine, theirs = (each.facts.get("gradients") for each in (one, other))
+    if not mine or not theirs or not _of_same_shapes(mine, theirs):
         return True
-    pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if max(a[2], b[2]) > 0]
-    return not pairs or any(
-        math.isclose(a[2], b[2], rel_tol=ALIKE) and abs(a[1] - b[1]) <= ALIKE * max(a[2], b[2])
-        for a, b in pairs
-    )
+    places = [n for n, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a and b and a[2] > 0]
+    if not places or any(_alike(mine[n], theirs[n], ALIKE) for n in places):
+        return True
+    before, after = (each.facts.get("weights") for each in (one, other))
+    if not before or not after or not _of_same_shapes(before, after):
+        return True
+    return any(_alike(before[n], after[n], THE_SAME) for n in places)
+
+
+def _of_same_shapes(mine: Sequence[Tensor | None], theirs: Sequence[Tensor | None]) -> bool:
+    return [one and one[0] for one in mine] == [one and one[0] for one in theirs]
+
+
+def _alike(one: Tensor | None, other: Tensor | None, tolerance: float) -> bool:
+    if one is None or other is None:
+        return True
+    most = tolerance * max(one[2], other[2])
+    return abs(one[1] - other[1]) <= most and abs(one[2] - other[2]) <= most
 
 
 def asked_for(devices: int) -> str:
@@ -235,7 +247,7 @@ def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measur
             f"ranks have in common counts"
         )
     shares = [p.facts["batch_share"] for p in processes if p.facts.get("batch_share")]
-    if shares and min(shares) < 0.8:
+    if shares and min(shares) < MOSTLY:
         said.append(
             f"steps train on batches of several sizes, and no size is that of more than "
             f"{100 * min(shares):.0f} % of a rank's: the rate is of all of them together"

@@ -3,6 +3,7 @@ line, of what it is called, by whom it is done, and what it truly did."""
 
 import json
 import os
+import pickle
 import sys
 import time
 import traceback
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 BATCH, BATCHES, EPOCHS = 64, 40, 6
@@ -146,6 +148,68 @@ def two_optimizers():
             step(other, optimizers[1], x, y)
 
 
+class Twice(torch.optim.Optimizer):
+    """Holds another one of the same parameters, and is one itself whose step is a parent's too."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        super().__init__([p for group in inner.param_groups for p in group["params"]], {})
+
+    def step(self, closure=None):
+        self.inner.step()
+
+
+def wrapped_optimizer():
+    net = network()
+    optimizer = Twice(sgd(net))
+    for _ in range(EPOCHS):
+        epoch(net, optimizer, DataLoader(data, batch_size=BATCH))
+
+
+def an_optimizer_a_parameter():
+    net = network()
+    several = [torch.optim.SGD([p], 0.05) for p in net.parameters() for _ in range(40)]
+    for _ in range(EPOCHS):
+        for x, y in DataLoader(data, batch_size=BATCH):
+            nn.functional.cross_entropy(net(x), y).backward()
+            for optimizer in several[::40]:
+                optimizer.step()
+
+
+def replays():
+    """From another loader at every other step, which is trained on too."""
+    net = network()
+    optimizer = sgd(net)
+    more = iter(DataLoader(data, batch_size=BATCH))
+    for _ in range(EPOCHS):
+        for number, (x, y) in enumerate(DataLoader(data, batch_size=BATCH)):
+            optimizer.zero_grad()
+            if number % 2 and number < 2 * (BATCHES // EPOCHS):
+                nn.functional.cross_entropy(net(next(more)[0]), y).backward()
+            time.sleep(0.002)
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+
+
+def recomputes():
+    """A backward pass that holds others, each of 2 ms."""
+
+    def slow(x):
+        x.register_hook(lambda gradient: time.sleep(0.002))
+        return x * 1.0
+
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    outer = nn.Sequential(net)
+    optimizer = sgd(net)
+    outer.train()
+    for _ in range(EPOCHS):
+        for x, y in DataLoader(data, batch_size=BATCH):
+            optimizer.zero_grad()
+            hidden = checkpoint(slow, outer(x), use_reentrant=True)
+            nn.functional.cross_entropy(hidden, y).backward()
+            optimizer.step()
+
+
 def evaluating(begin, end, saves=False):
     """After each epoch, told by ``begin`` and ``end``."""
     net = network()
@@ -187,6 +251,10 @@ def saves_while_evaluating():
 def exports():
     net = network()
     epoch(net, sgd(net), DataLoader(data, batch_size=BATCH))
+    net.train()
+    epoch(net, sgd(net), DataLoader(data, batch_size=BATCH))
+    called = pickle.loads(pickle.dumps(nn.Sequential.__dict__.get("__call__", nn.Module.__call__)))
+    assert called is nn.Module.__call__
     torch.save(net, folder / "whole.pt")
     torch.jit.script(net).save(folder / "scripted.pt")
 
@@ -218,7 +286,8 @@ def forks():
 
 HABITS = (
     *(images, sequences, workers, stream, own_batches, two_loaders),
-    *(new_optimizer, later_optimizer, later_model, two_optimizers),
+    *(new_optimizer, later_optimizer, later_model, two_optimizers, wrapped_optimizer),
+    *(an_optimizer_a_parameter, replays, recomputes),
     *(evaluates, evaluates_a_part, evaluates_for_good, evaluates_unsaid, saves_while_evaluating),
     *(exports, closes_files, forks),
 )

@@ -14,7 +14,7 @@ from hpcbench.process import output_of
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import Measured
 from hpcbench.programs.probe_lines import Process
-from hpcbench.programs.verdict import Row, warned
+from hpcbench.programs.verdict import MOSTLY, Row, warned
 from hpcbench.records.identity import UNKNOWN, Identity
 from hpcbench.records.provenance import collect
 from hpcbench.records.schema import (
@@ -37,18 +37,21 @@ def identity_of_run(
 ) -> Identity:
     """The first columns of the run's rows; ``nodes`` where the processes do not tell."""
     facts = [process.facts for process in processes]
+    dtypes = sorted({kind for one in facts for kind in one.get("dtypes", ())})
     return Identity.of_program(
         config,
         sweep,
         nodes=len({one.get("host") for one in facts}) or nodes,
         device_kind=_device_kind(config, facts),
-        precision=_precision(facts),
+        precision="+".join(dtypes) or UNKNOWN,
         batch=max((_of_device(process) for process in processes), default=0),
     )
 
 
 def _of_device(process: Process) -> int:
-    return int(process.facts.get("batch") or 0) // process.replicas
+    """The batch of most steps, if there is one."""
+    mostly = (process.facts.get("batch_share") or 0.0) >= MOSTLY
+    return int(process.facts.get("batch") or 0) // process.replicas if mostly else 0
 
 
 def _device_kind(config: ProgramConfig, facts: Sequence[Mapping[str, Any]]) -> str:
@@ -110,15 +113,6 @@ def document(
 def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Of a process's facts those that say something to a reader."""
     return {name: value for name, value in facts.items() if name not in COMPARED}
-
-
-def _precision(facts: Sequence[Mapping[str, Any]]) -> str:
-    """As this project calls it, where autocast chooses it; else what parameters are of."""
-    dtypes = sorted({kind for one in facts for kind in one.get("dtypes", ())})
-    chosen = {one["autocast"] for one in facts if one.get("autocast")}
-    if chosen and dtypes == ["float32"]:
-        return "+".join(f"mixed_{kind}" for kind in sorted(chosen))
-    return "+".join(dtypes) or UNKNOWN
 
 
 def _waiting_for_data(counted: Measured) -> list[float]:

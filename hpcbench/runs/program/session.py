@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from hpcbench.cluster.launchers import LAUNCHERS, Placement
 from hpcbench.cluster.rendezvous import reached
 from hpcbench.cluster.schedulers import current_job, scheduler_of
@@ -232,9 +234,13 @@ class ProgramRun:
         for process in read(self._ranks):
             if process.facts.get("host") != platform.node() or process.ended:
                 continue
-            with suppress(OSError, KeyError):
-                os.kill(process.facts["pid"], signal.SIGKILL)
-                there.append(process)
+            # Another may have its number by now.
+            with suppress(psutil.Error, OSError, KeyError):
+                found = psutil.Process(process.facts["pid"])
+                ours = found.environ().get("HPCBENCH_PROBE") == str(self._ranks.absolute())
+                if ours and found.status() != psutil.STATUS_ZOMBIE:
+                    found.kill()
+                    there.append(process)
         if not there or ended.status:
             return ended
         why = (
