@@ -258,7 +258,7 @@ def test_a_forward_pass_that_is_slow_is_blamed_and_the_rank_named(tmp_path):
     assert "mostly in the forward pass" in sentence(rows["slow"])
     assert rows["slow"]["blamed"][0] == "extra_waiting"
     assert rows["slow"]["extra_waiting_seconds"] == pytest.approx(5e-3, rel=0.3)
-    assert "extra_forward" not in rows["slow"]["blamed"], "the typical rank is as fast as before"
+    assert rows["slow"]["extra_forward_seconds"] < 1e-3, "the typical rank is as fast as before"
     assert rows["slower"]["blamed"][0] == "extra_forward"
     assert rows["slower"]["extra_forward_seconds"] == pytest.approx(5e-3, rel=0.3)
 
@@ -288,11 +288,7 @@ def test_a_compiled_forward_pass_is_not_timed(tmp_path):
             ),
             "averages no gradients over Horovod's ranks, of which each trains for itself",
         ),
-        # Whose launcher starts it again; which the system kills.
-        (
-            ("--", "torchrun", "--max-restarts=1", *TORCHRUN[1:], "once", "{output}/failed"),
-            "torchrun restarted its ranks 1 time, since one had failed",
-        ),
+        # Which the system kills.
         (("--", *TORCHRUN, "killed"), "a process of it was killed, as where memory runs short"),
         # Which its command does not wait for.
         (
@@ -300,7 +296,7 @@ def test_a_compiled_forward_pass_is_not_timed(tmp_path):
             "still trained when the command had ended, and was ended",
         ),
     ],
-    ids=["model not connected", "Horovod not used", "restarted", "killed", "in the background"],
+    ids=["model not connected", "Horovod not used", "killed", "in the background"],
 )
 def test_a_launch_that_is_wrong(tmp_path, arguments, says):
     pytest.importorskip("torch")
