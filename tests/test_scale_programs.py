@@ -254,7 +254,7 @@ def test_a_forward_pass_that_is_slow_is_blamed_and_the_rank_named(tmp_path):
         assert done.status == 0, done.errors + done.output
         (rows[how],) = answer(read_results(results), [], None).why.to_dict("records")
     assert rows["slow"]["rank"] == 1
-    assert rows["slow"]["slowest"] == rows["slow"]["intervals"]
+    assert rows["slow"]["slowest"] > 0.9 * rows["slow"]["intervals"]
     assert "mostly in the forward pass" in sentence(rows["slow"])
     assert rows["slow"]["blamed"][0] == "extra_waiting"
     assert rows["slow"]["extra_waiting_seconds"] == pytest.approx(5e-3, rel=0.3)

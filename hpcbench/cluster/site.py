@@ -150,6 +150,8 @@ class Site(BaseModel):
     launcher: Annotated[str, AfterValidator(_known_launcher)] = "srun"
     mpi: Name = "pmix"
     device: Literal["gpu", "cpu"] = "gpu"
+    # Whether Slurm hands out GPUs that are none, to try things out: ranks train on CPU cores.
+    fake_gpus: bool = False
     devices_per_node: Count
     cores_per_device: Count
     max_devices: Count
@@ -207,7 +209,7 @@ class Site(BaseModel):
     @property
     def machine(self) -> Machine:
         cores = self.cores_per_device
-        gpus = self.device == "gpu"
+        gpus = self.device == "gpu" and not self.fake_gpus
         return Machine(self.name, self.devices_per_node, self.max_devices, cores, gpus)
 
     @property

@@ -570,8 +570,10 @@ class Torch:
             if by_dimension and first is not None and first < size:
                 size = first
             iterator._hpcbench_by_dimension = by_dimension or first == size
-        # Steps that failed are over; of loaders that give to no step there may be many.
-        cls.within.clear()
+        # Steps that failed are over, unless another thread fetches; of loaders that give to no step
+        # there may be many.
+        if recorder.thread == threading.get_ident():
+            cls.within.clear()
         if len(cls.pending) > COMPARED_TENSORS:
             cls.pending.clear()
         cls.loader, cls.size = loader, size
