@@ -68,11 +68,15 @@ def harmless(function):
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if function.__qualname__ not in complained:
-                complained.add(function.__qualname__)
-                print(f"hpcbench probe: {function.__qualname__}: {error!r}", file=sys.stderr)
+            complain(function.__qualname__, error)
 
     return guarded
+
+
+def complain(what, error):
+    if what not in complained:
+        complained.add(what)
+        print(f"hpcbench probe: {what}: {error!r}", file=sys.stderr)
 
 
 complained = set()
@@ -118,7 +122,6 @@ class Recorder:
         # Epoch time of perf_counter's zero: ranks' clocks are compared by it.
         self.zero = time.time() - self.last
 
-    @harmless
     def step(self, facts, samples=None, steps=1, of=None, fetched=None):
         """A step of training was taken, on so many ``samples``, of which the loader gives so many
         (``fetched``; default: all) at a time; ``facts`` (of ``of``, if that is given) are asked
@@ -340,6 +343,7 @@ class Torch:
     optimizer = None
     kin = weakref.WeakKeyDictionary()
     others = weakref.WeakKeyDictionary()
+    another = False
     within = []
     # Since the last step, by loader: samples, None where not known, when it was asked first, and
     # how many backward passes there had been; samples of the last batch.
@@ -375,12 +379,13 @@ class Torch:
             module.register_optimizer_step_post_hook(cls.stepped)
 
     @classmethod
-    @harmless
     def begins(cls, optimizer, *_):
-        # A step that began before and did not end has failed.
-        if cls.within and cls.within[0] == id(optimizer):
-            cls.within.clear()
-        cls.within.append(id(optimizer))
+        # This and what follows are in each step, so they call little.
+        within = cls.within
+        if within and within[0] == id(optimizer):
+            # A step that began before and did not end has failed.
+            within.clear()
+        within.append(id(optimizer))
         if recorder.steps == 2 and cls.counted() is optimizer and not recorder.by_steps:
             # Which ranks may average instead of gradients.
             recorder.write(kind="also", weights=cls.compared(optimizer, lambda p: p))
@@ -401,6 +406,7 @@ class Torch:
             theirs = {id(p) for group in optimizer.param_groups for p in group["params"]}
             cls.kin[optimizer] = not ours.isdisjoint(theirs)
         others = cls.others[optimizer] = cls.others.get(optimizer, 0) + 1
+        cls.another = True
         if cls.kin[optimizer]:
             return others > 1
         if others < TAKES_OVER:
@@ -411,30 +417,36 @@ class Torch:
         return True
 
     @classmethod
-    @harmless
     def stepped(cls, optimizer, *_):
-        if id(optimizer) not in cls.within:
-            # A part of one that has counted.
-            return
-        del cls.within[cls.within.index(id(optimizer)) :]
-        if cls.within or recorder.by_steps or not cls.counts(optimizer):
-            return
-        if cls.others:
-            cls.others.clear()
-        if cls.counted() is not optimizer:
-            cls.optimizer = weakref.ref(optimizer)
-            cls.kin.clear()
-        if cls.evaluating is not None:
-            cls.left_without_a_word()
-        recorder.step(cls.facts, cls.fetched(), 1, optimizer, cls.size)
-        if recorder.steps == 1:
-            cls.watch(optimizer)
+        try:
+            within, identity = cls.within, id(optimizer)
+            if identity not in within:
+                # A part of one that has counted.
+                return
+            while within.pop() != identity:
+                pass
+            if within or recorder.by_steps:
+                return
+            if cls.optimizer is None or cls.optimizer() is not optimizer:
+                if not cls.counts(optimizer):
+                    return
+                cls.optimizer = weakref.ref(optimizer)
+                cls.kin.clear()
+            if cls.another:
+                cls.another = False
+                cls.others.clear()
+            if cls.evaluating is not None:
+                cls.left_without_a_word()
+            samples = None if cls.loader is None else cls.fetched()
+            recorder.step(cls.facts, samples, 1, optimizer, cls.size)
+            if recorder.steps == 1:
+                cls.watch(optimizer)
+        except Exception as error:
+            complain("Torch.stepped", error)
 
     @classmethod
     def fetched(cls):
         """Samples since the last step; None where they are not known."""
-        if cls.loader is None:
-            return None
         several = len(cls.pending) > 1
         cls.crowded = cls.crowded + 1 if several else 0
         # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
@@ -923,7 +935,7 @@ class Keras:
             except Exception:
                 continue
             if now > seen and not recorder.by_steps:
-                recorder.step(lambda: cls.facts(None, optimizer), None, now - seen)
+                harmless(recorder.step)(lambda: cls.facts(None, optimizer), None, now - seen)
                 seen = now
 
     @classmethod
@@ -949,7 +961,7 @@ class Keras:
                     sizes = [size_of(number) for number in range(self.before + 1, batch + 1)]
                     self.before = batch
                     # What comes from a DataLoader of PyTorch's was counted there.
-                    seen = Torch.fetched()
+                    seen = None if Torch.loader is None else Torch.fetched()
                     samples = seen if None in sizes else sum(sizes)
                     # Asked for its own model, a callback makes JAX's state be written back.
                     recorder.step(lambda: cls.facts(model, None), samples, steps)
