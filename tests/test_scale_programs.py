@@ -175,6 +175,9 @@ def test_keras_fit(tmp_path, backend, epochs):
     assert document["parameters"] == 784 * 64 + 64 + 64 * 10 + 10
     rows = read_results(tmp_path).throughput
     assert rows["samples"].sum() / rows["steps"].sum() == pytest.approx(64, rel=0.01)
+    # Evaluation on a tenth of the samples is taken out, and once.
+    (told,) = read(next(tmp_path.rglob("ranks")))
+    assert told.marks[-1].paused < (told.marks[-1].at - told.marks[0].at) / 3
 
 
 @pytest.mark.slow

@@ -102,6 +102,8 @@ class Recorder:
         self.forward = 0.0
         self.backward = 0.0
         self.paused = 0.0
+        # That at the last step.
+        self.paused_before = 0.0
         self.pause_began = None
         self.longest = 0.0
         self.last = time.perf_counter()
@@ -131,7 +133,7 @@ class Recorder:
             self.thread = threading.get_ident()
             self._open(facts if of is None else functools.partial(facts, of))
         took = now - self.last
-        self.last = now
+        self.last, self.paused_before = now, self.paused
         self.steps += steps
         if samples is None:
             self.counted = False
@@ -455,9 +457,11 @@ class Torch:
         evaluated = cls.trained_on.isdisjoint(before) and all(
             one[1] < asked and one[2] == backwards for one in before.values()
         )
-        if before and evaluated and cls.crowded < CROWDED and recorder.pause_began is None:
-            # Without a word to the model.
-            recorder.paused += max(0.0, asked - recorder.last)
+        if before and evaluated and recorder.steps and cls.crowded < CROWDED:
+            # Without a word to the model, as far as there was none.
+            told = recorder.paused - recorder.paused_before
+            if recorder.pause_began is None:
+                recorder.paused += max(0.0, asked - recorder.last - told)
             recorder.last = max(asked, recorder.last)
         cls.pending.clear()
         cls.trained_on.add(cls.loader)
