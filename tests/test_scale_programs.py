@@ -177,7 +177,10 @@ def test_keras_fit(tmp_path, backend, epochs):
     assert rows["samples"].sum() / rows["steps"].sum() == pytest.approx(64, rel=0.01)
     # Evaluation on a tenth of the samples is taken out, and once.
     (told,) = read(next(tmp_path.rglob("ranks")))
-    assert told.marks[-1].paused < (told.marks[-1].at - told.marks[0].at) / 3
+    (log,) = tmp_path.rglob("*.log")
+    took = float(re.search(r"evaluated for ([0-9.]+) s", log.read_text())[1])
+    # The last one comes after the last line, and the first compiles.
+    assert 0.4 * took < told.marks[-1].paused - told.marks[0].paused < 1.2 * took
 
 
 @pytest.mark.slow
@@ -296,7 +299,7 @@ def test_a_compiled_forward_pass_is_not_timed(tmp_path):
         # Which its command does not wait for.
         (
             ("--shell", "--", shlex.join(map(str, TORCHRUN)) + " long & sleep 8"),
-            "still trained when the command had ended, and was ended",
+            "was still there when the command had ended, and was ended",
         ),
     ],
     ids=["model not connected", "Horovod not used", "killed", "in the background"],
@@ -304,10 +307,10 @@ def test_a_compiled_forward_pass_is_not_timed(tmp_path):
 def test_a_launch_that_is_wrong(tmp_path, arguments, says):
     pytest.importorskip("torch")
     done = scale(tmp_path, "--devices=2", *arguments)
-    assert "1 of 1 failed" in done.output or done.status == 4, done.output
+    assert done.status == 4, done.output
     assert says in " ".join(done.output.split())
-    left = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info["cmdline"])]
-    assert not left
+    for path in tmp_path.rglob("*.jsonl"):
+        assert not psutil.pid_exists(int(path.stem.rpartition("-")[2]))
 
 
 @pytest.mark.slow

@@ -45,7 +45,10 @@ OF_ONE = [
     *("input_seconds", "background_seconds"),
     *("forward_seconds", "backward_seconds", "own_seconds", "exposed_seconds", "trained_seconds"),
 ]
-COLUMNS = list(dict.fromkeys([*BY_TIMING, *BY_RANK, "contention_seconds", *OF_ONE]))
+COLUMNS = [
+    *(*BY_TIMING, *BY_RANK),
+    *("input_seconds", "contention_seconds", "background_seconds"),
+]
 # Phases of one process's work by itself, which is longer by all that its background threads take.
 _BY_ITSELF = (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
 # By which a rank is told to be slow, in words.

@@ -41,6 +41,13 @@ class Process:
     facts: dict[str, Any]
     marks: list[Mark] = field(default_factory=list)
     ended: bool = False
+    # At its end, by its own word, which lines may lack.
+    steps_at_end: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many it took, as far as that is known."""
+        return self.marks[-1].steps if self.steps_at_end is None else self.steps_at_end
 
     @property
     def rank(self) -> int:
@@ -75,7 +82,7 @@ def process(lines: Iterable[bytes]) -> Process | None:
     """What the lines of a file say; None where no step is told of."""
     facts: dict[str, Any] = {}
     marks: list[Mark] = []
-    ended = False
+    ended, steps_at_end = False, None
     for text in lines:
         try:
             line = json.loads(text)
@@ -91,5 +98,5 @@ def process(lines: Iterable[bytes]) -> Process | None:
         elif kind == "also":
             facts |= line
         elif kind == "end":
-            ended = True
-    return Process(facts, marks, ended) if marks else None
+            ended, steps_at_end = True, line.get("steps")
+    return Process(facts, marks, ended, steps_at_end) if marks else None

@@ -147,13 +147,11 @@ def rows_of_steps(
         )
     if len(measured.intervals) < FEWEST:
         broken = f"; {measured.broken[0].broken}" if measured.broken else ""
-        fewest, most = (
-            find(processes, key=lambda process: process.marks[-1].steps) for find in (min, max)
-        )
-        if fewest.marks[-1].steps < most.marks[-1].steps / 2:
+        fewest, most = (find(processes, key=lambda process: process.steps) for find in (min, max))
+        if fewest.steps < most.steps / 2:
             broken = (
-                f"; {fewest} took {count(fewest.marks[-1].steps, 'step')}, and {most} took "
-                f"{most.marks[-1].steps}{broken}"
+                f"; {fewest} took {count(fewest.steps, 'step')}, and {most} took "
+                f"{most.steps}{broken}"
             )
         raise Refused(
             "config",
@@ -239,9 +237,11 @@ def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measur
             "all ranks began with the same batch: unless its data are made up, each trains on all "
             "samples instead of its share (PyTorch's DistributedSampler gives shares)"
         )
-    steps = [process.marks[-1].steps for process in processes]
-    if steps and min(steps) < 0.9 * max(steps):
-        fewest = min(processes, key=lambda process: process.marks[-1].steps)
+    steps = [process.steps for process in processes]
+    # Of one that just ended, the last steps may be missing.
+    alike = 0.9 if all(process.ended for process in processes) else 0.5
+    if steps and min(steps) < alike * max(steps):
+        fewest = min(processes, key=lambda process: process.steps)
         said.append(
             f"{fewest} took {count(min(steps), 'step')}, and others up to {max(steps)}: what all "
             f"ranks have in common counts"

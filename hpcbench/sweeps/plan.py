@@ -92,9 +92,8 @@ class SweepFile(BaseModel):
     def device_counts(self, there: int) -> list[int]:
         """All device counts of the sweep where there are ``there`` devices."""
         own = [count for model in self.models for count in model.devices or ()]
-        if all(model.devices for model in self.models) and self.models and not self.devices:
-            return sorted(set(own))
-        return sorted({*own, *self._shared_counts(there)})
+        all_own = bool(self.models) and all(model.devices for model in self.models)
+        return sorted({*own, *(() if all_own else self._shared_counts(there))})
 
     def counts_of(self, model: ModelOfSweep, there: int, only: Sequence[int] = ()) -> list[int]:
         """Those of one of its models; ``only`` are those of a part of the sweep, if not empty."""

@@ -149,7 +149,7 @@ def two_optimizers():
 
 
 class Twice(torch.optim.Optimizer):
-    """Holds another one of the same parameters, and is one itself whose step is a parent's too."""
+    """Holds another one of the same parameters, whose steps are its own."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -168,11 +168,11 @@ def wrapped_optimizer():
 
 def an_optimizer_a_parameter():
     net = network()
-    several = [torch.optim.SGD([p], 0.05) for p in net.parameters() for _ in range(40)]
+    several = [torch.optim.SGD([p], 0.001) for p in net.parameters() for _ in range(40)]
     for _ in range(EPOCHS):
         for x, y in DataLoader(data, batch_size=BATCH):
             nn.functional.cross_entropy(net(x), y).backward()
-            for optimizer in several[::40]:
+            for optimizer in several:
                 optimizer.step()
 
 

@@ -11,7 +11,7 @@ from hpcbench.programs.metric import Metric
 
 KEPT_LINES, LAST_LINES = 400, 3
 TRACEBACK = "Traceback (most recent call last)"
-# What Python says last of an exception, perhaps behind a launcher's mark of the rank.
+# A launcher's mark of the rank; what Python says last of an exception, perhaps behind one.
 RANK = r"(?:\[[^\]]*\](?:<std(?:out|err)>)?:?\s*)?"
 EXCEPTION = re.compile(RANK + r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*)")
 # What torchrun, mpirun and Slurm say of a process that the system killed; the others then complain

@@ -244,8 +244,8 @@ class ProgramRun:
         if not there or ended.status:
             return ended
         why = (
-            f"{there[0]} still trained when the command had ended, and was ended: a command has to "
-            f"wait for what it starts"
+            f"{there[0]} was still there when the command had ended, and was ended: a command has "
+            f"to wait for what it starts"
         )
         return Ended(2, why, "config")
 
@@ -336,7 +336,9 @@ class ProgramRun:
         metric = self._output.metric
         if metric is None:
             if not processes and self._output.of_probe:
-                raise Refused("config", f"its steps were not counted: {self._output.of_probe}")
+                raise Refused(
+                    "config", f"no step was seen; the probe says: {self._output.of_probe}"
+                )
             return rows_of_steps(self.config, processes, counted)
         if metric.cut:
             raise Refused("config", f"--metric {self.config.metric!r} takes {metric.cut}")
