@@ -75,7 +75,7 @@ def test_pytorchs_profiler_sees_the_same_exchange(shaped):
 
 
 def test_a_program_that_nobody_edited_is_told_that_its_exchange_is_slow(shaped):
-    """By the times that DDP takes itself; the whole loss, and no rank that would be slow."""
+    """By the times that DDP takes itself; it is what the link takes, and no more than was lost."""
     pytest.importorskip("torch")
     torchrun = ("torchrun", "--nnodes={nodes}", "--nproc-per-node={devices_per_node}")
     meet = ("--rdzv-backend=c10d", "--rdzv-endpoint={main_address}:{main_port}")
@@ -87,5 +87,6 @@ def test_a_program_that_nobody_edited_is_told_that_its_exchange_is_slow(shaped):
     shaped.wait_for_empty_queue()
     (row,) = hpcbench.load(shaped.results).why.to_dict("records")
     assert row["blamed"][0] == "extra_exchange"
-    assert row["extra_exchange_seconds"] > 0.8 * 8 * PROGRAMS_BYTES / (MEGABITS * 1e6)
-    assert math.isclose(row["extra_exchange_seconds"], row["loss_seconds"], rel_tol=0.2)
+    link = 8 * PROGRAMS_BYTES / (MEGABITS * 1e6)
+    assert math.isclose(row["extra_exchange_seconds"], link, rel_tol=0.2)
+    assert row["extra_exchange_seconds"] < 1.2 * row["loss_seconds"]
