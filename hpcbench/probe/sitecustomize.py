@@ -14,13 +14,13 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
-import itertools
 import json
 import os
 import platform
 import sys
 import threading
 import time
+import types
 import weakref
 
 FOLDER = os.environ.get("HPCBENCH_PROBE", "")
@@ -194,7 +194,7 @@ class Recorder:
                 self.file = open(os.devnull, "ab", buffering=0)
                 self.identity = _identity(self.file)
         _listen(self.path.replace(".jsonl", ".stack"))
-        known = {"kind": "facts", "batch_digest": Torch.digests.get(Torch.loader)}
+        known = {"kind": "facts", "batch_digest": pytorch.digests.get(pytorch.loader)}
         known["forked_from"] = self.forked_from
         for told in (_of_process, facts):
             try:
@@ -269,9 +269,7 @@ def _after_fork():
     parent = recorder.process if recorder.file is not None else None
     recorder.__init__()
     recorder.forked_from = parent
-    Torch.optimizer = None
-    Torch.kin, Torch.others = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
-    Torch.pending, Torch.loader, Torch.within = {}, None, []
+    pytorch.forget()
 
 
 def _listen(path):
@@ -340,76 +338,77 @@ class Torch:
     """Steps by the first optimizer that takes one, and what trains the same parameters later;
     samples by the loader that was asked last."""
 
-    # That which is counted; whether others train what it does, and their steps since its last one;
-    # those whose steps have begun, one within the other.
-    optimizer = None
-    kin = weakref.WeakKeyDictionary()
-    others = weakref.WeakKeyDictionary()
-    another = False
-    within = []
-    # Since the last step, by loader: samples, None where not known, when it was asked first, and
-    # how many backward passes there had been; samples of the last batch.
-    numbers = itertools.count()
-    pending = {}
-    loader = None
-    # Those that were asked last before a step.
-    trained_on = set()
-    size = None
-    crowded = 0
-    # Of each loader's first batch, until training has begun.
-    digests = {}
-    evaluating = None
-    before = None
-    depth = 0
-    # The module whose forward pass is a rank's own work, and DDP's wrappers, the last and all; how
-    # often they time an iteration.
-    own = None
-    wrapper = None
-    wrappers = weakref.WeakSet()
-    rate = 100
-    on_gpu = False
-    compiled = False
-    # What times the forward pass, while that and the backward pass are timed.
-    timed = None
-    in_backward = False
-    backwards = 0
+    def __init__(self):
+        self.forget()
+        # Whether an optimizer but the counted one has stepped since that did.
+        self.another = False
+        # How many samples the last batch was asked for.
+        self.size = None
+        self.crowded = 0
+        # Of each loader's first batch, until training has begun.
+        self.digests = {}
+        self.evaluating = None
+        self.before = None
+        self.depth = 0
+        # The module whose forward pass is a rank's own work, and DDP's wrappers, the last and all;
+        # how often they time an iteration.
+        self.own = None
+        self.wrapper = None
+        self.wrappers = weakref.WeakSet()
+        self.rate = 100
+        self.on_gpu = False
+        self.compiled = False
+        # What times the forward pass, while that and the backward pass are timed.
+        self.timed = None
+        self.in_backward = False
+        self.backwards = 0
 
-    @classmethod
-    def optimizers(cls, module):
+    def forget(self):
+        """As if nothing had been trained yet, which is so in a process that was forked."""
+        # That which is counted; whether others train what it does, and their steps since its last
+        # one; those whose steps have begun, one within the other.
+        self.optimizer = None
+        self.kin, self.others = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+        self.within = []
+        # Since the last step, by loader: samples, None where not known, when it was asked first,
+        # and how many backward passes there had been.
+        self.pending = {}
+        # The last that gave a batch, and those that did so before a step.
+        self.loader = None
+        self.trained_on = set()
+
+    def optimizers(self, module):
         if hasattr(module, "register_optimizer_step_post_hook"):
-            module.register_optimizer_step_pre_hook(cls.begins)
-            module.register_optimizer_step_post_hook(cls.stepped)
+            module.register_optimizer_step_pre_hook(self.begins)
+            module.register_optimizer_step_post_hook(self.stepped)
 
-    @classmethod
-    def begins(cls, optimizer, *_):
+    def begins(self, optimizer, *_):
         # This and what follows are in each step, so they call little.
-        within = cls.within
+        within = self.within
         if within and within[0] == id(optimizer):
             # A step that began before and did not end has failed.
             within.clear()
         within.append(id(optimizer))
-        if recorder.steps == 2 and cls.counted() is optimizer and not recorder.by_steps:
+        if recorder.steps == 2 and self.counted() is optimizer and not recorder.by_steps:
             # Which ranks may average instead of gradients.
-            recorder.write(kind="also", weights=cls.compared(optimizer, lambda p: p))
+            recorder.write(kind="also", weights=self.compared(optimizer, lambda p: p))
 
-    @classmethod
-    def counted(cls):
+    def counted(self):
         """The optimizer whose steps count; None where it is gone, or none has stepped."""
-        return cls.optimizer and cls.optimizer()
+        return self.optimizer and self.optimizer()
 
-    @classmethod
-    def counts(cls, optimizer):
+    def counts(self, optimizer):
         """Whether it is that one, or trains what that one did and does no more."""
-        counted = cls.counted()
+        counted = self.counted()
         if counted is optimizer or counted is None:
             return True
-        if optimizer not in cls.kin:
+        if optimizer not in self.kin:
             ours = {id(p) for group in counted.param_groups for p in group["params"]}
             theirs = {id(p) for group in optimizer.param_groups for p in group["params"]}
-            cls.kin[optimizer] = not ours.isdisjoint(theirs)
-        others = cls.others[optimizer] = cls.others.get(optimizer, 0) + 1
-        cls.another = True
-        if cls.kin[optimizer]:
+            self.kin[optimizer] = not ours.isdisjoint(theirs)
+        others = self.others[optimizer] = self.others.get(optimizer, 0) + 1
+        self.another = True
+        if self.kin[optimizer]:
             return others > 1
         if others < TAKES_OVER:
             return False
@@ -418,10 +417,9 @@ class Torch:
         recorder.last = time.perf_counter()
         return True
 
-    @classmethod
-    def stepped(cls, optimizer, *_):
+    def stepped(self, optimizer, *_):
         try:
-            within, identity = cls.within, id(optimizer)
+            within, identity = self.within, id(optimizer)
             if identity not in within:
                 # A part of one that has counted.
                 return
@@ -429,46 +427,49 @@ class Torch:
                 pass
             if within or recorder.by_steps:
                 return
-            if cls.optimizer is None or cls.optimizer() is not optimizer:
-                if not cls.counts(optimizer):
+            if self.optimizer is None or self.optimizer() is not optimizer:
+                if not self.counts(optimizer):
                     return
-                cls.optimizer = weakref.ref(optimizer)
-                cls.kin.clear()
-            if cls.another:
-                cls.another = False
-                cls.others.clear()
-            if cls.evaluating is not None:
-                cls.left_without_a_word()
-            samples = None if cls.loader is None else cls.fetched()
-            recorder.step(cls.facts, samples, 1, optimizer, cls.size)
+                self.optimizer = weakref.ref(optimizer)
+                self.kin.clear()
+            if self.another:
+                self.another = False
+                self.others.clear()
+            if self.evaluating is not None:
+                self.left_without_a_word()
+            samples = None if self.loader is None else self.fetched()
+            recorder.step(self.facts, samples, 1, optimizer, self.size)
             if recorder.steps == 1:
-                cls.watch(optimizer)
+                self.watch(optimizer)
         except Exception as error:
             complain("Torch.stepped", error)
 
-    @classmethod
-    def fetched(cls):
+    def fetched(self):
         """Samples since the last step; None where they are not known."""
-        several = len(cls.pending) > 1
-        cls.crowded = cls.crowded + 1 if several else 0
+        pending, loader = self.pending, self.loader
         # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
-        samples, asked, backwards = cls.pending.get(cls.loader, (0, 0.0, 0))
-        before = {loader: one for loader, one in cls.pending.items() if loader != cls.loader}
-        evaluated = cls.trained_on.isdisjoint(before) and all(
+        samples, asked, backwards = pending.get(loader, (0, 0.0, 0))
+        if len(pending) < 2 and (loader in pending or not pending):
+            self.crowded = 0
+            pending.clear()
+            self.trained_on.add(loader)
+            return samples
+        self.crowded += 1
+        before = {other: one for other, one in pending.items() if other != loader}
+        evaluated = self.trained_on.isdisjoint(before) and all(
             one[1] < asked and one[2] == backwards for one in before.values()
         )
-        if before and evaluated and recorder.steps and cls.crowded < CROWDED:
+        if evaluated and recorder.steps and self.crowded < CROWDED:
             # Without a word to the model, as far as there was none.
             told = recorder.paused - recorder.paused_before
             if recorder.pause_began is None:
                 recorder.paused += max(0.0, asked - recorder.last - told)
             recorder.last = max(asked, recorder.last)
-        cls.pending.clear()
-        cls.trained_on.add(cls.loader)
-        return samples if evaluated and cls.crowded < CROWDED else None
+        pending.clear()
+        self.trained_on.add(loader)
+        return samples if evaluated and self.crowded < CROWDED else None
 
-    @classmethod
-    def facts(cls, optimizer):
+    def facts(self, optimizer):
         import torch
 
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -478,11 +479,11 @@ class Torch:
             "dtypes": sorted({str(p.dtype).replace("torch.", "") for p in parameters}),
             "threads": torch.get_num_threads(),
             "connected": connected(),
-            "gradients": cls.compared(optimizer, lambda p: p.grad),
+            "gradients": self.compared(optimizer, lambda p: p.grad),
         }
-        cls.on_gpu = any(p.is_cuda for p in parameters)
-        if cls.on_gpu:
-            recorder.synchronize = cls.synchronize
+        self.on_gpu = any(p.is_cuda for p in parameters)
+        if self.on_gpu:
+            recorder.synchronize = self.synchronize
             device = torch.cuda.get_device_properties(torch.cuda.current_device())
             found["device"] = device.name
             found["gpu"] = str(getattr(device, "uuid", torch.cuda.current_device()))
@@ -500,17 +501,15 @@ class Torch:
         if not torch.cuda.is_current_stream_capturing():
             torch.cuda.synchronize()
 
-    @classmethod
-    def compared(cls, optimizer, tensor_of):
+    def compared(self, optimizer, tensor_of):
         """Shape, sum and sum of magnitudes of some tensors, each of their first numbers, or None;
         None for all where ranks need not have the same, or that cannot be known."""
         try:
-            return cls._compared(optimizer, tensor_of)
+            return self._compared(optimizer, tensor_of)
         except Exception:
             return None
 
-    @classmethod
-    def _compared(cls, optimizer, tensor_of):
+    def _compared(self, optimizer, tensor_of):
         if connected() == 1 or any(name in sys.modules for name in SHARDING):
             return None
         import torch
@@ -533,130 +532,120 @@ class Torch:
                 found.append([list(tensor.shape), float(some.sum()), float(some.abs().sum())])
         return found
 
-    @classmethod
-    def loaders(cls, module):
+    def loaders(self, module):
         base = module._BaseDataLoaderIter
         next_batch, next_index, reset = base.__next__, base._next_index, base._reset
+        clock = time.perf_counter
 
         @functools.wraps(next_index)
-        def _next_index(self):
-            index = next_index(self)
-            cls.asked(self, index)
+        def _next_index(iterator):
+            index = next_index(iterator)
+            try:
+                loader = iterator.__dict__.get("_hpcbench") or Loader(iterator)
+                known = loader.batches and hasattr(index, "__len__")
+                loader.asked.append(len(index) if known else None)
+            except Exception as error:
+                complain("Torch.asked", error)
             return index
 
         @functools.wraps(reset)
-        def _reset(self, *args, **kwargs):
-            self.__dict__.pop("_hpcbench_asked", None)
-            return reset(self, *args, **kwargs)
+        def _reset(iterator, *args, **kwargs):
+            if "_hpcbench" in iterator.__dict__:
+                iterator._hpcbench.asked.clear()
+            return reset(iterator, *args, **kwargs)
 
         @functools.wraps(next_batch)
-        def __next__(self):
-            began = time.perf_counter()
-            batch = next_batch(self)
-            cls.came(self, batch, began)
+        def __next__(iterator):
+            began = clock()
+            batch = next_batch(iterator)
+            self.came(iterator, batch, began)
             return batch
 
         base.__next__, base._next_index, base._reset = __next__, _next_index, _reset
 
-    @staticmethod
-    @harmless
-    def asked(iterator, index):
-        """For so many samples; workers are asked ahead."""
-        known = getattr(iterator, "_auto_collation", False) and hasattr(index, "__len__")
-        asked = iterator.__dict__.setdefault("_hpcbench_asked", collections.deque())
-        asked.append(len(index) if known else None)
-
-    @classmethod
-    @harmless
-    def came(cls, iterator, batch, began):
-        if not recorder.by_steps:
+    def came(self, iterator, batch, began):
+        try:
+            loader = iterator.__dict__.get("_hpcbench") or Loader(iterator)
+            size = loader.asked.popleft() if loader.asked else None
+            if recorder.file is None and loader not in self.digests:
+                self.digests[loader] = digest(batch)
+            if recorder.by_steps:
+                return
             recorder.waited += time.perf_counter() - began
-        asked = iterator.__dict__.get("_hpcbench_asked")
-        size = asked.popleft() if asked else None
-        # Not by its address, which the next one may have.
-        loader = iterator.__dict__.setdefault("_hpcbench_number", next(cls.numbers))
-        if recorder.file is None and loader not in cls.digests:
-            cls.digests[loader] = digest(batch)
-        if recorder.by_steps:
-            return
-        if getattr(iterator, "_dataset_kind", 0) == 1 and size is not None:
-            # A stream's last batch may be smaller, if its first dimension was a batch before.
-            first = batch_size(batch)
-            by_dimension = getattr(iterator, "_hpcbench_by_dimension", False)
-            if by_dimension and first is not None and first < size:
-                size = first
-            iterator._hpcbench_by_dimension = by_dimension or first == size
-        # Steps that failed are over, unless another thread fetches; of loaders that give to no step
-        # there may be many.
-        if recorder.thread == threading.get_ident():
-            cls.within.clear()
-        if len(cls.pending) > COMPARED_TENSORS:
-            cls.pending.clear()
-        cls.loader, cls.size = loader, size
-        before, first_asked, backwards = cls.pending.get(loader, (0, began, cls.backwards))
-        samples = None if None in (before, size) else before + size
-        cls.pending[loader] = samples, first_asked, backwards
+            if loader.streams and size is not None:
+                size = loader.streamed(size, batch)
+            # Steps that failed are over, unless another thread fetches.
+            if self.within and recorder.thread == threading.get_ident():
+                self.within.clear()
+            pending = self.pending
+            if loader in pending:
+                before, asked, backwards = pending[loader]
+                size_so_far = None if None in (before, size) else before + size
+                pending[loader] = size_so_far, asked, backwards
+            else:
+                if len(pending) > COMPARED_TENSORS:
+                    # Of loaders that give to no step there may be many.
+                    pending.clear()
+                pending[loader] = size, began, self.backwards
+            self.loader, self.size = loader, size
+        except Exception as error:
+            complain("Torch.came", error)
 
-    @classmethod
-    def modules(cls, module):
-        original = module.Module.train
+    def modules(self, modules):
+        original = modules.Module.train
 
         @functools.wraps(original)
-        def train(self, mode=True):
+        def train(module, mode=True):
             # A module tells those within it; the outermost one is what the program asked.
-            cls.depth += 1
+            self.depth += 1
             try:
-                return original(self, mode)
+                return original(module, mode)
             finally:
-                cls.depth -= 1
-                if cls.depth == 0:
-                    cls.switched(self, mode)
+                self.depth -= 1
+                if self.depth == 0:
+                    self.switched(module, mode)
 
-        module.Module.train = train
+        modules.Module.train = train
 
-    @classmethod
-    def parallel(cls, module):
+    def parallel(self, module):
         original = module.DistributedDataParallel.__init__
 
         @functools.wraps(original)
-        def __init__(self, *args, **kwargs):
-            original(self, *args, **kwargs)
-            cls.wraps(self)
+        def __init__(wrapper, *args, **kwargs):
+            original(wrapper, *args, **kwargs)
+            self.wraps(wrapper)
 
         module.DistributedDataParallel.__init__ = __init__
 
-    @classmethod
     @harmless
-    def wraps(cls, wrapper):
+    def wraps(self, wrapper):
         # What ranks exchange in a forward pass, the wrapper exchanges around its module's.
-        cls.own, cls.wrapper = weakref.ref(wrapper.module), weakref.ref(wrapper)
-        cls.wrappers.add(wrapper)
-        recorder.exposed = cls.exposed
+        self.own, self.wrapper = weakref.ref(wrapper.module), weakref.ref(wrapper)
+        self.wrappers.add(wrapper)
+        recorder.exposed = self.exposed
 
-    @classmethod
-    def exposed(cls):
+    def exposed(self):
         """By the last iteration that DDP timed, for how many seconds of it gradients were under way
         when the rank had no more of its backward pass to compute; DDP does so by itself, on GPUs by
         events. Empty where it does not tell, where several exchange, and where its iterations are
         no steps."""
         try:
-            (wrapper,) = cls.wrappers
-            if not cls.on_gpu and cls.rate != recorder.look:
+            (wrapper,) = self.wrappers
+            if not self.on_gpu and self.rate != recorder.look:
                 # On GPUs it waits for the iteration before, each time.
-                cls.rate = recorder.look
-                wrapper._set_ddp_runtime_logging_sample_rate(cls.rate)
+                self.rate = recorder.look
+                wrapper._set_ddp_runtime_logging_sample_rate(self.rate)
             told = wrapper._get_ddp_logging_data()
             under_way = told["backward_comm_time"] - told["backward_compute_comm_overlap_time"]
             ahead = told["iteration"] - recorder.steps
-            alike = -10 - max(100, cls.rate) <= ahead <= 10
+            alike = -10 - max(100, self.rate) <= ahead <= 10
             if told["backward_comm_time"] <= 0 or not alike:
                 return {}
             return {told["iteration"]: round(max(0, under_way) / 1e9, 6)}
         except Exception:
             return {}
 
-    @classmethod
-    def compiler(cls, module):
+    def compiler(self, module):
         if not hasattr(module, "compile"):
             return
         original = module.compile
@@ -664,22 +653,21 @@ class Torch:
         @functools.wraps(original)
         def compile(*args, **kwargs):
             # Python within a forward pass would break its graph.
-            cls.compiled = True
-            cls.unwatch()
+            self.compiled = True
+            self.unwatch()
             return original(*args, **kwargs)
 
         module.compile = compile
 
-    @classmethod
     @harmless
-    def watch(cls, optimizer):
+    def watch(self, optimizer):
         """Time the forward and the backward pass from the second step on, where they are nobody's
         but this rank's, and over when they return: not on a GPU, which works on."""
-        own = cls.own and cls.own()
-        if own is None or cls.compiled or getattr(own, "_compiled_call_impl", None) is not None:
+        own = self.own and self.own()
+        if own is None or self.compiled or getattr(own, "_compiled_call_impl", None) is not None:
             return
         # Of several that are not connected by DDP, what ranks exchange in it is not known.
-        if cls.wrapper is None and connected() != 1:
+        if self.wrapper is None and connected() != 1:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if any(p.is_cuda or type(p).__name__ == "DTensor" for p in parameters):
@@ -690,66 +678,61 @@ class Torch:
         # Of its class, since what is put into a module itself is saved and scripted with it.
         kind = type(own)
         if "__call__" not in kind.__dict__:
-            cls.timed = kind.__call__ = Timed(kind)
+            self.timed = kind.__call__ = Timed(kind)
 
-    @classmethod
-    def unwatch(cls):
-        timed, cls.timed = cls.timed, None
+    def unwatch(self):
+        timed, self.timed = self.timed, None
         if timed is not None and timed.kind.__dict__.get("__call__") is timed:
             del timed.kind.__call__
 
-    @classmethod
-    def gradients(cls, module):
+    def gradients(self, module):
         original = module.backward
 
         @functools.wraps(original)
         def backward(*args, **kwargs):
-            cls.backwards += 1
+            self.backwards += 1
             # A pass may hold others, as of what is computed anew.
-            if cls.timed is None or cls.in_backward:
+            if self.timed is None or self.in_backward:
                 return original(*args, **kwargs)
-            cls.in_backward = True
+            self.in_backward = True
             began = time.perf_counter()
             try:
                 return original(*args, **kwargs)
             finally:
                 recorder.backward += time.perf_counter() - began
-                cls.in_backward = False
+                self.in_backward = False
 
         module.backward = backward
 
-    @classmethod
-    def left_without_a_word(cls):
+    def left_without_a_word(self):
         """It trains on without having left evaluation: of the whole model, until it asked for the
         batch of this step; of a part, which is kept as it is, that was none."""
-        module, cls.evaluating = cls.evaluating(), None
-        _, asked, _ = cls.pending.get(cls.loader, (0, 0.0, 0))
-        whole = module is not None and module in (cls.own and cls.own(), cls.module())
+        module, self.evaluating = self.evaluating(), None
+        _, asked, _ = self.pending.get(self.loader, (0, 0.0, 0))
+        whole = module is not None and module in (self.own and self.own(), self.module())
         if whole and recorder.pause_began is not None and asked > recorder.pause_began:
             recorder.paused += asked - recorder.pause_began
             recorder.last = max(asked, recorder.last)
-            cls.pending = {cls.loader: cls.pending[cls.loader]}
+            self.pending = {self.loader: self.pending[self.loader]}
         recorder.pause_began = None
 
-    @classmethod
-    def module(cls):
+    def module(self):
         """DDP's wrapper, if there is one."""
-        return cls.wrapper and cls.wrapper()
+        return self.wrapper and self.wrapper()
 
-    @classmethod
     @harmless
-    def switched(cls, module, mode):
-        if mode and (cls.own is None or cls.own() is None):
-            cls.own = weakref.ref(module)
-        if not mode and cls.evaluating is None and cls.optimizer is not None:
+    def switched(self, module, mode):
+        if mode and (self.own is None or self.own() is None):
+            self.own = weakref.ref(module)
+        if not mode and self.evaluating is None and self.optimizer is not None:
             # A part that is kept frozen is switched so too: then the next step shows that what
             # was fetched meanwhile was trained on.
-            cls.evaluating = weakref.ref(module)
-            cls.before = cls.loader, dict(cls.pending), cls.size
+            self.evaluating = weakref.ref(module)
+            self.before = self.loader, dict(self.pending), self.size
             recorder.pause(True)
-        elif mode and cls.evaluating is not None and cls.holds(module, cls.evaluating()):
-            cls.evaluating = None
-            cls.loader, cls.pending, cls.size = cls.before
+        elif mode and self.evaluating is not None and self.holds(module, self.evaluating()):
+            self.evaluating = None
+            self.loader, self.pending, self.size = self.before
             recorder.pause(False)
 
     @staticmethod
@@ -781,28 +764,59 @@ class Torch:
         module.save = save
 
 
+class Loader:
+    """What is kept of an iterator over a DataLoader, by its attribute ``_hpcbench``."""
+
+    def __init__(self, iterator):
+        # Samples of the batches that are under way; workers are asked ahead.
+        self.asked = collections.deque()
+        # Whether indices come a batch at a time.
+        self.batches = getattr(iterator, "_auto_collation", False)
+        # From an iterable data set, whose last batch may be smaller than asked; whether its
+        # batches' first dimension was seen to be that of samples.
+        self.streams = getattr(iterator, "_dataset_kind", 0) == 1
+        self.by_dimension = False
+        iterator._hpcbench = self
+
+    def streamed(self, size, batch):
+        first = batch_size(batch)
+        if self.by_dimension and first is not None and first < size:
+            return first
+        self.by_dimension = self.by_dimension or first == size
+        return size
+
+
 class Timed:
     """In the place of a module class's inherited ``__call__``: times the forward pass of one of its
     modules in training. Where the class is saved with its content it is what it stands for."""
 
     def __init__(self, kind):
         self.kind = kind
+        inherited = super(kind, kind).__call__
+        clock = time.perf_counter
+
+        def call(module, *args, **kwargs):
+            if not module.training or pytorch.own is None or pytorch.own() is not module:
+                return super(kind, module).__call__(*args, **kwargs)
+            began = clock()
+            try:
+                return inherited(module, *args, **kwargs)
+            finally:
+                recorder.forward += clock() - began
+
+        self.call = call
 
     def __get__(self, module, kind=None):
-        return self if module is None else functools.partial(self, module)
+        return self if module is None else types.MethodType(self.call, module)
 
     def __call__(self, module, *args, **kwargs):
-        inherited = super(self.kind, module).__call__
-        if not module.training or Torch.own is None or Torch.own() is not module:
-            return inherited(*args, **kwargs)
-        began = time.perf_counter()
-        try:
-            return inherited(*args, **kwargs)
-        finally:
-            recorder.forward += time.perf_counter() - began
+        return self.call(module, *args, **kwargs)
 
     def __reduce__(self):
         return getattr, (self.kind.__mro__[1], "__call__")
+
+
+pytorch = Torch()
 
 
 def batch_size(batch):
@@ -965,7 +979,7 @@ class Keras:
                     sizes = [size_of(number) for number in range(self.before + 1, batch + 1)]
                     self.before = batch
                     # What comes from a DataLoader of PyTorch's was counted there.
-                    seen = None if Torch.loader is None else Torch.fetched()
+                    seen = None if pytorch.loader is None else pytorch.fetched()
                     samples = seen if None in sizes else sum(sizes)
                     # Asked for its own model, a callback makes JAX's state be written back.
                     recorder.step(lambda: cls.facts(model, None), samples, steps)
@@ -1037,13 +1051,13 @@ class Keras:
 # How it comes in
 
 AFTER_IMPORT = {
-    "torch.optim.optimizer": Torch.optimizers,
-    "torch.utils.data.dataloader": Torch.loaders,
-    "torch.nn.modules.module": Torch.modules,
-    "torch.nn.parallel.distributed": Torch.parallel,
-    "torch": Torch.compiler,
-    "torch.autograd": Torch.gradients,
-    "torch.serialization": Torch.saving,
+    "torch.optim.optimizer": pytorch.optimizers,
+    "torch.utils.data.dataloader": pytorch.loaders,
+    "torch.nn.modules.module": pytorch.modules,
+    "torch.nn.parallel.distributed": pytorch.parallel,
+    "torch": pytorch.compiler,
+    "torch.autograd": pytorch.gradients,
+    "torch.serialization": pytorch.saving,
     "horovod.tensorflow.mpi_ops": Horovod.operations,
     "keras": Keras.models,
 }
