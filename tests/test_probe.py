@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from hpcbench.programs.probe_lines import process, read
+from hpcbench.programs.probe_lines import Process, process, read
 from support import ROOT, run
 
 pytest.importorskip("torch")
@@ -18,44 +20,69 @@ PROBE = ROOT / "hpcbench" / "probe"
 BATCH, BATCHES, EPOCHS, PAUSE = 64, 40, 6, 0.2
 
 
-def with_probe(folder, *command, path=(), **options):
+def with_probe(folder, *command, path=(), looked=16, seconds=0.05, **options):
     """Run under the probe, whose lines go into ``folder``."""
     probe = {"PYTHONPATH": os.pathsep.join(map(str, (PROBE, *path))), "HPCBENCH_PROBE": str(folder)}
-    probe |= {"HPCBENCH_PROBE_SECONDS": "0.05"}
+    probe |= {"HPCBENCH_PROBE_SECONDS": str(seconds), "HPCBENCH_PROBE_LOOKED": str(looked)}
     return run([sys.executable, *command], env=os.environ | probe, **options)
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """Of each habit the folder that it wrote into, and the process that the probe tells of."""
+class Told(NamedTuple):
+    own: Path
+    lines: Path
+    found: dict[str, Process]
+    counted: bool
+
+
+@pytest.fixture(scope="module", params=["looked into", "counted"])
+def told(tmp_path_factory, request):
+    """Of each habit the folder that it wrote into, and the process that the probe tells of: whose
+    steps were all looked into, or only counted as far as nothing but training is between them."""
     lines, own = (tmp_path_factory.mktemp(name) for name in ("lines", "own"))
-    done = with_probe(lines, HABITS, own)
+    counted = request.param == "counted"
+    done = with_probe(lines, HABITS, own, looked=0 if counted else 512)
     assert done.errors == ""
     found = {}
     for line in done.output.splitlines():
         habit = json.loads(line)
         (path,) = lines.glob(f"*-{habit['pid']}.jsonl")
         found[habit["habit"]] = process(path.read_bytes().splitlines())
-    return own, lines, found
+    return Told(own, lines, found, counted)
 
 
-@pytest.mark.parametrize("habit", ["images", "sequences", "workers"])
+@pytest.mark.parametrize("habit", ["images", "sequences", "workers", "accumulates"])
 def test_samples_are_those_that_the_loader_was_asked_for(told, habit):
-    *_, found = told
+    found = told.found
     last = found[habit].marks[-1]
     assert last.samples == BATCH * last.steps
+    assert (last.looked < 0.8 * last.steps) == told.counted
+
+
+@pytest.mark.parametrize("habit", ["rests", "rests_of_workers"])
+def test_an_epochs_last_batch_may_be_smaller(told, habit):
+    found = told.found
+    last = found[habit].marks[-1]
+    assert last.samples == BATCH * last.steps - (BATCH - 10) * (last.steps // BATCHES)
+    assert (last.looked < last.steps) == told.counted
+
+
+def test_what_is_fetched_from_elsewhere_ends_mere_counting(told):
+    """Each step is looked into from the first on in which that is seen."""
+    last = told.found["glances"].marks[-1]
+    assert last.steps > 2 * BATCHES
+    assert last.steps - last.looked < BATCHES
 
 
 def test_a_streams_last_batch_may_be_smaller(told):
-    *_, found = told
+    found = told.found
     last = found["stream"].marks[-1]
     of_one = last.steps // (BATCHES + 1)
     assert last.samples == BATCH * (last.steps - of_one) + of_one
 
 
-@pytest.mark.parametrize("habit", ["own_batches", "two_loaders"])
+@pytest.mark.parametrize("habit", ["own_batches", "two_loaders", "glances"])
 def test_samples_that_are_not_surely_those_of_a_step_are_unknown(told, habit):
-    *_, found = told
+    found = told.found
     assert found[habit].marks[-1].samples is None
 
 
@@ -72,7 +99,7 @@ def test_samples_that_are_not_surely_those_of_a_step_are_unknown(told, habit):
     ],
 )
 def test_an_optimizer_that_follows_another_counts(told, habit, steps):
-    *_, found = told
+    found = told.found
     marks = found[habit].marks
     # The last line may be some steps before the end.
     assert 0.6 * steps < marks[-1].steps <= steps
@@ -80,13 +107,13 @@ def test_an_optimizer_that_follows_another_counts(told, habit, steps):
 
 
 def test_what_is_trained_on_is_no_evaluation(told):
-    *_, found = told
+    found = told.found
     assert found["replays"].marks[-1].paused == 0
     assert found["replays"].marks[-1].samples is None
 
 
 def test_a_backward_pass_within_another_counts_once(told):
-    *_, found = told
+    found = told.found
     last = found["recomputes"].marks[-1]
     assert last.backward / last.steps > 0.002 * 0.9
     assert last.backward < last.at - found["recomputes"].marks[0].at
@@ -100,7 +127,7 @@ def test_a_backward_pass_within_another_counts_once(told):
     ],
 )
 def test_evaluation_is_taken_out_however_it_is_told(told, habit):
-    *_, found = told
+    found = told.found
     last = found[habit].marks[-1]
     assert last.steps > (EPOCHS - 2) * BATCHES
     assert last.samples == BATCH * last.steps
@@ -111,7 +138,7 @@ def test_evaluation_is_taken_out_however_it_is_told(told, habit):
 
 def test_what_a_program_writes_is_its_own(told):
     """Its models can be loaded where there is no probe, and nothing is written into its files."""
-    own, _, found = told
+    own, found = told.own, told.found
     load = "import torch; torch.load(sys.argv[1], weights_only=False); torch.jit.load(sys.argv[2])"
     files = (own / "whole.pt", own / "scripted.pt")
     subprocess.run([sys.executable, "-c", "import sys; " + load, *files], check=True)
@@ -120,7 +147,7 @@ def test_what_a_program_writes_is_its_own(told):
 
 
 def test_what_trained_before_it_forked_is_no_rank(told):
-    _, lines, found = told
+    lines, found = told.lines, told.found
     parent = found["forks"].facts["pid"]
     pids = [one.facts["pid"] for one in read(lines)]
     assert parent not in pids

@@ -123,6 +123,25 @@ def test_the_exchange_is_what_the_rank_that_comes_last_has_of_it():
     assert {one.exposed for one in measured(alone, 0.5).intervals} == {()}
 
 
+def test_an_interval_tells_of_its_parts_only_where_each_step_was_looked_into():
+    seen = []
+    for process in ranks(2000, 0.01, 10):
+        # Up to here each, then one in ten.
+        marks = [
+            replace(mark, waited=0.001 * looked, forward=0.003 * looked, looked=looked)
+            for mark in process.marks
+            for looked in [min(mark.steps, 1000) + max(0, mark.steps - 1000) // 10]
+        ]
+        seen.append(Process(process.facts, marks))
+    intervals = measured(seen, 0.5).intervals
+    with_parts = [one for one in intervals if one.forward]
+    assert 0.4 < len(with_parts) / len(intervals) < 0.6
+    for one in with_parts:
+        assert one.forward == pytest.approx((0.003 * one.steps,) * 2)
+        assert one.waited == pytest.approx((0.001 * one.steps,) * 2)
+    assert {one.waited for one in intervals if not one.forward} == {()}
+
+
 def test_marks_that_ranks_do_not_have_in_common_are_met_between():
     one, other = ranks(2000, 0.01, 8)[0], ranks(2000, 0.01, 7)[1]
     found = measured([one, other], 0.5)

@@ -34,6 +34,11 @@ HASHED_BYTES = 1 << 20
 LOOKS = 6
 # So many tensors, and of each so many numbers, tell whether ranks have the same.
 COMPARED_TENSORS, COMPARED_NUMBERS = 16, 4096
+# To look into a step costs some 0.04 ms, more than half a per cent of those shorter than this: of
+# these only some lines in so many are looked into, steps of the others are counted, after so many
+# in which nothing but training was seen.
+SHORT_STEP, LINES, QUIET = 0.008, 512, 4
+LOOKED_LINES = int(os.environ.get("HPCBENCH_PROBE_LOOKED", "16"))
 # Another optimizer is the one that trains once it took so many steps and that before it none.
 TAKES_OVER = 100
 # Steps in a row in which several loaders gave samples, after which theirs are not added up.
@@ -94,6 +99,11 @@ class Recorder:
         # The one that takes its steps.
         self.thread = None
         self.steps = 0
+        # Of these so many were looked into, not only counted; whether that is enough for now, and
+        # the seconds of a step, by the last line.
+        self.looked = 0
+        self.sparing = False
+        self.usual = 0.0
         self.samples = 0
         # Whether each sample so far was seen to be fetched.
         self.counted = True
@@ -108,6 +118,7 @@ class Recorder:
         self.longest = 0.0
         self.last = time.perf_counter()
         self.line_at = self.last
+        self.steps_at_line = 0
         # Lines stand at multiples of this power of two, so that ranks have them in common.
         self.every = 1
         # Whether the program itself says where its steps are; then nothing else counts them.
@@ -135,6 +146,7 @@ class Recorder:
         took = now - self.last
         self.last, self.paused_before = now, self.paused
         self.steps += steps
+        self.looked += steps
         if samples is None:
             self.counted = False
         else:
@@ -146,10 +158,33 @@ class Recorder:
         if fetched is not None:
             self.fetched[fetched] = self.fetched.get(fetched, 0) + steps
         self.longest = max(self.longest, took)
+        self._due(now, steps > 1)
+
+    def passed(self, steps, samples, a_step, fetched):
+        """So many steps were only counted since the last one, most on ``a_step`` samples."""
+        now = time.perf_counter()
+        # How much longer they took than such steps do is longer than any of them was, or nearly.
+        self.longest = max(self.longest, now - self.last - steps * self.usual)
+        self.last, self.paused_before = now, self.paused
+        self.steps += steps
+        if samples is None:
+            self.counted = False
+        else:
+            self.samples += samples
+            self.sizes[a_step] = self.sizes.get(a_step, 0) + steps
+            self.fetched[fetched] = self.fetched.get(fetched, 0) + steps
+        self._due(now, False)
+
+    def _due(self, now, several):
         if self.exposed is not None and self.steps % self.look == 0:
             self.told.update(self.exposed())
-        if self.steps % self.every == 0 or steps > 1:
+        if self.steps % self.every == 0 or several:
             self._line(now)
+
+    def until_next(self):
+        """How many steps there are until something is done with one."""
+        left = self.every - self.steps % self.every
+        return left if self.exposed is None else min(left, self.look - self.steps % self.look)
 
     def _line(self, now):
         if now - self.line_at < INTERVAL / 2:
@@ -165,6 +200,7 @@ class Recorder:
         self.write(
             kind="steps",
             steps=self.steps,
+            looked=self.looked,
             samples=self.samples if self.counted else None,
             at=self.zero + now,
             waited=round(self.waited, 6),
@@ -177,6 +213,11 @@ class Recorder:
             batch_share=_share_of_commonest(self.sizes),
             fetched=_commonest(self.fetched),
         )
+        self.usual = (now - self.line_at) / (self.steps - self.steps_at_line)
+        seen = self.steps // self.every % LINES >= LOOKED_LINES
+        self.sparing = self.steps > 16 and self.usual < SHORT_STEP and seen
+        pytorch.time_forward(not self.sparing)
+        self.steps_at_line = self.steps
         self.line_at = self.last = time.perf_counter()
         self.longest = 0.0
         self.told = {}
@@ -223,6 +264,7 @@ class Recorder:
     @harmless
     def pause(self, begins):
         """Evaluation or a checkpoint begins or ends."""
+        pytorch.stirred()
         now = time.perf_counter()
         if begins and self.pause_began is None:
             self.pause_began = now
@@ -232,6 +274,7 @@ class Recorder:
 
     def end(self):
         if self.file is not None and self.process == os.getpid():
+            pytorch.stirred()
             self._final(time.perf_counter())
 
     def _final(self, now):
@@ -270,6 +313,7 @@ def _after_fork():
     recorder.__init__()
     recorder.forked_from = parent
     pytorch.forget()
+    sparing.look()
 
 
 def _listen(path):
@@ -347,6 +391,7 @@ class Torch:
         self.crowded = 0
         # Of each loader's first batch, until training has begun.
         self.digests = {}
+        self.iterators = weakref.WeakSet()
         self.evaluating = None
         self.before = None
         self.depth = 0
@@ -376,11 +421,15 @@ class Torch:
         # The last that gave a batch, and those that did so before a step.
         self.loader = None
         self.trained_on = set()
+        # Samples of the last step, and how many steps were like it, and nothing between them.
+        self.of_step = None
+        self.quiet = 0
 
     def optimizers(self, module):
         if hasattr(module, "register_optimizer_step_post_hook"):
-            module.register_optimizer_step_pre_hook(self.begins)
-            module.register_optimizer_step_post_hook(self.stepped)
+            before = module.register_optimizer_step_pre_hook(self.begins)
+            after = module.register_optimizer_step_post_hook(self.stepped)
+            sparing.optimizers(module, before.id, after.id)
 
     def begins(self, optimizer, *_):
         # This and what follows are in each step, so they call little.
@@ -428,6 +477,7 @@ class Torch:
             if within or recorder.by_steps:
                 return
             if self.optimizer is None or self.optimizer() is not optimizer:
+                self.quiet = 0
                 if not self.counts(optimizer):
                     return
                 self.optimizer = weakref.ref(optimizer)
@@ -439,7 +489,11 @@ class Torch:
                 self.left_without_a_word()
             samples = None if self.loader is None else self.fetched()
             recorder.step(self.facts, samples, 1, optimizer, self.size)
-            if recorder.steps == 1:
+            self.quiet = self.quiet + 1 if samples == self.of_step else 0
+            self.of_step = samples
+            if recorder.sparing and self.quiet > QUIET:
+                sparing.count(optimizer, self.loader, samples, self.size)
+            elif recorder.steps == 1:
                 self.watch(optimizer)
         except Exception as error:
             complain("Torch.stepped", error)
@@ -454,6 +508,7 @@ class Torch:
             pending.clear()
             self.trained_on.add(loader)
             return samples
+        self.quiet = 0
         self.crowded += 1
         before = {other: one for other, one in pending.items() if other != loader}
         evaluated = self.trained_on.isdisjoint(before) and all(
@@ -535,7 +590,14 @@ class Torch:
     def loaders(self, module):
         base = module._BaseDataLoaderIter
         next_batch, next_index, reset = base.__next__, base._next_index, base._reset
+        make = base.__init__
         clock = time.perf_counter
+
+        @functools.wraps(make)
+        def __init__(iterator, *args, **kwargs):
+            self.stirred()
+            make(iterator, *args, **kwargs)
+            self.iterators.add(iterator)
 
         @functools.wraps(next_index)
         def _next_index(iterator):
@@ -550,6 +612,7 @@ class Torch:
 
         @functools.wraps(reset)
         def _reset(iterator, *args, **kwargs):
+            self.stirred()
             if "_hpcbench" in iterator.__dict__:
                 iterator._hpcbench.asked.clear()
             return reset(iterator, *args, **kwargs)
@@ -562,6 +625,9 @@ class Torch:
             return batch
 
         base.__next__, base._next_index, base._reset = __next__, _next_index, _reset
+        base.__init__ = __init__
+        sparing.put(base, "__next__", __next__, next_batch)
+        sparing.put(base, "_next_index", _next_index, next_index)
 
     def came(self, iterator, batch, began):
         try:
@@ -619,6 +685,7 @@ class Torch:
 
     @harmless
     def wraps(self, wrapper):
+        self.stirred()
         # What ranks exchange in a forward pass, the wrapper exchanges around its module's.
         self.own, self.wrapper = weakref.ref(wrapper.module), weakref.ref(wrapper)
         self.wrappers.add(wrapper)
@@ -654,6 +721,7 @@ class Torch:
         def compile(*args, **kwargs):
             # Python within a forward pass would break its graph.
             self.compiled = True
+            self.stirred()
             self.unwatch()
             return original(*args, **kwargs)
 
@@ -681,9 +749,18 @@ class Torch:
             self.timed = kind.__call__ = Timed(kind)
 
     def unwatch(self):
-        timed, self.timed = self.timed, None
-        if timed is not None and timed.kind.__dict__.get("__call__") is timed:
-            del timed.kind.__call__
+        self.time_forward(False)
+        self.timed = None
+
+    @harmless
+    def time_forward(self, so):
+        if self.timed is None:
+            return
+        kind = self.timed.kind
+        if so and "__call__" not in kind.__dict__:
+            kind.__call__ = self.timed
+        elif not so and kind.__dict__.get("__call__") is self.timed:
+            del kind.__call__
 
     def gradients(self, module):
         original = module.backward
@@ -703,6 +780,7 @@ class Torch:
                 self.in_backward = False
 
         module.backward = backward
+        sparing.put(module, "backward", backward, original)
 
     def left_without_a_word(self):
         """It trains on without having left evaluation: of the whole model, until it asked for the
@@ -720,8 +798,16 @@ class Torch:
         """DDP's wrapper, if there is one."""
         return self.wrapper and self.wrapper()
 
+    def stirred(self):
+        """Something else than a step is done, so that the next ones are looked into."""
+        self.quiet = 0
+        if sparing.counting:
+            sparing.account()
+            sparing.look()
+
     @harmless
     def switched(self, module, mode):
+        self.stirred()
         if mode and (self.own is None or self.own() is None):
             self.own = weakref.ref(module)
         if not mode and self.evaluating is None and self.optimizer is not None:
@@ -772,6 +858,7 @@ class Loader:
         self.asked = collections.deque()
         # Whether indices come a batch at a time.
         self.batches = getattr(iterator, "_auto_collation", False)
+        self.iterator = weakref.ref(iterator)
         # From an iterable data set, whose last batch may be smaller than asked; whether its
         # batches' first dimension was seen to be that of samples.
         self.streams = getattr(iterator, "_dataset_kind", 0) == 1
@@ -784,6 +871,30 @@ class Loader:
             return first
         self.by_dimension = self.by_dimension or first == size
         return size
+
+    def whole_batches(self, size):
+        """How many more will have so many samples for sure; 0 where that cannot be known."""
+        iterator = self.iterator()
+        sampler = getattr(iterator, "_index_sampler", None)
+        kind = type(sampler)
+        known = (kind.__name__, kind.__module__) == ("BatchSampler", "torch.utils.data.sampler")
+        if self.streams or not self.batches or not known or sampler.batch_size != size:
+            return 0
+        return len(sampler) - 1 - iterator._num_yielded
+
+    def expect(self):
+        """Know what is under way when it was not seen to be asked for."""
+        iterator = self.iterator()
+        if iterator is None:
+            return
+        sampler, under_way = iterator._index_sampler, 0
+        if iterator._num_workers:
+            under_way = iterator._send_idx - iterator._rcvd_idx
+        self.asked = collections.deque([sampler.batch_size] * under_way)
+        rest = len(sampler.sampler) % sampler.batch_size
+        last = iterator._num_yielded + under_way == len(sampler)
+        if under_way and rest and last and not sampler.drop_last:
+            self.asked[-1] = rest
 
 
 class Timed:
@@ -816,6 +927,120 @@ class Timed:
         return getattr, (self.kind.__mro__[1], "__call__")
 
 
+class Sparing:
+    """Leaves PyTorch as it is but for counting the steps of an optimizer, for a while."""
+
+    __slots__ = (
+        *("counting", "possible", "places", "hooks", "left", "planned"),
+        *("optimizer", "loader", "size", "fetches", "fetched"),
+    )
+
+    def __init__(self):
+        self.counting = False
+        # Whether it may be done at all.
+        self.possible = True
+        # What stands in the place of what: object, name, ours, theirs.
+        self.places = []
+        self.hooks = None
+        self.left = self.planned = 0
+
+    def optimizers(self, module, before, after):
+        hooks = module._global_optimizer_pre_hooks, module._global_optimizer_post_hooks
+        self.hooks = *hooks, before, after
+
+    def put(self, place, name, ours, theirs):
+        self.places.append((place, name, ours, theirs))
+
+    @harmless
+    def count(self, optimizer, loader, samples, size):
+        """Until a step with which something is to be done, as far as batches are all alike."""
+        if not self.possible or self.hooks is None or pytorch.within or pytorch.another:
+            return
+        if pytorch.evaluating is not None or recorder.pause_began is not None:
+            return
+        if loader is not None and (not samples or not size or samples % size):
+            return
+        self.loader, self.size, self.fetches = loader, size, (samples or 0) // (size or 1)
+        if self.plan() < QUIET:
+            return
+        if any(place.__dict__.get(name) is not ours for place, name, ours, _ in self.places):
+            # Somebody else's stands before ours.
+            return
+        self.optimizer = weakref.ref(optimizer)
+        self.counting = True
+        for place, name, _, theirs in self.places:
+            setattr(place, name, theirs)
+        before, after, before_id, after_id = self.hooks
+        before.pop(before_id, None)
+        after[after_id] = self.stepped
+
+    def plan(self):
+        """How many steps need only be counted from here on."""
+        left = recorder.until_next()
+        if self.loader is not None:
+            # One may have been fetched ahead.
+            left = min(left, self.loader.whole_batches(self.size) // self.fetches - 1)
+        self.left = self.planned = left
+        yielded = {one: one._num_yielded for one in pytorch.iterators}
+        self.fetched = weakref.WeakKeyDictionary(yielded)
+        return left
+
+    def stepped(self, optimizer, args, kwargs):
+        # Of all that is done here only this is done in each step.
+        if self.optimizer() is optimizer:
+            self.left -= 1
+            if self.left:
+                return
+            self.ends()
+        else:
+            pytorch.stirred()
+
+    @harmless
+    def ends(self):
+        self.account()
+        # Taking our hooks away and putting them back costs more than a few steps that are looked
+        # into, since Python then finds its way about these classes anew.
+        if not (recorder.sparing and self.possible and self.plan() > 0):
+            self.look()
+
+    @harmless
+    def account(self):
+        """Tell of the steps that were counted."""
+        steps, samples = self.planned - self.left, None
+        if self.loader is not None:
+            own = self.loader.iterator()
+            # One that is gone was left after a step.
+            samples = steps * self.fetches * self.size
+            if own is not None:
+                samples = self.size * (own._num_yielded - self.fetched[own])
+            for other in pytorch.iterators:
+                if other is not own and other._num_yielded != self.fetched.get(other, 0):
+                    # What was that for? From now on it is looked at, and what is under way of it
+                    # is not known.
+                    self.possible = other._hpcbench.batches = False
+                    other._hpcbench.asked.clear()
+        if steps and not recorder.by_steps:
+            recorder.passed(steps, samples, self.fetches * (self.size or 0), self.size)
+
+    @harmless
+    def look(self):
+        """Into each step again."""
+        if not self.counting:
+            return
+        self.counting = False
+        for place, name, ours, theirs in self.places:
+            if place.__dict__.get(name) is theirs:
+                setattr(place, name, ours)
+            else:
+                # Somebody put something in its place meanwhile: it stays.
+                self.possible, pytorch.loader = False, None
+        before, after, before_id, after_id = self.hooks
+        before[before_id], after[after_id] = pytorch.begins, pytorch.stepped
+        if self.loader is not None:
+            self.loader.expect()
+
+
+sparing = Sparing()
 pytorch = Torch()
 
 

@@ -24,7 +24,7 @@ class Interval:
     of all, None where not known; ``waited`` for data, in the ``forward`` and within the
     ``backward`` pass, each of them, in seconds; ``exposed``, for how long gradients were under way
     when it had nothing left to compute, of which the ``exchange`` is what the rank that came last
-    had (both empty where not seen).
+    had (both empty where not seen). The first three are empty where not each step was looked into.
 
     ``broken`` says why it is not training alone; empty where it is.
     """
@@ -131,7 +131,16 @@ def _at(marks: Sequence[Mark], steps: int) -> Mark:
         after.longest,
         between(before.forward, after.forward),
         between(before.backward, after.backward),
+        looked=_between_whole(before, after, steps),
     )
+
+
+def _between_whole(before: Mark, after: Mark, steps: int) -> int | None:
+    """How many steps were looked into, if all or none were; else fewer than were taken."""
+    if before.looked is None or after.looked is None:
+        return None
+    all_of_them = _looked_into(before, after)
+    return before.looked + (steps - before.steps if all_of_them else 0)
 
 
 def _interval(
@@ -144,17 +153,25 @@ def _interval(
     samples = sum((b.samples or 0) - (a.samples or 0) for a, b in pairs) if known else None
     steps = end[0].steps - start[0].steps
     exposed, exchange = _exposed(processes, pairs)
+    seen = pairs if all(_looked_into(a, b) for a, b in pairs) else []
     return Interval(
         steps,
         samples,
         tuple(seconds),
-        tuple(b.waited - a.waited for a, b in pairs),
-        tuple(b.forward - a.forward for a, b in pairs),
-        tuple(b.backward - a.backward for a, b in pairs),
+        tuple(b.waited - a.waited for a, b in seen),
+        tuple(b.forward - a.forward for a, b in seen),
+        tuple(b.backward - a.backward for a, b in seen),
         tuple(steps * each for each in exposed),
         steps * exchange,
         _broken(processes, pairs, paused, usual),
     )
+
+
+def _looked_into(start: Mark, end: Mark) -> bool:
+    """Whether each step between them was."""
+    if start.looked is None or end.looked is None:
+        return True
+    return end.looked - start.looked == end.steps - start.steps
 
 
 def _exposed(

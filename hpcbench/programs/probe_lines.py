@@ -14,9 +14,9 @@ class Mark:
     """What a process had done at a moment: ``at`` in seconds since the epoch; ``samples`` None
     where it is not known on how many it trained; ``waited`` for data, ``paused`` for evaluation and
     checkpoints, and in the model's ``forward`` and within the ``backward`` pass (0 where those are
-    not seen), in seconds since it began; the ``longest`` step since the mark before; ``exposed``,
-    the numbers of some iterations since that, and for how many seconds of each gradients were under
-    way when nothing was left to compute."""
+    not seen), in seconds since it began, of those steps that were ``looked`` into (None: all); the
+    ``longest`` step since the mark before; ``exposed``, the numbers of some iterations since that,
+    and for how many seconds of each gradients were under way when nothing was left to compute."""
 
     steps: int
     at: float
@@ -27,6 +27,7 @@ class Mark:
     forward: float = 0.0
     backward: float = 0.0
     exposed: tuple[tuple[int, float], ...] = ()
+    looked: int | None = None
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,43 @@ def workers():
     batches_of(data, batch_size=BATCH, num_workers=2, persistent_workers=True)
 
 
+def rests():
+    """Each epoch's last batch has ten samples."""
+    some = TensorDataset(*(each[: (BATCHES - 1) * BATCH + 10] for each in data.tensors))
+    batches_of(some, batch_size=BATCH)
+
+
+def rests_of_workers():
+    some = TensorDataset(*(each[: (BATCHES - 1) * BATCH + 10] for each in data.tensors))
+    batches_of(some, batch_size=BATCH, num_workers=2)
+
+
+def accumulates():
+    """Four batches to a step."""
+    net = network()
+    optimizer = sgd(net)
+    for _ in range(EPOCHS):
+        for _ in range(4):
+            for number, (x, y) in enumerate(DataLoader(data, batch_size=BATCH // 4)):
+                nn.functional.cross_entropy(net(x), y).backward()
+                if number % 4 == 3:
+                    optimizer.step()
+                    optimizer.zero_grad()
+
+
+def glances():
+    """Looks at another batch, of an iterator that it has all the time, after each 15 steps."""
+    net = network()
+    optimizer = sgd(net)
+    more = iter(DataLoader(data, batch_size=1))
+    for _ in range(EPOCHS):
+        for number, (x, y) in enumerate(DataLoader(data, batch_size=BATCH)):
+            if number % 15 == 14:
+                with torch.no_grad():
+                    net(next(more)[0])
+            step(net, optimizer, x, y)
+
+
 def stream():
     batches_of(Stream(), batch_size=BATCH)
 
@@ -285,7 +322,8 @@ def forks():
 
 
 HABITS = (
-    *(images, sequences, workers, stream, own_batches, two_loaders),
+    *(images, sequences, workers, rests, rests_of_workers, accumulates, glances),
+    *(stream, own_batches, two_loaders),
     *(new_optimizer, later_optimizer, later_model, two_optimizers, wrapped_optimizer),
     *(an_optimizer_a_parameter, replays, recomputes),
     *(evaluates, evaluates_a_part, evaluates_for_good, evaluates_unsaid, saves_while_evaluating),

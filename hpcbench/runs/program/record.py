@@ -12,7 +12,7 @@ from hpcbench.devices.cores import Cores, available_cores, by_core, core_share, 
 from hpcbench.devices.gpus import chosen, list_gpus, visible_gpus
 from hpcbench.process import output_of
 from hpcbench.programs.config import ProgramConfig
-from hpcbench.programs.intervals import Measured
+from hpcbench.programs.intervals import Interval, Measured
 from hpcbench.programs.probe_lines import Process
 from hpcbench.programs.verdict import MOSTLY, Row, warned
 from hpcbench.records.identity import UNKNOWN, Identity
@@ -80,9 +80,9 @@ def document(
     folder = next((one["folder"] for one in facts if one.get("folder")), os.getcwd())
     commit = output_of("git", "-C", folder, "rev-parse", "HEAD", timeout=5)
     allocation = {"granted": job.granted, "whole_nodes": scheduler_of(job).has_whole_nodes(job)}
-    waits = _waiting_for_data(counted)
-    kept = sum(one.slowest for one in counted.intervals)
-    steps = sum(one.steps for one in counted.intervals)
+    waits, seen = _waiting_for_data(counted)
+    kept = sum(one.slowest for one in seen)
+    steps = sum(one.steps for one in seen)
     return {
         "config": config.model_dump(mode="json"),
         "hosts": [str(one.get("host")) for one in facts] or [platform.node()],
@@ -115,11 +115,12 @@ def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if name not in COMPARED}
 
 
-def _waiting_for_data(counted: Measured) -> list[float]:
-    """Seconds of each process in the counted intervals; empty where no fetching was seen, which
-    takes some time always."""
-    waits = [sum(each) for each in zip(*(one.waited for one in counted.intervals), strict=True)]
-    return waits if any(waits) else []
+def _waiting_for_data(counted: Measured) -> tuple[list[float], list[Interval]]:
+    """Seconds of each process in those counted intervals that tell of them, and these; empty where
+    no fetching was seen, which takes some time always."""
+    seen = [one for one in counted.intervals if one.waited]
+    waits = [sum(each) for each in zip(*(one.waited for one in seen), strict=True)]
+    return (waits, seen) if any(waits) else ([], [])
 
 
 def times_of_ranks(config: ProgramConfig, counted: Measured) -> list[RankTimes]:
@@ -128,12 +129,12 @@ def times_of_ranks(config: ProgramConfig, counted: Measured) -> list[RankTimes]:
     found = list[RankTimes]()
     intervals = list(enumerate(counted.intervals))
     fetched = any(any(one.waited) for _, one in intervals)
-    forward = all(min(one.forward, default=0) > 0 for _, one in intervals)
+    forward = all(min(one.forward) > 0 for _, one in intervals if one.forward)
     for number, one in intervals:
         parts = {PHASE_TRAIN: one.seconds}
-        if fetched:
+        if fetched and one.waited:
             parts[PHASE_DATA] = one.waited
-        if forward:
+        if forward and one.forward:
             parts[PHASE_FORWARD] = one.forward
         # A single device has nobody to exchange with.
         exposed = (0.0,) if config.devices == 1 else one.exposed
