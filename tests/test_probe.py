@@ -115,7 +115,7 @@ def test_what_is_trained_on_is_no_evaluation(told):
 def test_a_backward_pass_within_another_counts_once(told):
     found = told.found
     last = found["recomputes"].marks[-1]
-    assert last.backward / last.steps > 0.002 * 0.9
+    assert last.backward / last.looked > 0.002 * 0.9
     assert last.backward < last.at - found["recomputes"].marks[0].at
 
 
