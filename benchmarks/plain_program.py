@@ -60,7 +60,7 @@ def batches(name: str, images: Tensor, labels: Tensor) -> Iterable[tuple[Tensor,
 
 def take_out(probe: Any) -> None:
     """Leave PyTorch as it is without the probe."""
-    probe.pytorch.stirred()
+    probe.recorder.pause(True)
     for place, name, _, theirs in probe.sparing.places:
         setattr(place, name, theirs)
     before, after, before_id, after_id = probe.sparing.hooks
@@ -69,6 +69,7 @@ def take_out(probe: Any) -> None:
 
 
 def put_back(probe: Any) -> None:
+    probe.recorder.pause(False)
     for place, name, ours, _ in probe.sparing.places:
         setattr(place, name, ours)
     before, after, before_id, after_id = probe.sparing.hooks

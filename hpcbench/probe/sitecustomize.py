@@ -118,7 +118,7 @@ class Recorder:
         self.longest = 0.0
         self.last = time.perf_counter()
         self.line_at = self.last
-        self.steps_at_line = 0
+        self.steps_at_line, self.paused_at_line = 0, 0.0
         # Lines stand at multiples of this power of two, so that ranks have them in common.
         self.every = 1
         # Whether the program itself says where its steps are; then nothing else counts them.
@@ -213,11 +213,12 @@ class Recorder:
             batch_share=_share_of_commonest(self.sizes),
             fetched=_commonest(self.fetched),
         )
-        self.usual = (now - self.line_at) / (self.steps - self.steps_at_line)
+        steps, paused = self.steps - self.steps_at_line, self.paused - self.paused_at_line
+        self.usual = max(0.0, now - self.line_at - paused) / steps
         seen = self.steps // self.every % LINES >= LOOKED_LINES
         self.sparing = self.steps > 16 and self.usual < SHORT_STEP and seen
         pytorch.time_forward(not self.sparing)
-        self.steps_at_line = self.steps
+        self.steps_at_line, self.paused_at_line = self.steps, self.paused
         self.line_at = self.last = time.perf_counter()
         self.longest = 0.0
         self.told = {}
