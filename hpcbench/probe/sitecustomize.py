@@ -35,10 +35,10 @@ LOOKS = 6
 # So many tensors, and of each so many numbers, tell whether ranks have the same.
 COMPARED_TENSORS, COMPARED_NUMBERS = 16, 4096
 # To look into a step costs some 0.04 ms, more than half a per cent of those shorter than this: of
-# these only some lines in so many are looked into, steps of the others are counted, after so many
-# in which nothing but training was seen.
+# these, where it is asked for, only some lines in so many are looked into, steps of the others are
+# counted, after so many in which nothing but training was seen.
 SHORT_STEP, LINES, QUIET = 0.008, 512, 4
-LOOKED_LINES = int(os.environ.get("HPCBENCH_PROBE_LOOKED", "16"))
+LOOKED_LINES = int(os.environ.get("HPCBENCH_PROBE_LOOKED", "512"))
 # Another optimizer is the one that trains once it took so many steps and that before it none.
 TAKES_OVER = 100
 # Steps in a row in which several loaders gave samples, after which theirs are not added up.
