@@ -61,19 +61,13 @@ def batches(name: str, images: Tensor, labels: Tensor) -> Iterable[tuple[Tensor,
 def take_out(probe: Any) -> None:
     """Leave PyTorch as it is without the probe."""
     probe.recorder.pause(True)
-    for place, name, _, theirs in probe.sparing.places:
-        setattr(place, name, theirs)
-    before, after, before_id, after_id = probe.sparing.hooks
-    del before[before_id], after[after_id]
+    probe.sparing.take_out()
     probe.pytorch.time_forward(False)
 
 
 def put_back(probe: Any) -> None:
     probe.recorder.pause(False)
-    for place, name, ours, _ in probe.sparing.places:
-        setattr(place, name, ours)
-    before, after, before_id, after_id = probe.sparing.hooks
-    before[before_id], after[after_id] = probe.pytorch.begins, probe.pytorch.stepped
+    probe.sparing.put_back()
     probe.pytorch.time_forward(not probe.recorder.sparing)
 
 

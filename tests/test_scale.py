@@ -142,6 +142,19 @@ def test_an_interval_tells_of_its_parts_only_where_each_step_was_looked_into():
     assert {one.waited for one in intervals if not one.forward} == {()}
 
 
+def test_between_marks_of_which_not_each_step_was_looked_into_no_part_is_told():
+    """Where ranks have no marks in common, and one was not looked into up to its next mark."""
+    found = []
+    for process in (ranks(2000, 0.01, 40)[0], ranks(2000, 0.01, 70)[1]):
+        marks = [
+            replace(m, waited=0.001 * m.steps, looked=m.steps - 35 * (m.steps >= 700))
+            for m in process.marks
+        ]
+        found.append(Process(process.facts, marks))
+    unseen = [one for one in measured(found, 0.3).intervals if not one.waited]
+    assert 80 <= sum(one.steps for one in unseen) <= 200
+
+
 def test_marks_that_ranks_do_not_have_in_common_are_met_between():
     one, other = ranks(2000, 0.01, 8)[0], ranks(2000, 0.01, 7)[1]
     found = measured([one, other], 0.5)

@@ -99,8 +99,8 @@ class Recorder:
         # The one that takes its steps.
         self.thread = None
         self.steps = 0
-        # Of these so many were looked into, not only counted; whether that is enough for now, and
-        # the seconds of a step, by the last line.
+        # Of these so many were looked into for all that is told of them; whether that is enough for
+        # now, and the seconds of a step, by the last line.
         self.looked = 0
         self.sparing = False
         self.usual = 0.0
@@ -146,7 +146,8 @@ class Recorder:
         took = now - self.last
         self.last, self.paused_before = now, self.paused
         self.steps += steps
-        self.looked += steps
+        if not self.sparing:
+            self.looked += steps
         if samples is None:
             self.counted = False
         else:
@@ -159,6 +160,10 @@ class Recorder:
             self.fetched[fetched] = self.fetched.get(fetched, 0) + steps
         self.longest = max(self.longest, took)
         self._due(now, steps > 1)
+
+    def spare(self, so):
+        self.sparing = so
+        pytorch.time_forward(not so)
 
     def passed(self, steps, samples, a_step, fetched):
         """So many steps were only counted since the last one, most on ``a_step`` samples."""
@@ -216,8 +221,8 @@ class Recorder:
         steps, paused = self.steps - self.steps_at_line, self.paused - self.paused_at_line
         self.usual = max(0.0, now - self.line_at - paused) / steps
         seen = self.steps // self.every % LINES >= LOOKED_LINES
-        self.sparing = self.steps > 16 and self.usual < SHORT_STEP and seen
-        pytorch.time_forward(not self.sparing)
+        worth_it = self.usual < SHORT_STEP and self.every >= 4 * QUIET
+        self.spare(seen and worth_it and sparing.possible)
         self.steps_at_line, self.paused_at_line = self.steps, self.paused
         self.line_at = self.last = time.perf_counter()
         self.longest = 0.0
@@ -969,11 +974,27 @@ class Sparing:
             return
         self.optimizer = weakref.ref(optimizer)
         self.counting = True
+        self.take_out()
+        _, after, _, after_id = self.hooks
+        after[after_id] = self.stepped
+
+    def take_out(self):
+        """Leave nothing of ours in PyTorch that is called in each step."""
         for place, name, _, theirs in self.places:
             setattr(place, name, theirs)
         before, after, before_id, after_id = self.hooks
         before.pop(before_id, None)
-        after[after_id] = self.stepped
+        after.pop(after_id, None)
+
+    def put_back(self):
+        for place, name, ours, theirs in self.places:
+            if place.__dict__.get(name) is theirs:
+                setattr(place, name, ours)
+            else:
+                # Somebody put something in its place meanwhile: it stays.
+                self.possible, pytorch.loader = False, None
+        before, after, before_id, after_id = self.hooks
+        before[before_id], after[after_id] = pytorch.begins, pytorch.stepped
 
     def plan(self):
         """How many steps need only be counted from here on."""
@@ -1020,6 +1041,7 @@ class Sparing:
                     # is not known.
                     self.possible = other._hpcbench.batches = False
                     other._hpcbench.asked.clear()
+                    recorder.spare(False)
         if steps and not recorder.by_steps:
             recorder.passed(steps, samples, self.fetches * (self.size or 0), self.size)
 
@@ -1029,14 +1051,7 @@ class Sparing:
         if not self.counting:
             return
         self.counting = False
-        for place, name, ours, theirs in self.places:
-            if place.__dict__.get(name) is theirs:
-                setattr(place, name, ours)
-            else:
-                # Somebody put something in its place meanwhile: it stays.
-                self.possible, pytorch.loader = False, None
-        before, after, before_id, after_id = self.hooks
-        before[before_id], after[after_id] = pytorch.begins, pytorch.stepped
+        self.put_back()
         if self.loader is not None:
             self.loader.expect()
 

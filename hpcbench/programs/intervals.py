@@ -122,6 +122,9 @@ def _at(marks: Sequence[Mark], steps: int) -> Mark:
     samples = None
     if before.samples is not None and after.samples is not None:
         samples = round(between(before.samples, after.samples))
+    looked = None
+    if before.looked is not None and after.looked is not None:
+        looked = before.looked, after.looked
     return Mark(
         steps,
         between(before.at, after.at),
@@ -131,16 +134,8 @@ def _at(marks: Sequence[Mark], steps: int) -> Mark:
         after.longest,
         between(before.forward, after.forward),
         between(before.backward, after.backward),
-        looked=_between_whole(before, after, steps),
+        looked=None if looked is None else between(*looked),
     )
-
-
-def _between_whole(before: Mark, after: Mark, steps: int) -> int | None:
-    """How many steps were looked into, if all or none were; else fewer than were taken."""
-    if before.looked is None or after.looked is None:
-        return None
-    all_of_them = _looked_into(before, after)
-    return before.looked + (steps - before.steps if all_of_them else 0)
 
 
 def _interval(
@@ -171,7 +166,8 @@ def _looked_into(start: Mark, end: Mark) -> bool:
     """Whether each step between them was."""
     if start.looked is None or end.looked is None:
         return True
-    return end.looked - start.looked == end.steps - start.steps
+    # Between marks these are no whole numbers.
+    return math.isclose(end.looked - start.looked, end.steps - start.steps, abs_tol=1e-6)
 
 
 def _exposed(

@@ -27,7 +27,7 @@ class Mark:
     forward: float = 0.0
     backward: float = 0.0
     exposed: tuple[tuple[int, float], ...] = ()
-    looked: int | None = None
+    looked: float | None = None
 
 
 @dataclass(frozen=True)
