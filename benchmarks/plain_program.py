@@ -62,6 +62,7 @@ def take_out(probe: Any) -> None:
     """Leave PyTorch as it is without the probe."""
     probe.recorder.pause(True)
     probe.sparing.take_out()
+    probe.sparing.unhook()
     probe.pytorch.time_forward(False)
 
 
@@ -93,7 +94,7 @@ def main(name: str, epochs: int) -> None:
     for epoch in range(epochs):
         if epoch == 1:
             start, seen = time.perf_counter(), 0
-        if probe and counting[epoch] != counting[epoch - 1]:
+        if probe and epoch and counting[epoch] != counting[epoch - 1]:
             (put_back if counting[epoch] else take_out)(probe)
         model.train()
         began = time.perf_counter()

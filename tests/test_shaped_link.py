@@ -30,28 +30,6 @@ model = "fc-512"
 """
 
 
-def test_a_slow_link_between_nodes_is_blamed_by_its_milliseconds(tmp_path):
-    sweep = tmp_path / "sweep.toml"
-    sweep.write_text(SWEEP)
-    rows = []
-    for name, options in (("as-it-is", ()), ("shaped", ("--rate", f"{MEGABITS}mbit"))):
-        with cluster_in(*options) as folder:
-            if not (folder / "run" / "bridge").exists():
-                pytest.skip("nodes have no network of their own here")
-            cluster = Cluster(folder, tmp_path / name)
-            script = ("--nodes=2", "--ntasks-per-node=1", "--array=1-2%1", "jobs/scale_sweep.sh")
-            cluster.sbatch(*script, "--sweep", sweep, "--results", cluster.results)
-            cluster.wait_for_empty_queue()
-            rows += hpcbench.load(cluster.results).why.to_dict("records")
-    before, after = rows
-    assert after["blamed"][0] == "exchange"
-    longer = after["step_seconds"] - before["step_seconds"]
-    # Each of two ranks sends as much as there is.
-    assert longer > 0.8 * 8 * GRADIENT_BYTES / (MEGABITS * 1e6)
-    blamed = after["exchange_seconds"] - before["exchange_seconds"]
-    assert math.isclose(blamed, longer, rel_tol=0.2)
-
-
 @pytest.fixture(scope="module")
 def shaped(tmp_path_factory):
     """Two nodes with such a link between them."""
@@ -59,6 +37,20 @@ def shaped(tmp_path_factory):
         if not (folder / "run" / "bridge").exists():
             pytest.skip("nodes have no network of their own here")
         yield Cluster(folder, tmp_path_factory.mktemp("shaped") / "results")
+
+
+def test_a_slow_link_between_nodes_is_blamed_by_its_milliseconds(shaped, tmp_path):
+    """It is what the link takes, and no more than was lost."""
+    sweep, results = tmp_path / "sweep.toml", tmp_path / "results"
+    sweep.write_text(SWEEP)
+    script = ("--nodes=2", "--ntasks-per-node=1", "--array=1-2%1", "jobs/scale_sweep.sh")
+    shaped.sbatch(*script, "--sweep", sweep, "--results", results)
+    shaped.wait_for_empty_queue()
+    (row,) = hpcbench.load(results).why.to_dict("records")
+    assert row["blamed"][0] == "exchange"
+    # Each of two ranks sends as much as there is.
+    assert row["exchange_seconds"] > 0.8 * 8 * GRADIENT_BYTES / (MEGABITS * 1e6)
+    assert row["exchange_seconds"] < 1.2 * row["loss_seconds"]
 
 
 def test_pytorchs_profiler_sees_the_same_exchange(shaped):
@@ -87,6 +79,5 @@ def test_a_program_that_nobody_edited_is_told_that_its_exchange_is_slow(shaped):
     shaped.wait_for_empty_queue()
     (row,) = hpcbench.load(shaped.results).why.to_dict("records")
     assert row["blamed"][0] == "extra_exchange"
-    link = 8 * PROGRAMS_BYTES / (MEGABITS * 1e6)
-    assert math.isclose(row["extra_exchange_seconds"], link, rel_tol=0.2)
+    assert row["extra_exchange_seconds"] > 0.8 * 8 * PROGRAMS_BYTES / (MEGABITS * 1e6)
     assert row["extra_exchange_seconds"] < 1.2 * row["loss_seconds"]

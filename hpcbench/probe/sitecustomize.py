@@ -14,7 +14,9 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
+import itertools
 import json
+import operator
 import os
 import platform
 import sys
@@ -35,10 +37,10 @@ LOOKS = 6
 # So many tensors, and of each so many numbers, tell whether ranks have the same.
 COMPARED_TENSORS, COMPARED_NUMBERS = 16, 4096
 # To look into a step costs some 0.04 ms, more than half a per cent of those shorter than this: of
-# these, where it is asked for, only some lines in so many are looked into, steps of the others are
-# counted, after so many in which nothing but training was seen.
-SHORT_STEP, LINES, QUIET = 0.008, 512, 4
-LOOKED_LINES = int(os.environ.get("HPCBENCH_PROBE_LOOKED", "512"))
+# these only the steps of the first lines and then of some lines in so many are looked into, others
+# are counted, after so many in which nothing but training was seen.
+SHORT_STEP, LOOKED_LINES, LINES, QUIET = 0.008, 4, 128, 4
+FIRST_LINES = int(os.environ.get("HPCBENCH_PROBE_FIRST_LINES", "16"))
 # Another optimizer is the one that trains once it took so many steps and that before it none.
 TAKES_OVER = 100
 # Steps in a row in which several loaders gave samples, after which theirs are not added up.
@@ -220,7 +222,8 @@ class Recorder:
         )
         steps, paused = self.steps - self.steps_at_line, self.paused - self.paused_at_line
         self.usual = max(0.0, now - self.line_at - paused) / steps
-        seen = self.steps // self.every % LINES >= LOOKED_LINES
+        number = self.steps // self.every
+        seen = number >= FIRST_LINES and number % LINES >= LOOKED_LINES
         worth_it = self.usual < SHORT_STEP and self.every >= 4 * QUIET
         self.spare(seen and worth_it and sparing.possible)
         self.steps_at_line, self.paused_at_line = self.steps, self.paused
@@ -934,12 +937,17 @@ class Timed:
 
 
 class Sparing:
-    """Leaves PyTorch as it is but for counting the steps of an optimizer, for a while."""
+    """Leaves PyTorch as it is but for counting the steps of an optimizer, for a while.
+
+    An optimizer calls a method that does nothing after each step, for PyTorch's profiler. Meanwhile
+    an iterator written in C stands in its place, so that to count a step costs nothing.
+    """
 
     __slots__ = (
-        *("counting", "possible", "places", "hooks", "left", "planned"),
-        *("optimizer", "loader", "size", "fetches", "fetched"),
+        *("counting", "possible", "places", "hooks", "planned", "passed", "rest"),
+        *("optimizer", "loader", "size", "fetches", "every", "nothing"),
     )
+    AFTER_STEP = "_optimizer_step_code"
 
     def __init__(self):
         self.counting = False
@@ -948,11 +956,16 @@ class Sparing:
         # What stands in the place of what: object, name, ours, theirs.
         self.places = []
         self.hooks = None
-        self.left = self.planned = 0
+        # Steps that are counted in one go; how many of the first and the last of these have passed,
+        # and those between them that have not.
+        self.planned = self.passed = 0
+        self.rest = iter(())
 
     def optimizers(self, module, before, after):
         hooks = module._global_optimizer_pre_hooks, module._global_optimizer_post_hooks
         self.hooks = *hooks, before, after
+        self.every = module.Optimizer
+        self.nothing = vars(self.every).get(self.AFTER_STEP)
 
     def put(self, place, name, ours, theirs):
         self.places.append((place, name, ours, theirs))
@@ -960,35 +973,63 @@ class Sparing:
     @harmless
     def count(self, optimizer, loader, samples, size):
         """Until a step with which something is to be done, as far as batches are all alike."""
-        if not self.possible or self.hooks is None or pytorch.within or pytorch.another:
+        if not self.possible or pytorch.within or pytorch.another:
             return
-        if pytorch.evaluating is not None or recorder.pause_began is not None:
+        if pytorch.evaluating is not None or recorder.pause_began is not None or pytorch.compiled:
             return
         if loader is not None and (not samples or not size or samples % size):
             return
         self.loader, self.size, self.fetches = loader, size, (samples or 0) // (size or 1)
         if self.plan() < QUIET:
             return
-        if any(place.__dict__.get(name) is not ours for place, name, ours, _ in self.places):
-            # Somebody else's stands before ours.
+        places = ((self.every, self.AFTER_STEP, self.nothing, None), *self.places)
+        if any(vars(place).get(name, False) is not ours for place, name, ours, _ in places):
+            # Another version of PyTorch's, or somebody else's stands before ours.
             return
         self.optimizer = weakref.ref(optimizer)
         self.counting = True
         self.take_out()
-        _, after, _, after_id = self.hooks
-        after[after_id] = self.stepped
+        setattr(self.every, self.AFTER_STEP, self.another)
+        self.begin(optimizer)
 
-    def take_out(self):
-        """Leave nothing of ours in PyTorch that is called in each step."""
-        for place, name, _, theirs in self.places:
-            setattr(place, name, theirs)
+    def another(self):
+        """A step of an optimizer that is not counted; if they are often, nothing is gained."""
+        self.possible = self.counted() >= 4 * QUIET
+        pytorch.stirred()
+
+    def begin(self, optimizer):
+        for iterator in pytorch.iterators:
+            iterator._hpcbench_yielded = iterator._num_yielded
+        self.passed, self.rest = 0, itertools.repeat(None, self.planned - 2)
+        counter = itertools.chain(self.first(), self.rest, self.last())
+        setattr(optimizer, self.AFTER_STEP, counter.__next__)
+
+    def first(self):
+        self.passed = 1
+        # Only now, since hooks must not change while they are called.
+        self.unhook()
+        pytorch.within.clear()
+        yield
+
+    def last(self):
+        self.passed = 2
+        self.ends()
+        while True:
+            yield
+
+    def unhook(self):
         before, after, before_id, after_id = self.hooks
         before.pop(before_id, None)
         after.pop(after_id, None)
 
+    def take_out(self):
+        """Of ours what is called in each step, but hooks."""
+        for place, name, _, theirs in self.places:
+            setattr(place, name, theirs)
+
     def put_back(self):
         for place, name, ours, theirs in self.places:
-            if place.__dict__.get(name) is theirs:
+            if vars(place).get(name) is theirs:
                 setattr(place, name, ours)
             else:
                 # Somebody put something in its place meanwhile: it stays.
@@ -998,49 +1039,44 @@ class Sparing:
 
     def plan(self):
         """How many steps need only be counted from here on."""
-        left = recorder.until_next()
+        self.planned = recorder.until_next()
         if self.loader is not None:
             # One may have been fetched ahead.
-            left = min(left, self.loader.whole_batches(self.size) // self.fetches - 1)
-        self.left = self.planned = left
-        yielded = {one: one._num_yielded for one in pytorch.iterators}
-        self.fetched = weakref.WeakKeyDictionary(yielded)
-        return left
+            whole = self.loader.whole_batches(self.size) // self.fetches
+            self.planned = min(self.planned, whole - 1)
+        return self.planned
 
-    def stepped(self, optimizer, args, kwargs):
-        # Of all that is done here only this is done in each step.
-        if self.optimizer() is optimizer:
-            self.left -= 1
-            if self.left:
-                return
-            self.ends()
-        else:
-            pytorch.stirred()
+    def counted(self):
+        return self.passed + self.planned - 2 - operator.length_hint(self.rest)
 
     @harmless
     def ends(self):
         self.account()
         # Taking our hooks away and putting them back costs more than a few steps that are looked
         # into, since Python then finds its way about these classes anew.
-        if not (recorder.sparing and self.possible and self.plan() > 0):
+        if recorder.sparing and self.possible and self.plan() >= 2:
+            self.begin(self.optimizer())
+        else:
             self.look()
 
     @harmless
     def account(self):
         """Tell of the steps that were counted."""
-        steps, samples = self.planned - self.left, None
+        steps, samples = self.counted(), None
         if self.loader is not None:
             own = self.loader.iterator()
             # One that is gone was left after a step.
             samples = steps * self.fetches * self.size
             if own is not None:
-                samples = self.size * (own._num_yielded - self.fetched[own])
+                samples = self.size * (own._num_yielded - own._hpcbench_yielded)
             for other in pytorch.iterators:
-                if other is not own and other._num_yielded != self.fetched.get(other, 0):
+                yielded = getattr(other, "_hpcbench_yielded", 0)
+                if other is not own and other._num_yielded != yielded:
                     # What was that for? From now on it is looked at, and what is under way of it
                     # is not known.
-                    self.possible = other._hpcbench.batches = False
-                    other._hpcbench.asked.clear()
+                    unseen = vars(other).get("_hpcbench") or Loader(other)
+                    self.possible = unseen.batches = False
+                    unseen.asked.clear()
                     recorder.spare(False)
         if steps and not recorder.by_steps:
             recorder.passed(steps, samples, self.fetches * (self.size or 0), self.size)
@@ -1051,6 +1087,10 @@ class Sparing:
         if not self.counting:
             return
         self.counting = False
+        optimizer = self.optimizer()
+        if optimizer is not None:
+            vars(optimizer).pop(self.AFTER_STEP, None)
+        setattr(self.every, self.AFTER_STEP, self.nothing)
         self.put_back()
         if self.loader is not None:
             self.loader.expect()

@@ -127,7 +127,7 @@ def glances():
     net = network()
     optimizer = sgd(net)
     more = iter(DataLoader(data, batch_size=1))
-    for _ in range(2 * EPOCHS):
+    for _ in range(4 * EPOCHS):
         for number, (x, y) in enumerate(DataLoader(data, batch_size=BATCH)):
             if number % 15 == 14:
                 with torch.no_grad():
