@@ -84,10 +84,10 @@ def main(name: str, epochs: int) -> None:
     if name == "mlp":
         # Of labels at random the other's sums become numbers so small that processors are slow.
         optimizer = torch.optim.SGD(model.parameters(), 0.001)
-    # With the probe there, it is taken out for one of each two epochs after the first ones, when it
-    # looks into each step.
+    # With the probe there, it is taken out for one of each two epochs after the first ones, by when
+    # it has come to count most short steps only.
     probe = sys.modules.get("hpcbench_probe") if "ALTERNATE" in os.environ else None
-    pairs = [random.Random(pair).sample([True, False], 2) for pair in range(epochs)]
+    pairs = [random.sample([True, False], 2) for _ in range(epochs)]
     counting = [True] * FIRST + [one for pair in pairs for one in pair]
     took: dict[bool, list[float]] = {True: [], False: []}
     start, right, seen = 0.0, torch.zeros((), dtype=torch.int64), 0

@@ -313,6 +313,49 @@ def test_a_launch_that_is_wrong(tmp_path, arguments, says):
         assert not psutil.pid_exists(int(path.stem.rpartition("-")[2]))
 
 
+ALONE = PROGRAMS / "torch_loop.py"
+RATES = "import time\nfor _ in range(40): time.sleep(0.02); print('rate 1', flush=True)"
+BOTH = RATES.replace("rate 1", "rate 1\\nrate 1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("devices", "arguments", "says"),
+    [
+        (2, ("--", "torchrun", "--nproc-per-node=1", ALONE), "2 devices were asked for, and 1"),
+        (1, ("--", "torchrun", "--nproc-per-node=2", ALONE), "1 device was asked for, and 2"),
+        (2, ("--batch=64", "--", *TORCHRUN, "shared"), "on batches of 32, and 64 were asked for"),
+        # One has more batches than the other.
+        (2, ("--", *TORCHRUN, "uneven"), "it ended with status 1: RuntimeError"),
+        (2, ("--", *TORCHRUN, "unsynced"), "train each for itself"),
+        (2, ("--", *TORCHRUN, "leaves"), "it ended with status 1: RuntimeError"),
+        (1, ("--", "python", "-I", ALONE), "no step of training was seen"),
+        (1, ("--", "python", "-c", "import torch"), "no step of training was seen"),
+        (1, ("--", "python", "-c", "import torhc"), "ModuleNotFoundError: No module named 'torhc'"),
+        (1, ("--", "torchrnu", ALONE), "torchrnu cannot be started"),
+        (1, ("--", ALONE), "torch_loop.py cannot be started: Permission denied"),
+        (1, ("--metric=speed ([0-9]+)", "--", "python", "-c", RATES), "nothing that it printed"),
+        (2, ("--metric=rate ([0-9]+)", "--", "python", "-c", BOTH), "2 numbers come at a time"),
+    ],
+)
+def test_a_command_that_is_wrong(tmp_path, devices, arguments, says):
+    pytest.importorskip("torch")
+    done = scale(tmp_path, f"--devices={devices}", *arguments)
+    assert done.status == 4, done.output
+    assert says in " ".join(done.output.split())
+
+
+@pytest.mark.slow
+def test_a_batch_of_all_devices_is_no_weak_scaling(tmp_path):
+    """Which one run alone cannot tell."""
+    pytest.importorskip("torch")
+    done = scale(tmp_path, "--devices=1,2", "--", *TORCHRUN, "shared")
+    assert done.status == 0, done.output
+    drawn = run(["python", "-m", "hpcbench", "plot", tmp_path, "--output", tmp_path / "f"])
+    assert "scaling cannot be assessed" in drawn.output
+    assert "batch (64 at 1, 32 at 2)" in drawn.output
+
+
 @pytest.mark.slow
 def test_a_loop_of_ones_own_in_two_lines(tmp_path):
     """NumPy alone: the probe sees nothing of it. Outside of hpcbench scale it is as ever."""

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
@@ -38,6 +39,11 @@ if several:
     dist.init_process_group("gloo")
 inputs, targets = torch.randn(12800, 784), torch.randint(0, 10, (12800,))
 rank = dist.get_rank() if several else 0
+if "shared" in how and several:
+    # As where it is of all ranks together.
+    batch //= dist.get_world_size()
+if "uneven" in how and rank == 1:
+    batch //= 2
 data = (Late if "late" in how and rank == 1 else TensorDataset)(inputs, targets)
 sampler = DistributedSampler(data) if several and "same" not in how else None
 loader = DataLoader(data, batch_size=batch, sampler=sampler)
@@ -56,8 +62,9 @@ for epoch in range(1 if "short" in how else 400 if "long" in how else 8):
     if "frozen" in how:
         net[0].eval()
     for number, (x, y) in enumerate(loader):
-        loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()
+        with model.no_sync() if "unsynced" in how else nullcontext():
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
         if (number + 1) % accumulate == 0:
             optimizer.step()
             optimizer.zero_grad()
@@ -65,6 +72,8 @@ for epoch in range(1 if "short" in how else 400 if "long" in how else 8):
             raise ValueError("no such layer")
         if "killed" in how and epoch == 4 and rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "leaves" in how and epoch == 4 and rank == 1:
+            os._exit(0)
         if "hang" in how and epoch == 2 and rank == 0:
             time.sleep(600)
         if "die" in how and epoch == 6:
