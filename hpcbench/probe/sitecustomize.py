@@ -400,7 +400,6 @@ class Torch:
         self.crowded = 0
         # Of each loader's first batch, until training has begun.
         self.digests = {}
-        self.iterators = weakref.WeakSet()
         self.evaluating = None
         self.before = None
         self.depth = 0
@@ -598,26 +597,13 @@ class Torch:
 
     def loaders(self, module):
         base = module._BaseDataLoaderIter
-        next_batch, next_index, reset = base.__next__, base._next_index, base._reset
-        make = base.__init__
-        clock = time.perf_counter
+        make, reset = base.__init__, base._reset
 
         @functools.wraps(make)
         def __init__(iterator, *args, **kwargs):
             self.stirred()
             make(iterator, *args, **kwargs)
-            self.iterators.add(iterator)
-
-        @functools.wraps(next_index)
-        def _next_index(iterator):
-            index = next_index(iterator)
-            try:
-                loader = iterator.__dict__.get("_hpcbench") or Loader(iterator)
-                known = loader.batches and hasattr(index, "__len__")
-                loader.asked.append(len(index) if known else None)
-            except Exception as error:
-                complain("Torch.asked", error)
-            return index
+            harmless(Loader)(iterator)
 
         @functools.wraps(reset)
         def _reset(iterator, *args, **kwargs):
@@ -626,21 +612,11 @@ class Torch:
                 iterator._hpcbench.asked.clear()
             return reset(iterator, *args, **kwargs)
 
-        @functools.wraps(next_batch)
-        def __next__(iterator):
-            began = clock()
-            batch = next_batch(iterator)
-            self.came(iterator, batch, began)
-            return batch
-
-        base.__next__, base._next_index, base._reset = __next__, _next_index, _reset
-        base.__init__ = __init__
-        sparing.put(base, "__next__", __next__, next_batch)
-        sparing.put(base, "_next_index", _next_index, next_index)
+        base.__init__, base._reset = __init__, _reset
 
     def came(self, iterator, batch, began):
         try:
-            loader = iterator.__dict__.get("_hpcbench") or Loader(iterator)
+            loader = iterator._hpcbench
             size = loader.asked.popleft() if loader.asked else None
             if recorder.file is None and loader not in self.digests:
                 self.digests[loader] = digest(batch)
@@ -789,7 +765,7 @@ class Torch:
                 self.in_backward = False
 
         module.backward = backward
-        sparing.put(module, "backward", backward, original)
+        sparing.backward = module, backward, original
 
     def left_without_a_word(self):
         """It trains on without having left evaluation: of the whole model, until it asked for the
@@ -811,8 +787,7 @@ class Torch:
         """Something else than a step is done, so that the next ones are looked into."""
         self.quiet = 0
         if sparing.counting:
-            sparing.account()
-            sparing.look()
+            sparing.interrupted()
 
     @harmless
     def switched(self, module, mode):
@@ -873,6 +848,15 @@ class Loader:
         self.streams = getattr(iterator, "_dataset_kind", 0) == 1
         self.by_dimension = False
         iterator._hpcbench = self
+        self.plain = type(iterator)
+        self.watched = watched(self.plain)
+        self.watch(True)
+
+    def watch(self, so):
+        """Whether each batch is told of."""
+        iterator = self.iterator()
+        if iterator is not None:
+            iterator.__class__ = self.watched if so else self.plain
 
     def streamed(self, size, batch):
         first = batch_size(batch)
@@ -904,6 +888,38 @@ class Loader:
         last = iterator._num_yielded + under_way == len(sampler)
         if under_way and rest and last and not sampler.drop_last:
             self.asked[-1] = rest
+
+
+@functools.cache
+def watched(kind):
+    """A class of iterators that are of this one and tell of each batch. A single iterator can be
+    made one and be let go: after a change to a class Python is slow for a while wherever it is
+    used."""
+    next_batch, next_index = kind.__next__, kind._next_index
+    clock = time.perf_counter
+
+    def __next__(iterator):
+        if sparing.counting:
+            # From another one than is trained on.
+            pytorch.stirred()
+        began = clock()
+        batch = next_batch(iterator)
+        pytorch.came(iterator, batch, began)
+        return batch
+
+    def _next_index(iterator):
+        index = next_index(iterator)
+        try:
+            loader = iterator._hpcbench
+            known = loader.batches and hasattr(index, "__len__")
+            loader.asked.append(len(index) if known else None)
+        except Exception as error:
+            complain("asked", error)
+        return index
+
+    names = {"__next__": __next__, "_next_index": _next_index}
+    names |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind,), names)
 
 
 class Timed:
@@ -944,31 +960,42 @@ class Sparing:
     """
 
     __slots__ = (
-        *("counting", "possible", "places", "hooks", "planned", "passed", "rest"),
-        *("optimizer", "loader", "size", "fetches", "every", "nothing"),
+        *("counting", "possible", "in_vain", "backward", "hooks", "planned", "passed", "rest"),
+        *("optimizer", "loader", "size", "fetches", "yielded", "every", "notices"),
     )
     AFTER_STEP = "_optimizer_step_code"
 
     def __init__(self):
         self.counting = False
-        # Whether it may be done at all.
+        # Whether it may be done at all; how often in a row it was not worth it.
         self.possible = True
-        # What stands in the place of what: object, name, ours, theirs.
-        self.places = []
+        self.in_vain = 0
+        # Where PyTorch has it, ours and its own.
+        self.backward = None
         self.hooks = None
         # Steps that are counted in one go; how many of the first and the last of these have passed,
         # and those between them that have not.
         self.planned = self.passed = 0
         self.rest = iter(())
+        # Whether steps of optimizers that are not counted are noticed meanwhile.
+        self.notices = False
 
     def optimizers(self, module, before, after):
         hooks = module._global_optimizer_pre_hooks, module._global_optimizer_post_hooks
         self.hooks = *hooks, before, after
         self.every = module.Optimizer
-        self.nothing = vars(self.every).get(self.AFTER_STEP)
 
-    def put(self, place, name, ours, theirs):
-        self.places.append((place, name, ours, theirs))
+    def notice(self):
+        """Of what an optimizer does that is not counted; whether this version of PyTorch can."""
+        if not self.notices and hasattr(self.every, self.AFTER_STEP):
+
+            def after_step(optimizer):
+                if self.counting:
+                    pytorch.stirred()
+
+            setattr(self.every, self.AFTER_STEP, after_step)
+            self.notices = True
+        return self.notices
 
     @harmless
     def count(self, optimizer, loader, samples, size):
@@ -982,24 +1009,19 @@ class Sparing:
         self.loader, self.size, self.fetches = loader, size, (samples or 0) // (size or 1)
         if self.plan() < QUIET:
             return
-        places = ((self.every, self.AFTER_STEP, self.nothing, None), *self.places)
-        if any(vars(place).get(name, False) is not ours for place, name, ours, _ in places):
-            # Another version of PyTorch's, or somebody else's stands before ours.
+        module, ours, _ = self.backward
+        if module.backward is not ours or not self.notice():
+            # Somebody else's stands before ours.
+            self.possible = False
             return
         self.optimizer = weakref.ref(optimizer)
         self.counting = True
         self.take_out()
-        setattr(self.every, self.AFTER_STEP, self.another)
         self.begin(optimizer)
 
-    def another(self):
-        """A step of an optimizer that is not counted; if they are often, nothing is gained."""
-        self.possible = self.counted() >= 4 * QUIET
-        pytorch.stirred()
-
     def begin(self, optimizer):
-        for iterator in pytorch.iterators:
-            iterator._hpcbench_yielded = iterator._num_yielded
+        if self.loader is not None:
+            self.yielded = self.loader.iterator()._num_yielded
         self.passed, self.rest = 0, itertools.repeat(None, self.planned - 2)
         counter = itertools.chain(self.first(), self.rest, self.last())
         setattr(optimizer, self.AFTER_STEP, counter.__next__)
@@ -1017,6 +1039,9 @@ class Sparing:
         while True:
             yield
 
+    def counted(self):
+        return self.passed + self.planned - 2 - operator.length_hint(self.rest)
+
     def unhook(self):
         before, after, before_id, after_id = self.hooks
         before.pop(before_id, None)
@@ -1024,16 +1049,17 @@ class Sparing:
 
     def take_out(self):
         """Of ours what is called in each step, but hooks."""
-        for place, name, _, theirs in self.places:
-            setattr(place, name, theirs)
+        module, _, theirs = self.backward
+        module.backward = theirs
+        if self.loader is not None:
+            self.loader.watch(False)
 
     def put_back(self):
-        for place, name, ours, theirs in self.places:
-            if vars(place).get(name) is theirs:
-                setattr(place, name, ours)
-            else:
-                # Somebody put something in its place meanwhile: it stays.
-                self.possible, pytorch.loader = False, None
+        module, ours, theirs = self.backward
+        if module.backward is theirs:
+            module.backward = ours
+        if self.loader is not None:
+            self.loader.watch(True)
         before, after, before_id, after_id = self.hooks
         before[before_id], after[after_id] = pytorch.begins, pytorch.stepped
 
@@ -1046,18 +1072,23 @@ class Sparing:
             self.planned = min(self.planned, whole - 1)
         return self.planned
 
-    def counted(self):
-        return self.passed + self.planned - 2 - operator.length_hint(self.rest)
-
     @harmless
     def ends(self):
+        self.in_vain = 0
         self.account()
-        # Taking our hooks away and putting them back costs more than a few steps that are looked
-        # into, since Python then finds its way about these classes anew.
-        if recorder.sparing and self.possible and self.plan() >= 2:
+        # It costs more than a few steps that are looked into to begin with it anew.
+        if recorder.sparing and self.plan() >= 2:
             self.begin(self.optimizer())
         else:
             self.look()
+
+    @harmless
+    def interrupted(self):
+        """By something else than a step."""
+        self.in_vain = 0 if self.counted() >= 4 * QUIET else self.in_vain + 1
+        self.possible = self.in_vain < QUIET
+        self.account()
+        self.look()
 
     @harmless
     def account(self):
@@ -1068,16 +1099,7 @@ class Sparing:
             # One that is gone was left after a step.
             samples = steps * self.fetches * self.size
             if own is not None:
-                samples = self.size * (own._num_yielded - own._hpcbench_yielded)
-            for other in pytorch.iterators:
-                yielded = getattr(other, "_hpcbench_yielded", 0)
-                if other is not own and other._num_yielded != yielded:
-                    # What was that for? From now on it is looked at, and what is under way of it
-                    # is not known.
-                    unseen = vars(other).get("_hpcbench") or Loader(other)
-                    self.possible = unseen.batches = False
-                    unseen.asked.clear()
-                    recorder.spare(False)
+                samples = self.size * (own._num_yielded - self.yielded)
         if steps and not recorder.by_steps:
             recorder.passed(steps, samples, self.fetches * (self.size or 0), self.size)
 
@@ -1090,7 +1112,6 @@ class Sparing:
         optimizer = self.optimizer()
         if optimizer is not None:
             vars(optimizer).pop(self.AFTER_STEP, None)
-        setattr(self.every, self.AFTER_STEP, self.nothing)
         self.put_back()
         if self.loader is not None:
             self.loader.expect()
