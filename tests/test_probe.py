@@ -68,7 +68,7 @@ def test_an_epochs_last_batch_may_be_smaller(told, habit):
 
 
 def test_what_is_fetched_from_elsewhere_ends_mere_counting(told):
-    """Each step is looked into from the first on in which that is seen."""
+    """Where it is so after every few steps: then each one is looked into."""
     seen = [mark for mark in told.found["glances"].marks if mark.steps >= 12 * BATCHES]
     assert seen[-1].looked - seen[0].looked == seen[-1].steps - seen[0].steps > 0
 

@@ -40,6 +40,8 @@ COMPARED_TENSORS, COMPARED_NUMBERS = 16, 4096
 # these only the steps of the first lines and then of some lines in so many are looked into, others
 # are counted, after so many in which nothing but training was seen.
 SHORT_STEP, LOOKED_LINES, LINES, QUIET = 0.008, 4, 128, 4
+# So often in a row it may be in vain, which it is for fewer steps than so many times these.
+IN_VAIN, WORTH = 4, 4
 FIRST_LINES = int(os.environ.get("HPCBENCH_PROBE_FIRST_LINES", "16"))
 # Another optimizer is the one that trains once it took so many steps and that before it none.
 TAKES_OVER = 100
@@ -224,7 +226,7 @@ class Recorder:
         self.usual = max(0.0, now - self.line_at - paused) / steps
         number = self.steps // self.every
         seen = number >= FIRST_LINES and number % LINES >= LOOKED_LINES
-        worth_it = self.usual < SHORT_STEP and self.every >= 4 * QUIET
+        worth_it = self.usual < SHORT_STEP and self.every >= WORTH * QUIET
         self.spare(seen and worth_it and sparing.possible)
         self.steps_at_line, self.paused_at_line = self.steps, self.paused
         self.line_at = self.last = time.perf_counter()
@@ -917,9 +919,9 @@ def watched(kind):
             complain("asked", error)
         return index
 
-    names = {"__next__": __next__, "_next_index": _next_index}
-    names |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    return type(kind.__name__, (kind,), names)
+    ours = {"__next__": __next__, "_next_index": _next_index}
+    as_theirs = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind,), ours | as_theirs)
 
 
 class Timed:
@@ -959,10 +961,6 @@ class Sparing:
     an iterator written in C stands in its place, so that to count a step costs nothing.
     """
 
-    __slots__ = (
-        *("counting", "possible", "in_vain", "backward", "hooks", "planned", "passed", "rest"),
-        *("optimizer", "loader", "size", "fetches", "yielded", "every", "notices"),
-    )
     AFTER_STEP = "_optimizer_step_code"
 
     def __init__(self):
@@ -970,9 +968,13 @@ class Sparing:
         # Whether it may be done at all; how often in a row it was not worth it.
         self.possible = True
         self.in_vain = 0
-        # Where PyTorch has it, ours and its own.
-        self.backward = None
-        self.hooks = None
+        # Where PyTorch has it, ours and its own; the optimizers' hooks, and which of them are ours;
+        # the class of all optimizers.
+        self.backward = self.hooks = self.every = None
+        # What is counted, by whose batches of how many samples, so many to a step, and how many of
+        # these there had been.
+        self.optimizer = self.loader = self.size = None
+        self.fetches = self.yielded = 0
         # Steps that are counted in one go; how many of the first and the last of these have passed,
         # and those between them that have not.
         self.planned = self.passed = 0
@@ -1011,7 +1013,7 @@ class Sparing:
             return
         module, ours, _ = self.backward
         if module.backward is not ours or not self.notice():
-            # Somebody else's stands before ours.
+            # Somebody else's stands before ours, or an optimizer calls nothing after a step.
             self.possible = False
             return
         self.optimizer = weakref.ref(optimizer)
@@ -1085,8 +1087,8 @@ class Sparing:
     @harmless
     def interrupted(self):
         """By something else than a step."""
-        self.in_vain = 0 if self.counted() >= 4 * QUIET else self.in_vain + 1
-        self.possible = self.in_vain < QUIET
+        self.in_vain = 0 if self.counted() >= WORTH * QUIET else self.in_vain + 1
+        self.possible = self.in_vain < IN_VAIN
         self.account()
         self.look()
 
