@@ -1,6 +1,6 @@
 """What the probe of hpcbench scale costs, and how near its rate is to two others.
 
-    python benchmarks/own_program.py [--rounds 6]
+    python benchmarks/own_program.py [--rounds 6] [--trainer-rounds 12]
 
 One program on one core, run in turns with the probe and without it, and this project's trainer on
 the same network with images in memory. The program measures itself too, by its own clock.
@@ -69,6 +69,10 @@ def paired_cost(name: str, folder: Path) -> float:
     return float(found[1])
 
 
+def with_probe_alone(folder: Path) -> float:
+    return with_probe("cnn-pytorch", folder)[0]
+
+
 def trainer(folder: Path) -> float:
     """The rate of this project's own trainer, on made-up images in memory."""
     line = [sys.executable, "-m", "hpcbench.train", "--framework=torch", "--model=cnn-pytorch"]
@@ -82,10 +86,11 @@ def trainer(folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=6)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--trainer-rounds", type=int, default=12, help="beside the own trainer")
+    arguments = parser.parse_args()
     print(f"{cpu_name()}; load average {os.getloadavg()[0]:.1f}")
     found: dict[str, list[float]] = {}
-    for number in range(rounds):
+    for number in range(arguments.rounds):
         for name in EPOCHS:
             with tempfile.TemporaryDirectory() as folder:
                 # Whoever goes first in one round goes second in the next.
@@ -97,10 +102,14 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 cost = paired_cost(name, Path(folder))
             found.setdefault(f"{name}: with the probe / without it, same process", []).append(cost)
-            if name == "cnn-pytorch":
-                with tempfile.TemporaryDirectory() as folder:
-                    ours = trainer(Path(folder))
-                found.setdefault(f"{name}: probe / hpcbench train", []).append(by_probe / ours)
+    for number in range(arguments.trainer_rounds):
+        # One straight after the other: a shared machine changes within minutes.
+        rates = {}
+        for who in (with_probe_alone, trainer)[:: -1 if number % 2 else 1]:
+            with tempfile.TemporaryDirectory() as folder:
+                rates[who] = who(Path(folder))
+        ratio = rates[with_probe_alone] / rates[trainer]
+        found.setdefault("cnn-pytorch: probe / hpcbench train", []).append(ratio)
     table = Table("ratio", "median [range]", "each")
     for what, values in found.items():
         each = ", ".join(f"{value:.4f}" for value in values)
