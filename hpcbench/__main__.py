@@ -22,6 +22,7 @@ COMMANDS = {
     "scale": ("hpcbench.scale", "measure how your own training program scales"),
     "site": ("hpcbench.site", "write the file that describes this cluster"),
     "collectives": ("hpcbench.collectives", "benchmark collective operations on their own"),
+    "calibrate": ("hpcbench.calibrate", "measure what a device reaches at most"),
     "doctor": ("hpcbench.doctor", "say what this machine can do, and what to fix"),
     "plot": ("hpcbench.plot", "draw plots and a report from runs"),
     "compare": ("hpcbench.compare", "say what became faster or slower between two sweeps"),

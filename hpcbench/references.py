@@ -19,6 +19,8 @@ from hpcbench.errors import ConfigError, first_line
 
 # The object that is taken of a module where none is named.
 DEFAULT_OBJECT = "build"
+# ``keras:ResNet50`` is no module's object, but a network that Keras brings.
+OF_KERAS = "keras:"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Loaded:
 
 def is_reference(name: str) -> bool:
     """Whether ``name`` names a file or a module, rather than something that is registered."""
-    return ":" in name or name.endswith(".py")
+    return (":" in name and not name.startswith(OF_KERAS)) or name.endswith(".py")
 
 
 def reference_name(reference: str) -> str:

@@ -20,13 +20,14 @@ ROOMS = [
     "own_loop",
     *("layers", "models", "config", "programs", "probe", "datasets", "schedule"),
     *("cluster", "devices", "records", "strategies", "frameworks", "training", "runs"),
-    *("collective", "sweeps", "checkup", "analysis", "logs"),
+    *("calibration", "collective", "sweeps", "checkup", "analysis", "logs"),
 ]
 COMMANDS = [
     "train",
     "sweep",
     "scale",
     "collectives",
+    "calibrate",
     "site",
     "doctor",
     "plot",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hpcbench.analysis.machine import with_peaks, work_of
 from hpcbench.analysis.phases import COLUMNS, OF_ONE, phase_seconds
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError
@@ -101,7 +102,7 @@ def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
     # Where waiting for a slow rank is known, what makes it slow must not count twice.
     typical = runs.pop("typical_data_seconds")
     runs["data_seconds"] = typical.where(runs["own_seconds"].notna(), runs["data_seconds"])
-    runs = with_names(mixed(runs, allow_mixed))
+    runs = with_names(mixed(with_peaks(runs, results.calibrations), allow_mixed))
     epochs = results.accuracy.drop(columns=[c for c in SERIES if c in results.accuracy]).merge(
         runs[[*RUN, *SERIES, "subject", "line", "training"]], on=RUN
     )
@@ -236,6 +237,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 "load_average": provenance.get("load_average", np.nan),
                 "cores_of_machine": provenance.get("cores_of_machine") or np.nan,
             }
+            | work_of(document)
         )
     return pd.DataFrame(rows)
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from hpcbench.analysis.estimates import ENOUGH_RUNS, Estimate, Ratio
 from hpcbench.analysis.load import MIXED, POINT, SERIES, facts_of, options_of, software, with_names
+from hpcbench.analysis.machine import machine_columns
 from hpcbench.analysis.pairing import rate_ratio, run_ratios
 from hpcbench.records.identity import UNKNOWN
 from hpcbench.records.upgrade import identity_of
@@ -84,6 +85,9 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
     ``device_hours_per_million_samples`` is the devices' time. ``samples_per_joule`` is missing
     where no energy was counted. All of these have ``_low`` and ``_high`` too.
 
+    What a device computes and has of memory is as :func:`hpcbench.analysis.machine.machine_columns`
+    tells.
+
     ``enough_runs`` is false for fewer than six runs; ``base_runs`` are those of the base.
     """
     serial = _serial_runs(runs)
@@ -139,6 +143,7 @@ def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:
                 )
                 | _of_program(group, by_devices[base], work, (devices, base))
                 | _rest(group, by_devices[base], work, (devices, base)).columns("rest_seconds")
+                | machine_columns(group, rate, devices)
                 | hours.columns("device_hours_per_million_samples")
                 | _estimate(group, "samples_per_joule", devices).columns("samples_per_joule")
             )

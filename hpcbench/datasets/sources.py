@@ -101,6 +101,11 @@ def find(spec: DatasetSpec, data_dir: Path | None, image_size: int | None = None
     return None
 
 
+def obtainable(name: str) -> bool:
+    """Whether the set ``name`` is on this machine, or can be downloaded."""
+    return bool(DATASETS[name].downloads) or find(DATASETS[name], None) is not None
+
+
 def _from_elsewhere(found: Source, data_dir: Path | None, folder: Path) -> Source:
     """``found`` in ``folder``, with a remark where another was named for this run."""
     if data_dir is None or folder == data_dir:

@@ -5,8 +5,9 @@ cost nothing. Adding one is adding one folder or file (or one module of another 
 point of the group ``hpcbench.frameworks``).
 """
 
+import resource
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -152,6 +153,21 @@ class Framework(ABC):
     @abstractmethod
     def backend(self, workload: "Workload") -> "Backend":
         """The model of ``workload``, ready to train on its data under its strategy."""
+
+    def peak_memory(self) -> int:
+        """The most bytes that this process had: of its GPU's memory what the framework allocated;
+        without one all that was resident."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def multiplier(self, precision: str) -> Callable[[int], Callable[[int], None]]:
+        """Of the side of two square matrices: what multiplies them so many times as ``precision``
+        has it, and returns when that is done. Raises EnvironmentLacks where the device cannot, and
+        ConfigError where the framework cannot be calibrated; it is prepared."""
+        raise ConfigError(f"framework {self.name} cannot be calibrated")
+
+    def adder(self, size: int) -> Callable[[int], None]:
+        """What adds two float32 arrays of so many bytes into a third, so many times."""
+        raise ConfigError(f"framework {self.name} cannot be calibrated")
 
     def gradient_sizes(self, model: str) -> list[int]:
         """How many elements each gradient of ``model`` has, on its first data set; the framework is

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcbench.errors import ConfigError, unknown_name
-from hpcbench.references import Loaded, is_reference, load, reference_name
+from hpcbench.references import OF_KERAS, Loaded, is_reference, load, reference_name
 from hpcbench.registry import Registry
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class ModelSpec:
 
 
 class ModelRegistry(Registry[ModelSpec]):
-    """Also knows models by a reference: a file of a user's own, or ``package.module:build``."""
+    """Also knows models by a reference, a file of a user's own or ``package.module:build``, and
+    those of keras.applications as ``keras:NAME``."""
 
     def __init__(self) -> None:
         super().__init__("model", __name__)
@@ -109,6 +110,10 @@ class ModelRegistry(Registry[ModelSpec]):
 
     def __getitem__(self, name: str) -> ModelSpec:
         """The model, or a ConfigError that suggests the closest name or says what does not load."""
+        if name.startswith(OF_KERAS):
+            from hpcbench.models.keras_applications import of_keras
+
+            return of_keras(name.removeprefix(OF_KERAS))
         if not is_reference(name):
             return super().__getitem__(name)
         if name not in self._own:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcbench.records.calibrations import above, is_calibration
+from hpcbench.records.calibrations import read as read_calibration
 from hpcbench.records.folders import walk
 from hpcbench.records.identity import IDENTITY
 from hpcbench.records.schema import (
@@ -61,7 +63,8 @@ class Results:
     """All complete runs below a folder: their rows, and what was left out and why.
 
     ``runs`` holds a run.json each; ``failed`` those of runs that did not end well, with the
-    ``folder`` added; ``skipped`` a sentence for each run or file whose rows are not here.
+    ``folder`` added; ``skipped`` a sentence for each run or file whose rows are not here;
+    ``calibrations`` what devices reached at most.
     """
 
     throughput: "pd.DataFrame"
@@ -71,6 +74,7 @@ class Results:
     runs: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    calibrations: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,16 @@ def read_results(root: Path) -> Results:
     """Read every complete run below ``root``, whatever the folders' names."""
     failed: list[dict[str, Any]] = []
     skipped: list[str] = []
-    folders = []
+    folders, calibrations = [], list(above(root))
     for folder, files in walk(root):
+        calibrations += [folder / name for name in sorted(files) if is_calibration(name)]
         if RUN_FILE in files:
             folders.append(folder)
         else:
             strays = sorted({THROUGHPUT_FILE, ACCURACY_FILE} & files)
             skipped += [f"{folder / name}: there is no {RUN_FILE} beside it" for name in strays]
     found = list(_complete_runs(folders, failed, skipped))
+    peaks = list(_calibrations(calibrations, skipped))
     try:
         # One parse for all files is several times as fast as one for each.
         tables = _parse(found)
@@ -114,7 +120,16 @@ def read_results(root: Path) -> Results:
         whole = [run for run in found if _fits(run, skipped) and _is_whole(run, skipped)]
     if len(whole) < len(found):
         found, tables = whole, _parse(whole)
-    return Results(*tables, [run.document for run in found], failed, sorted(skipped))
+    documents = [run.document for run in found]
+    return Results(*tables, documents, failed, sorted(skipped), peaks)
+
+
+def _calibrations(paths: list[Path], skipped: list[str]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        try:
+            yield read_calibration(path)
+        except (OSError, ValueError, RecursionError) as error:
+            skipped.append(f"{path}: {error}")
 
 
 def _complete_runs(

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpcbench.cluster.launchers import Launch, detect
 from hpcbench.cluster.schedulers import Job, current_job
 from hpcbench.config import OutputConfig, RunConfig
-from hpcbench.datasets.sources import Source, locate_for
+from hpcbench.datasets.sources import Source, locate_for, obtainable
 from hpcbench.devices.cores import available_cores
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError
@@ -37,7 +38,7 @@ class ResolvedRun:
 
 def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, str]) -> ResolvedRun:
     """Check everything that can be checked before the framework loads; raises HpcbenchError."""
-    config = with_digest(config)
+    asked, config = config, with_input(with_digest(config), output.data_dir)
     model = MODELS[config.model]
     if output.mllog and (config.target is None or output.resume):
         raise ConfigError(
@@ -61,6 +62,12 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
     )
     if source.spec.remark and launch.rank == 0:
         warn(source.spec.remark)
+    if config.input != asked.input and launch.rank == 0:
+        shape = " x ".join(map(str, source.spec.input_shape))
+        warn(
+            f"{source.spec.name} is not on this machine, so samples of {shape} are made up: rates "
+            f"are measured, accuracies mean nothing"
+        )
     if config.augmentations and source.spec.kind != "images":
         raise ConfigError(f"--augment changes images, and {source.spec.name} holds none")
     schedule = make_schedule(config, world_size, source.train_samples)
@@ -93,6 +100,15 @@ def choose(config: RunConfig, launch: Launch, gpus: int) -> type[Strategy]:
         return STRATEGIES[framework.over_processes]
     several = gpus > 1 or (config.devices or 1) > 1
     return STRATEGIES[framework.over_devices if several else "single"]
+
+
+def with_input(config: RunConfig, data_dir: Path | None) -> RunConfig:
+    """``config`` with made-up samples where the model's data are nowhere on this machine and can
+    only be asked for by hand, unless data or a way to read them were named."""
+    named = config.dataset != "auto" or data_dir or "input" in config.model_fields_set
+    if named or any(obtainable(name) for name in MODELS[config.model].datasets):
+        return config
+    return config.model_copy(update={"input": "synthetic"})
 
 
 def with_digest(config: RunConfig) -> RunConfig:

@@ -134,8 +134,12 @@ class Session:
         taken = CoresTaken(self._cores.processes_per_core)
         self._intervals(training, progress, config, schedule.samples)
         # nan of one rank is nan of all.
-        most_taken = float(strategy.all_gather([taken.share()]).max())
-        recorder.add(cores_taken_share=most_taken if math.isfinite(most_taken) else None)
+        shares = [taken.share(), float(resolved.framework.peak_memory())]
+        most_taken, memory = strategy.all_gather(shares).max(axis=0).tolist()
+        recorder.add(
+            cores_taken_share=most_taken if math.isfinite(most_taken) else None,
+            peak_memory_bytes=int(memory),
+        )
         meter.close()
         if meter.counts:
             recorder.add(energy_sampling_core_share=meter.cost)

@@ -18,7 +18,7 @@ from hpcbench.models import MODELS
 from hpcbench.programs.config import Program, ProgramConfig
 from hpcbench.records.identity import PROGRAM
 from hpcbench.resources import job_files
-from hpcbench.runs.resolve import with_digest
+from hpcbench.runs.resolve import with_digest, with_input
 from hpcbench.schedule import make_schedule
 from hpcbench.strategies import STRATEGIES
 from hpcbench.validation import NAME_PATTERN, parse, read_toml
@@ -216,7 +216,7 @@ def make_plan(
             values.setdefault("exchange", strategy.default_exchange(machine.gpus))
             if machine.cores_per_device:
                 values.setdefault("cores_per_device", machine.cores_per_device)
-            config = with_digest(parse(RunConfig, values))
+            config = with_input(with_digest(parse(RunConfig, values)), data_dir)
             FRAMEWORKS[config.framework].check_model(config.model)
             made_up = config.input == "synthetic"
             source = find(config.model, config.dataset, config.image_size, made_up)

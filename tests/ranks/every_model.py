@@ -2,7 +2,8 @@
 
 every_model.py STRATEGY DEVICES [FRAMEWORK [MODEL...]]
 
-A model that cannot be trained is a line with its error; the others are trained all the same.
+A model that cannot be trained is a line with its error; the others are trained all the same. Of
+reference models, which are large, a small one of the same layers is trained.
 """
 
 import json
@@ -17,10 +18,15 @@ from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
 from hpcbench.models import MODELS, ModelSpec
 from hpcbench.records.schema import AccuracyRow
 from rank import connected, train, training_of
+from small_models import add_small, small
 
 TRAIN, TEST, BATCH = 384, 64, 32
 # Of the networks that take long: few samples, and no partial step, which is one more graph to make.
-FEW = {"alexnet": (64, 8), "fields": (8, 4)}
+FEW = {"alexnet": (64, 8), "fields": (8, 4), "inception": (64, 8)}
+# Some steps are too few for the rates of long trainings, or too large at their start.
+RATES = {"unet": 1e-3, "inception": 1e-4}
+# The least that strides and pools leave a pixel of.
+SIDES = {"alexnet": 67, "inception": 75}
 
 
 def learnable(spec: DatasetSpec) -> Arrays:
@@ -50,21 +56,22 @@ strategy = connected(name, devices=int(devices), framework=framework)
 
 def losses_of(model: ModelSpec) -> dict[str, Any]:
     """The training loss after each epoch, and the metric's name."""
-    # AlexNet on the least that its strides and pools leave a pixel of.
     spec = DATASETS[model.datasets[-1]]
+    family = model.kind if model.kind == "fields" else model.name.partition("-")[0]
     if spec.name == "imagenet":
-        spec = replace(spec, input_shape=(67, 67, 3), outputs=10)
+        side = SIDES.get(family, 32)
+        spec = replace(spec, input_shape=(side, side, 3), outputs=10)
     if model.kind == "fields":
         spec = spec.resized(spec, 32)
-    family = model.kind if model.kind == "fields" else model.name.partition("-")[0]
     samples, batch = FEW.get(family, (TRAIN, BATCH))
     config = RunConfig(
-        model=model.name,
+        model=small(model.name).name,
         framework=framework,
         strategy=name,
         epochs=3,
         train_samples=samples,
         batch=batch,
+        learning_rate=RATES.get(model.name.partition("-")[0]),
         # Steps without exchange are a graph of their own, whose making takes long.
         no_exchange_intervals=0,
         warmup_steps=1,
@@ -74,7 +81,9 @@ def losses_of(model: ModelSpec) -> dict[str, Any]:
     return {"losses": [row.train_loss for row in rows], "metric": rows[0].metric}
 
 
-for model in MODELS:
+every = list(MODELS)
+add_small()
+for model in every:
     if framework not in model.frameworks or (only and model.name not in only):
         continue
     try:

@@ -17,6 +17,7 @@ from hpcbench.analysis.report.exchange import exchange_report
 from hpcbench.analysis.report.exchange import sentences as exchange_sentences
 from hpcbench.analysis.report.failed import failed_table
 from hpcbench.analysis.report.laws import laws_table
+from hpcbench.analysis.report.machine import machine_report, machine_sentences, over_the_peak
 from hpcbench.analysis.report.points import points_table
 from hpcbench.analysis.report.provenance import Provenance, facts_of, provenance_of
 from hpcbench.analysis.report.step_time import step_table
@@ -77,6 +78,9 @@ def build(answers: Answers, price: float | None) -> Report:
     step = step_table(answers.points)
     if step:
         tables.append(step)
+    machine = machine_report(answers.points)
+    if machine:
+        tables.append(machine)
     why = why_report(answers.why)
     if why:
         tables.append(why)
@@ -101,9 +105,12 @@ def build(answers: Answers, price: float | None) -> Report:
             *summary(answers.points),
             *sentences(answers.why),
             *exchange_sentences(answers.exchange),
+            *machine_sentences(answers.points),
         ],
         warnings=[
-            f"left out {reason}" for reason in [*results.skipped, *answers.collectives.skipped]
+            *over_the_peak(answers.points),
+            *(f"left out {reason}" for reason in results.skipped),
+            *(f"left out {reason}" for reason in answers.collectives.skipped),
         ],
         cautions=answers.cautions,
         apart=answers.observed.apart,

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from types import MappingProxyType
@@ -119,6 +120,22 @@ class Jax(Framework):
         if any(mark in whole for mark in LOST_RANKS):
             return CommunicationFailed(f"the exchange between ranks failed: {text}")
         return None
+
+    def peak_memory(self) -> int:
+        import jax
+
+        of_device = jax.local_devices()[0].memory_stats() or {}
+        return int(of_device.get("peak_bytes_in_use", 0)) or super().peak_memory()
+
+    def multiplier(self, precision: str) -> Callable[[int], Callable[[int], None]]:
+        from hpcbench.frameworks.jax.calibration import multiplier
+
+        return multiplier(precision)
+
+    def adder(self, size: int) -> Callable[[int], None]:
+        from hpcbench.frameworks.jax.calibration import adder
+
+        return adder(size)
 
     def backend(self, workload: "Workload") -> "Backend":
         from hpcbench.frameworks.jax.backend import JaxBackend

@@ -1,6 +1,7 @@
 """TensorFlow with Keras 3: its devices, its errors, its backend."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -119,6 +120,23 @@ class TensorFlow(Framework):
         from hpcbench.frameworks.tensorflow.backend import gradient_sizes
 
         return gradient_sizes(model)
+
+    def peak_memory(self) -> int:
+        import tensorflow as tf
+
+        if tf.config.get_visible_devices("GPU"):
+            return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+        return super().peak_memory()
+
+    def multiplier(self, precision: str) -> Callable[[int], Callable[[int], None]]:
+        from hpcbench.frameworks.tensorflow.calibration import multiplier
+
+        return multiplier(precision)
+
+    def adder(self, size: int) -> Callable[[int], None]:
+        from hpcbench.frameworks.tensorflow.calibration import adder
+
+        return adder(size)
 
     def backend(self, workload: "Workload") -> "Backend":
         from hpcbench.frameworks.tensorflow.backend import TensorFlowBackend

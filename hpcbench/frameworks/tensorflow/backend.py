@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS
+from hpcbench.errors import ConfigError
 from hpcbench.frameworks.backend import Backend, Exchange, Sums, Workload, check_tf32
 from hpcbench.frameworks.keras_backend import set_random_seed
 from hpcbench.frameworks.keras_model import build_model
@@ -20,9 +21,13 @@ from hpcbench.frameworks.tensorflow.flops import step_flops
 from hpcbench.frameworks.tensorflow.loop import TrainingLoop
 from hpcbench.frameworks.tensorflow.loss_scale import LossScaled
 from hpcbench.frameworks.tensorflow.objectives import objective
-from hpcbench.layers.batch_normalization import batch_normalization
+from hpcbench.layers.batch_normalization import (
+    BatchNormalizationFactory,
+    batch_normalization,
+)
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.strategies import TensorFlowStrategy
+from hpcbench.words import count
 
 # What a run that keeps its model writes.
 MODEL_FILE = "model.keras"
@@ -52,6 +57,7 @@ class TensorFlowBackend(Backend):
         self.metric, self.metric_sums = self._objective.metric, self._objective.sums
         set_random_seed(workload.seed)
         set_arithmetic(config.precision)
+        normalization = batch_normalization(config.batchnorm, strategy.all_reduce_mean)
         with strategy.scope():
             self.model = build_model(
                 config.framework,
@@ -63,11 +69,11 @@ class TensorFlowBackend(Backend):
                     seed=workload.rank_seed,
                     logits_dtype="float64" if config.precision == "float64" else "float32",
                     devices=strategy.replica_devices,
-                    batch_normalization=batch_normalization(
-                        config.batchnorm, strategy.all_reduce_mean
-                    ),
+                    batch_normalization=normalization,
                 ),
             )
+            if config.batchnorm == "sync":
+                refuse_other_normalization(self.model, config.model, normalization)
             weights = [variable.value for variable in self.model.trainable_variables]
             self._optimizer = optimizers.make(schedule.optimizer, weights, schedule.momentum)
             if config.precision == "mixed_float16":
@@ -168,6 +174,24 @@ class TensorFlowBackend(Backend):
 
     def save_model(self, folder: Path) -> None:
         self.model.save(folder / MODEL_FILE)
+
+
+def refuse_other_normalization(
+    model: keras.Model, name: str, normalization: BatchNormalizationFactory
+) -> None:
+    """Raise ConfigError where ``model`` normalizes by layers that are not ``normalization``'s: such
+    take statistics over one device's samples alone."""
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and type(layer) is not normalization
+    ]
+    if layers:
+        raise ConfigError(
+            f"--batchnorm sync: model {name} brings {count(len(layers), 'batch normalization')} of "
+            f"its own, which know one device alone; they have to come from "
+            f"context.batch_normalization"
+        )
 
 
 def gradient_sizes(name: str) -> list[int]:

@@ -63,7 +63,7 @@ class TrainingLoop:
         )
         self.batch_norm_state = [
             variable.value
-            for layer in model.layers
+            for layer in model._flatten_layers()
             if isinstance(layer, keras.layers.BatchNormalization)
             for variable in layer.non_trainable_variables
         ]

@@ -1,6 +1,7 @@
 """PyTorch: its devices, its errors, its backend; an optional extra."""
 
 import os
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,23 @@ class Torch(Framework):
         if gone or (isinstance(error, RuntimeError) and marked):
             return CommunicationFailed(f"the exchange between ranks failed: {text}")
         return None
+
+    def peak_memory(self) -> int:
+        import torch
+
+        if torch.cuda.is_available():
+            return int(torch.cuda.max_memory_allocated())
+        return super().peak_memory()
+
+    def multiplier(self, precision: str) -> Callable[[int], Callable[[int], None]]:
+        from hpcbench.frameworks.torch.calibration import multiplier
+
+        return multiplier(precision)
+
+    def adder(self, size: int) -> Callable[[int], None]:
+        from hpcbench.frameworks.torch.calibration import adder
+
+        return adder(size)
 
     def backend(self, workload: "Workload") -> "Backend":
         from hpcbench.frameworks.torch.backend import TorchBackend

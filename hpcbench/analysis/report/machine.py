@@ -1,0 +1,99 @@
+"""The table of how much of the machine training uses."""
+
+import pandas as pd
+
+from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.machine import OF_CALIBRATED, OF_VENDOR, RATE
+from hpcbench.analysis.report.cells import (
+    SERIES_HEADER,
+    Cell,
+    Table,
+    between,
+    number,
+    of_series,
+    percent,
+    varying_settings,
+)
+
+# The most of a peak that is no error: what is counted and what is timed are exact.
+WHOLE = 1.0
+
+
+def machine_report(points: pd.DataFrame) -> Table | None:
+    """Of ``scaling_table``'s rows; None where neither operations nor memory are known."""
+    known = points[points[[RATE, "memory_gib"]].notna().any(axis=1)]
+    if known.empty:
+        return None
+    extra = varying_settings(known)
+    peaks = [name for name in (OF_CALIBRATED, OF_VENDOR) if known[name].notna().any()]
+    titles = {OF_CALIBRATED: "of the calibrated peak", OF_VENDOR: "of the vendor's peak"}
+    missing = (
+        ""
+        if OF_CALIBRATED in peaks
+        else " What a device reaches here at most is measured by hpcbench calibrate."
+    )
+    return Table(
+        "machine",
+        "How much of the machine",
+        "Operations of a device: those of matrix products and convolutions that the framework "
+        "computes for a sample, a multiplication and an addition as two, times the rate. Peaks are "
+        "of a product of large matrices in the same precision: measured on one device of this kind "
+        "(hpcbench calibrate), or the vendor's, dense. Memory: the most that the process of a "
+        "device had; of a GPU what the framework allocated on it, on CPUs all of the process."
+        + missing,
+        [
+            *SERIES_HEADER,
+            *extra,
+            "devices",
+            "runs",
+            "MFLOP a sample",
+            "GFLOP/s a device",
+            *(titles[name] for name in peaks),
+            "memory, GiB",
+        ],
+        [
+            [
+                *of_series(row, extra),
+                *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
+                Cell(number(row["flops_per_sample"] / 1e6), row["flops_per_sample"]),
+                between(row, RATE, lambda rate: number(rate * 1e3)),
+                *(between(row, name, percent) for name in peaks),
+                Cell(number(row["memory_gib"], 2), row["memory_gib"]),
+            ]
+            for row in known.to_dict("records")
+        ],
+    )
+
+
+def machine_sentences(points: pd.DataFrame) -> list[str]:
+    """A sentence a series, of its base, where a share of a peak is known; and one of each that is
+    more than all."""
+    found = []
+    shares = {
+        OF_CALIBRATED: "what products of large matrices reach",
+        OF_VENDOR: "the vendor's peak",
+    }
+    known = points[points[list(shares)].notna().any(axis=1)]
+    if known.empty:
+        return []
+    for row in known.loc[known.groupby(SERIES)["devices"].idxmin()].to_dict("records"):
+        of = [f"{between(row, s, percent).text} of {w}" for s, w in shares.items() if row[s] > 0]
+        found.append(
+            f"{row['line']} on {row['devices']}: {number(row[RATE] * 1e3)} GFLOP/s a device, "
+            f"{' and '.join(of)}."
+        )
+    return found
+
+
+def over_the_peak(points: pd.DataFrame) -> list[str]:
+    """A sentence for each point that computes more than its device can."""
+    return [
+        f"{row['line']} on {row['devices']} reaches {percent(row[name])} of {what}: more than all. "
+        f"Either the peak is not of this device or the operations are not those that it computes."
+        for row in points.to_dict("records")
+        for name, what in (
+            (OF_CALIBRATED, "its calibrated peak"),
+            (OF_VENDOR, "its vendor's peak"),
+        )
+        if row[name] > WHOLE
+    ]
