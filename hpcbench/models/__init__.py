@@ -105,15 +105,19 @@ class ModelRegistry(Registry[ModelSpec]):
     def __init__(self) -> None:
         super().__init__("model", __name__)
         self._own: dict[str, ModelSpec] = {}
+        self._families: dict[str, Callable[[str], ModelSpec]] = {}
         # What each file has registered, by its path.
         self._added: dict[Path, list[str]] = {}
+
+    def add_family(self, prefix: str, make: Callable[[str], ModelSpec]) -> None:
+        """Models too many to be listed, each made of what follows ``prefix`` in its name."""
+        self._families[prefix] = make
 
     def __getitem__(self, name: str) -> ModelSpec:
         """The model, or a ConfigError that suggests the closest name or says what does not load."""
         if name.startswith(OF_KERAS):
-            from hpcbench.models.keras_applications import of_keras
-
-            return of_keras(name.removeprefix(OF_KERAS))
+            self._load()
+            return self._families[OF_KERAS](name.removeprefix(OF_KERAS))
         if not is_reference(name):
             return super().__getitem__(name)
         if name not in self._own:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpcbench.errors import unknown_name
 from hpcbench.models import MODELS, BuildContext, ModelSpec
+from hpcbench.references import OF_KERAS
 
 if TYPE_CHECKING:
     import keras
@@ -58,7 +59,7 @@ def of_keras(name: str) -> ModelSpec:
     """The model ``keras:NAME``; ConfigError where keras.applications has none of that name."""
     if name not in SIDES:
         raise unknown_name("network of keras.applications", name, list(SIDES))
-    return _spec(f"keras:{name}", name, 64, None)
+    return _spec(f"{OF_KERAS}{name}", name, 64, None)
 
 
 def _spec(name: str, network: str, batch: int, parameters: tuple[int, int] | None) -> ModelSpec:
@@ -77,6 +78,7 @@ def _spec(name: str, network: str, batch: int, parameters: tuple[int, int] | Non
     )
 
 
+MODELS.add_family(OF_KERAS, of_keras)
 for known in (
     _spec("inception-v3", "InceptionV3", 128, (23_851_784, 23_817_352)),
     _spec("efficientnet-b0", "EfficientNetB0", 128, (5_330_571, 5_288_548)),
