@@ -62,12 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return as_rank(resolved.launch, work)
 
 
-def _checked(args: argparse.Namespace) -> ResolvedRun:
-    """The run that the command line asks for; HpcbenchError where this machine cannot do it."""
+def asked(args: argparse.Namespace) -> RunConfig:
+    """The run that the command line asks for, a short benchmark where it names no model."""
     values = values_of(args, RunConfig)
-    if "model" not in values and "epochs" not in values:
+    if not values.keys() & {"model", "epochs", "seconds"}:
         values["epochs"] = SHORT_BENCHMARK_EPOCHS
-    config, output = parse(RunConfig, values), parse(OutputConfig, values_of(args, OutputConfig))
+    return parse(RunConfig, values)
+
+
+def _checked(args: argparse.Namespace) -> ResolvedRun:
+    """The run, resolved; HpcbenchError where this machine cannot do it."""
+    config, output = asked(args), parse(OutputConfig, values_of(args, OutputConfig))
     resolved = resolve(config, output, os.environ)
     if resolved.launch.rank == 0:
         ensure_writable(output.results)

@@ -6,16 +6,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcbench import train
+from hpcbench.cli import Parser
 from hpcbench.cluster.schedulers import SCHEDULERS, ArrayJob, Job
 from hpcbench.cluster.site import Site, read_site
 from hpcbench.config import OutputConfig
 from hpcbench.errors import ConfigError
 from hpcbench.sweeps.arrays import right_sized
-from hpcbench.sweeps.commands import job_command, local_command
+from hpcbench.sweeps.commands import job_command, local_command, train_command
 from hpcbench.sweeps.plan import Plan, SweepFile, make_plan, read_sweep
 from hpcbench.sweeps.runner import Runner
 from support import ROOT, environment, run
@@ -325,6 +328,22 @@ def test_the_command_line_holds_the_whole_configuration(tmp_path):
     line = local_command(planned, OutputConfig(sweep="small"))
     for flag in ("--epochs=1", "--train-samples=2560", "--repeat=0", "--sweep=small"):
         assert flag in line
+
+
+@pytest.mark.parametrize("name", ["default", "workshop", "frameworks"])
+def test_what_is_planned_is_what_the_command_line_asks_for(tmp_path, name, monkeypatch):
+    """Of each run of the sweeps that come with the program, as its process reads the line."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("HPCBENCH_DATA", raising=False)
+    for file in ("datasets/mnist.npz", "datasets/boston_housing.npz", "datasets/cifar10.npz"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        np.savez(tmp_path / file, x_train=np.zeros((50_000, 1)))
+    runs = make_plan(read_sweep(ROOT / "jobs" / "sweeps" / f"{name}.toml"), tmp_path, TWO).runs
+    parser = Parser(prog="hpcbench train")
+    train.add_arguments(parser)
+    for run in runs:
+        line = train_command(run.config, OutputConfig(), "python")
+        assert train.asked(parser.parse(line[3:])).run_id == run.config.run_id, run
 
 
 def test_a_sweep_of_which_nothing_fits_is_refused(tmp_path):

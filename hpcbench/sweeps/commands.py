@@ -38,7 +38,9 @@ def program_command(
 def train_command(config: RunConfig, output: OutputConfig, python: str) -> list[str]:
     """``hpcbench.train`` with the whole configuration of a run."""
     command = [python, "-m", "hpcbench.train"]
-    settings = config.model_dump(exclude_none=True, exclude_defaults=True)
+    # A command line that names no model is that of the short benchmark, which has fewer epochs.
+    settings = {"model": config.model}
+    settings |= config.model_dump(exclude_none=True, exclude_defaults=True)
     settings |= output.model_dump(exclude_none=True, exclude_defaults=True)
     for name, value in settings.items():
         flag = name.replace("_", "-")
