@@ -17,6 +17,8 @@ from matplotlib.transforms import ScaledTranslation
 from hpcbench.analysis.figures import style
 from hpcbench.analysis.load import MIXED, PANEL, SERIES, SHARED, shared_among
 
+# From the lower edge to the small print.
+NOTE_INCHES = 0.04
 WITHIN = [name for name in SERIES if name not in PANEL]
 # What a legend says of a series whatever it is; the framework where there are several.
 ALWAYS_NAMED = "strategy"
@@ -237,7 +239,8 @@ def note(figure: Figure, text: str) -> None:
         engine.set(rect=(0, strip / (height + strip), 1, height / (height + strip)))
     figure.text(
         0.99,
-        0.01,
+        # Of a tall figure a share of its height would reach into what is above.
+        NOTE_INCHES / (height + strip),
         "\n".join(lines),
         ha="right",
         va="bottom",

@@ -19,6 +19,7 @@ MOST_BARS = 24
 DOTS_BELOW = 0.45
 # Characters of a bar's label in a line.
 BAR_LABEL = 30
+ROOM = 1.03
 # Of a step; what is shorter everywhere is neither drawn nor in the legend.
 LEAST_DRAWN = 0.01
 # A colour and a hatch for each of PARTS, in the order in which they are drawn.
@@ -62,9 +63,10 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     lines = 1 + max(label.count("\n") for label in labels)
     least = LEAST_DRAWN * 1e3 * parts["step_seconds"]
     drawn = [part for part in PARTS if (parts[f"{part}_ms"] > least).any()]
-    figure = Figure(
-        figsize=(style.WIDTH, 0.19 * lines * sum(bars) + 0.35 * len(bars) + style.MARGIN)
-    )
+    titled = max(title.count("\n") + 1 for title, _ in groups)
+    # In inches: bars, and of each panel its numbers and its title.
+    height = 0.19 * lines * sum(bars) + (0.2 + 0.15 * titled) * len(bars) + style.MARGIN
+    figure = Figure(figsize=(style.WIDTH, height))
     grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[n + 1 for n in bars])
     for axes, (title, rows) in zip(grid[:, 0], groups, strict=True):
         ordered = rows.sort_values(["framework", "strategy", "devices"], ascending=False)
@@ -108,6 +110,8 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ]
         axes.set_yticks(places, ticks)
         axes.set_ylim(-0.5 - 2 * (DOTS_BELOW - 0.35), len(ordered) - 0.4)
+        # Else the longest bar ends at the edge, as if it were cut there.
+        axes.set_xlim(0, ROOM * axes.get_xlim()[1])
         axes.set_title(title, loc="left")
         axes.grid(False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5))
