@@ -20,6 +20,8 @@ from hpcbench.models import MODELS, ModelSpec
 from runs import Trained, train
 from spread import spread
 
+# At their batches these want a GPU's memory.
+LARGE = {"resnet-50", "vgg-16", "inception-v3", "efficientnet-b0", "vit-b16", "unet", "gpt-124m"}
 # Of the short run, and the least that a rate is taken from.
 LEAST_STEPS = 2
 
@@ -37,7 +39,9 @@ def measure(model: ModelSpec, framework: str, steps: int) -> Trained:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS.names(), default=MODELS.names())
+    names = MODELS.names()
+    usual = [name for name in names if name not in LARGE]
+    parser.add_argument("--models", nargs="+", choices=names, default=usual)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5, help="of training, about, a run")
     arguments = parser.parse_args()

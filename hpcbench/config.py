@@ -17,7 +17,7 @@ SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
 
 # Settings that came later than schema 1 of the results.
-LATER_SETTINGS = ("model_digest", "test_samples", "seconds")
+LATER_SETTINGS = ("model_digest", "test_samples", "seconds", "sequence_length")
 # What every framework gets right, since it is worked out before a framework sees it. Any other
 # setting has to be claimed by a framework, or is refused under it.
 SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
@@ -41,6 +41,7 @@ SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
         "lr_decay",
         "warmup_epochs",
         "image_size",
+        "sequence_length",
         "exchange",
         "seed",
         "repeat",
@@ -139,6 +140,9 @@ class RunConfig(BaseModel):
         le=4096,
         description="pixels per side to which a folder's images are brought; default: the model's",
     )
+    sequence_length: int | None = Field(
+        None, ge=2, le=2**20, description="tokens of a sample; default: the model's"
+    )
     augment: str = Field(
         "none",
         description="change training images at random: any of rotate, scale, shift and noise, "
@@ -184,6 +188,11 @@ class RunConfig(BaseModel):
         if kinds - AUGMENTATIONS:
             raise ValueError(f"choose from {', '.join(sorted(AUGMENTATIONS))}, joined by +")
         return "+".join(sorted(kinds)) or "none"
+
+    @property
+    def sample_size(self) -> int | None:
+        """What samples of any size are brought to: pixels a side, or tokens."""
+        return self.image_size or self.sequence_length
 
     @property
     def augmentations(self) -> frozenset[str]:

@@ -169,13 +169,106 @@ def test_state_is_kept_and_put_back(model, strategy, devices):
     assert loss == pytest.approx(of_parts, rel=1e-5)
 
 
+SYNCHRONIZED = """
+import numpy as np
+from hpcbench.cluster.launchers import Launch
+from hpcbench.config import RunConfig
+from hpcbench.datasets import DATASETS, synthetic
+from hpcbench.frameworks import FRAMEWORKS
+from hpcbench.frameworks.backend import Workload
+from hpcbench.schedule import make_schedule
+from hpcbench.strategies import STRATEGIES
+
+FRAMEWORKS["jax"].prepare(1, 2, 0)
+spec = DATASETS["mnist"]
+data = synthetic.arrays(spec, seed=0).first(200, 50)
+order = np.random.default_rng(0).integers(0, 200, (6, 1, 16), np.int32)
+states = {}
+for mode in ("sync", "local"):
+    for name, devices in (("single", 1), ("sharded", 2)):
+        strategy = STRATEGIES[name](Launch(), devices, "flat")
+        settings = {"precision": "float64", "optimizer": "sgd", "batch": 16 // devices}
+        config = RunConfig(model="cnn-batchnorm", framework="jax", batchnorm=mode, **settings)
+        workload = Workload(config, make_schedule(config, devices, 200), 0, spec, data, strategy)
+        backend = FRAMEWORKS["jax"].backend(workload)
+        backend.steps(order.reshape(6, devices, 16 // devices), np.full(6, 0.01))
+        backend.average_batch_norm_state()
+        states[mode, devices] = backend.state()
+
+def apart(mode):
+    pairs = zip(states[mode, 1], states[mode, 2], strict=True)
+    return max(np.abs(one - two).max() for one, two in pairs)
+
+print(apart("sync"), apart("local"))
+"""
+
+
+@pytest.mark.slow
+def test_statistics_of_all_devices_make_2_x_8_the_step_on_16():
+    done = run([sys.executable, "-c", SYNCHRONIZED])
+    assert done.status == 0, done.errors
+    synchronized, local = map(float, done.output.split())
+    # Keras normalizes in float32 whatever the precision.
+    assert synchronized < 1e-6
+    assert local > 1e-4
+
+
+STREAMED = """
+import sys
+import numpy as np
+from hpcbench.cluster.launchers import Launch
+from hpcbench.config import RunConfig
+from hpcbench.datasets import DATASETS, synthetic
+from hpcbench.frameworks import FRAMEWORKS
+from hpcbench.frameworks.backend import Workload
+from hpcbench.frameworks.jax import feeding
+from hpcbench.schedule import make_schedule
+from hpcbench.strategies import STRATEGIES
+
+# So that a call has room for three steps.
+feeding.STREAMED_BYTES = 3 * 2 * 8 * (784 + 4) + 5
+FRAMEWORKS["jax"].prepare(1, 2, 0)
+strategy = STRATEGIES["sharded"](Launch(), 2, "flat")
+spec = DATASETS["mnist"]
+data = synthetic.arrays(spec, seed=0).first(200, 50)
+order = np.random.default_rng(0).integers(0, 200, (11, 2, 8), np.int32)
+rates = np.full(11, 0.1)
+states, sums = [], []
+for way in ("resident", "stream"):
+    config = RunConfig(model="fc-64", framework="jax", batch=8, input=way)
+    schedule = make_schedule(config, 2, 200)
+    workload = Workload(config, schedule, 0, spec, data, strategy)
+    backend = FRAMEWORKS["jax"].backend(workload)
+    sums.append(backend.steps(order, rates))
+    sums.append(backend.steps(order[:5], rates[:5], 11, held=backend.hold(order[0])))
+    sums.append(backend.partial_step([order[0, 0, :3], order[0, 1, :2]], rates[:1], 5, 16))
+    states.append(backend.state())
+    print(backend._feed.steps)
+assert all(np.array_equal(a, b) for a, b in zip(*states, strict=True)), "another training"
+assert all(np.allclose(sums[n], sums[n + 3], rtol=1e-6) for n in range(3)), sums
+"""
+
+
+@pytest.mark.slow
+def test_streamed_samples_train_as_resident_ones_do(results):
+    done = run([sys.executable, "-c", STREAMED])
+    assert done.status == 0, done.errors
+    assert done.output.split() == ["12", "3"]
+    flags = ("--input=stream", "--train-samples=2560", "--test-samples=100", "--epochs=2")
+    line = [sys.executable, "-m", "hpcbench.train", f"--results={results}", *FLAGS, *flags]
+    done = run(line)
+    assert done.status == 0, done.errors
+    losses = read_results(results).accuracy["train_loss"].tolist()
+    assert losses[1] < losses[0]
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
         (["--model=alexnet"], "is not written for jax; choose from"),
         (["--devices=2", "--strategy=single"], "strategy single has one device, not 2"),
         (["--xla"], "--xla is not supported with framework jax"),
-        (["--input=stream"], "--input stream is not supported with framework jax"),
+        (["--augment=noise"], "--augment noise is not supported with framework jax"),
         (["--optimizer=larc"], "--optimizer larc is not supported with framework jax"),
         (["--strategy=horovod"], "not for framework jax, which has jax-distributed, sharded"),
     ],

@@ -65,6 +65,18 @@ def test_shares_are_the_rate_times_the_operations_over_the_peak(tmp_path):
     assert over_the_peak(table) == []
 
 
+def test_of_many_series_the_least_and_the_largest_share_are_said(tmp_path):
+    for number in range(6):
+        write_run(tmp_path / f"run{number}", model=f"net-{number}", device_kind=KIND)
+        path = tmp_path / f"run{number}" / RUN_FILE
+        document = json.loads(path.read_text()) | {"flops_per_sample": (number + 1) * 1e9}
+        path.write_text(json.dumps(document))
+    (sentence,) = machine_sentences(scaling_table(observe(read_results(tmp_path)).runs))
+    assert sentence.startswith("On their smallest counts lines reach ")
+    assert "net-0) to " in sentence
+    assert "net-5) of the vendor's peak." in sentence
+
+
 def test_more_than_all_is_said(tmp_path):
     _, table = points(tmp_path, flops=1e15)
     (sentence,) = over_the_peak(table)

@@ -39,8 +39,8 @@ def test_parameter_counts_are_as_printed(name):
     assert model.count_params() == MODELS[name].parameters
     assert trainable == MODELS[name].trainable_parameters
     spec = own_data(name)
-    pixels = spec.input_shape[:-1] if spec.task == "segmentation" else ()
-    assert model.compute_output_shape((2, *spec.input_shape)) == (2, *pixels, spec.outputs)
+    expected = (2, *spec.targets_shape, spec.outputs)
+    assert model.compute_output_shape((2, *spec.input_shape)) == expected
 
 
 @pytest.mark.parametrize(

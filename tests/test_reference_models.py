@@ -17,12 +17,32 @@ sys.path.insert(0, str(RANKS))
 
 from small_models import small
 
-TORCH = ["resnet-50", "vit-b16"]
-JAX = ["resnet-50", "vgg-16", "vit-b16"]
+TORCH = ["resnet-50", "vit-b16", "gpt-124m"]
+JAX = ["resnet-50", "vgg-16", "vit-b16", "gpt-124m"]
+# Of a sample: its shape, how many numbers come out (of each token), and how many words there are.
+IMAGE, TEXT = ((32, 32, 3), 10, 0), ((16,), 32, 32)
 
 
-def context(side, keras):
-    return BuildContext((side, side, 3), 10, 0, "float32", keras.layers.BatchNormalization)
+def sample_of(name):
+    return TEXT if name.startswith("gpt") else IMAGE
+
+
+def context(sample, keras):
+    shape, outputs, words = sample
+    return BuildContext(shape, outputs, 0, "float32", keras.layers.BatchNormalization, words)
+
+
+def drawn(name, samples):
+    """Made-up inputs for Keras, and the same for PyTorch."""
+    import torch
+
+    shape, _, words = sample_of(name)
+    generator = np.random.default_rng(0)
+    if words:
+        tokens = generator.integers(0, words, (samples, *shape)).astype(np.int32)
+        return tokens, torch.from_numpy(tokens)
+    images = generator.random((samples, *shape), np.float32)
+    return images, torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def copied(ours, theirs):
@@ -34,12 +54,15 @@ def copied(ours, theirs):
         "beta": "bias",
         "moving_mean": "running_mean",
         "moving_variance": "running_var",
+        "embeddings": "weight",
     }
     for variable in ours.weights:
         # "layer0_attention/query/kernel" is layers.0.query.weight there.
         *layers, kind = variable.path.split("/")
         name = "_".join(layers).replace("_attention_output", "_output").replace("_attention", "")
-        name = name.replace("tokens", "").replace("layer", "layers_")
+        name = name.replace("layer", "layers_")
+        if kind in ("token", "positions"):
+            name = ""
         name = f"blocks_{name}" if name.startswith("block") else name
         value = state["_".join(filter(None, [name, kinds.get(kind, kind)]))]
         if kind == "kernel":
@@ -57,30 +80,29 @@ def test_both_frameworks_compute_the_same(name):
 
     spec = small(name)
     torch.manual_seed(0)
-    theirs = spec.builders["torch"]((32, 32, 3), 10)
+    theirs = spec.builders["torch"](*sample_of(name)[:2])
     # As drawn, what the blocks add is nothing.
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-    ours = spec.build(context(32, keras))
+    ours = spec.build(context(sample_of(name), keras))
     copied(ours, theirs)
     assert sum(weight.numel() for weight in theirs.parameters()) == sum(
         int(np.prod(weight.shape)) for weight in ours.trainable_weights
     )
-    images = np.random.default_rng(0).random((6, 32, 32, 3), np.float32)
-    of_torch = torch.from_numpy(images).permute(0, 3, 1, 2)
+    inputs, of_torch = drawn(name, 6)
     for training in (False, True):
         theirs.train(training)
         expected = theirs(of_torch)
         with tf.GradientTape() as tape:
-            outputs = ours(images, training=training)
+            outputs = ours(inputs, training=training)
             loss = tf.reduce_sum(outputs**2)
         np.testing.assert_allclose(outputs, expected.detach().numpy(), rtol=1e-3, atol=1e-4)
         theirs.zero_grad()
         (expected**2).sum().backward()
         norms = sorted(float(weight.grad.norm()) for weight in theirs.parameters())
         gradients = tape.gradient(loss, ours.trainable_weights)
-        found = sorted(float(tf.norm(gradient)) for gradient in gradients)
+        found = sorted(float(tf.norm(tf.convert_to_tensor(part))) for part in gradients)
         np.testing.assert_allclose(found, norms, rtol=2e-2, atol=1e-3)
 
 
@@ -103,13 +125,27 @@ def test_they_are_as_large_as_published(name, parameters, products, of_first_lay
     assert training_flops(network, (224, 224, 3)) == pytest.approx(expected, rel=0.01)
 
 
+def test_gpt_2_is_as_large_as_published():
+    """Parameters as OpenAI's smallest, with its output's weights those of its embedding. Operations
+    of a token: six for each weight of a product, and 12 times layers, width and length of attention
+    (Chowdhery et al., PaLM, 2022, appendix B)."""
+    pytest.importorskip("torch")
+    from hpcbench.frameworks.torch.flops import training_flops
+
+    network = MODELS["gpt-124m"].builders["torch"]((1024,), 50_257)
+    assert sum(weight.numel() for weight in network.parameters()) == 124_439_808
+    products = 124_439_808 - 1024 * 768
+    expected = 1024 * (6 * products + 12 * 12 * 768 * 1024)
+    assert training_flops(network, (1024,)) == pytest.approx(expected, rel=0.01)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("framework", "strategy", "devices", "names"),
     [
         ("torch", "single", 1, TORCH),
         ("torch", "ddp", 2, TORCH),
-        ("jax", "single", 1, [*JAX, "efficientnet-b0"]),
+        ("jax", "single", 1, JAX),
         ("jax", "jax-distributed", 2, JAX),
     ],
 )
@@ -139,12 +175,15 @@ from hpcbench.frameworks.jax.flops import training_flops
 from hpcbench.models import BuildContext
 counts = {}
 for name in sys.argv[2:]:
-    context = BuildContext((32, 32, 3), 10, 0, "float32", keras.layers.BatchNormalization)
+    shape, outputs, words = ((16,), 32, 32) if name.startswith("gpt") else ((32, 32, 3), 10, 0)
+    normalization = keras.layers.BatchNormalization
+    context = BuildContext(shape, outputs, 0, "float32", normalization, words)
     model = small(name).build(context)
     others = [variable.value for variable in model.non_trainable_variables]
     weights = [variable.value for variable in model.trainable_variables]
     call = lambda weights, inputs: model.stateless_call(weights, others, inputs, training=True)[0]
-    counts[name] = training_flops(call, weights, jax.numpy.zeros((1, 32, 32, 3)))
+    inputs = jax.numpy.zeros((1, *shape), "int32" if words else "float32")
+    counts[name] = training_flops(call, weights, inputs)
 print(json.dumps(counts))
 """
 
@@ -153,6 +192,8 @@ print(json.dumps(counts))
 def test_operations_are_counted_alike_in_three_frameworks():
     pytest.importorskip("torch")
     keras = pytest.importorskip("keras")
+    import tensorflow as tf
+
     from hpcbench.frameworks.tensorflow.flops import step_flops
     from hpcbench.frameworks.torch.flops import training_flops
     from test_flops import BATCH, training_graph
@@ -162,10 +203,22 @@ def test_operations_are_counted_alike_in_three_frameworks():
     of_jax = json.loads(done.output.splitlines()[-1])
     for name in TORCH:
         spec = small(name)
-        expected = training_flops(spec.builders["torch"]((32, 32, 3), 10), (32, 32, 3))
+        shape, outputs, words = sample_of(name)
+        expected = training_flops(spec.builders["torch"](shape, outputs), shape)
         assert of_jax[name] == pytest.approx(expected, rel=0.01)
-        graph = training_graph(spec.build(context(32, keras)), (32, 32, 3))
+        kind = tf.int32 if words else tf.float32
+        graph = training_graph(spec.build(context(sample_of(name), keras)), shape, kind=kind)
         assert step_flops(graph) == pytest.approx(BATCH * expected, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit-b16", "alexnet", "gpt-124m"])
+def test_gradients_are_those_of_the_full_size(name):
+    """As hpcbench collectives wants them; some weights depend on the size of an image."""
+    pytest.importorskip("tensorflow")
+    from hpcbench.frameworks.tensorflow.backend import gradient_sizes
+
+    assert sum(gradient_sizes(name)) == MODELS[name].trainable_parameters
 
 
 def test_any_network_of_keras_is_known():
@@ -184,7 +237,7 @@ def test_pixels_are_scaled_as_a_network_was_published_with(name):
     import keras
 
     black_and_white = np.stack([np.zeros((32, 32, 3)), np.ones((32, 32, 3))]).astype("float32")
-    ours = MODELS[f"keras:{name}"].build(context(32, keras))
+    ours = MODELS[f"keras:{name}"].build(context(IMAGE, keras))
     theirs = getattr(keras.applications, name)(
         weights=None, input_shape=(32, 32, 3), classes=10, classifier_activation=None
     )

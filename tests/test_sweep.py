@@ -341,9 +341,9 @@ def test_what_is_planned_is_what_the_command_line_asks_for(tmp_path, name, monke
     runs = make_plan(read_sweep(ROOT / "jobs" / "sweeps" / f"{name}.toml"), tmp_path, TWO).runs
     parser = Parser(prog="hpcbench train")
     train.add_arguments(parser)
-    for run in runs:
-        line = train_command(run.config, OutputConfig(), "python")
-        assert train.asked(parser.parse(line[3:])).run_id == run.config.run_id, run
+    for planned in runs:
+        line = train_command(planned.config, OutputConfig(), "python")
+        assert train.asked(parser.parse(line[3:])).run_id == planned.config.run_id, planned
 
 
 def test_a_sweep_of_which_nothing_fits_is_refused(tmp_path):

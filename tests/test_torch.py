@@ -176,7 +176,10 @@ def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--framework=torch", "--model=fc-64"], "is not written for torch; choose from cnn-py"),
+        (
+            ["--framework=torch", "--model=fc-64"],
+            "is not written for torch; choose from gpt-124m, cnn-py",
+        ),
         (["--framework=toch"], "did you mean 'torch'"),
         ([*FLAGS, "--devices=2"], "start it with torchrun --nproc-per-node 2"),
         ([*FLAGS, "--xla"], "--xla is not supported with framework torch"),

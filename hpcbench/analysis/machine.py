@@ -20,20 +20,24 @@ from hpcbench.devices.peaks import vendor_teraflops
 # Schema 1 counted the gradient of a network's input, which nobody computes.
 FIRST_COUNTED_SCHEMA = 2
 TERA, GIB = 1e12, 2**30
-# Columns of a point, the first three with _low and _high.
+TOKENS = "tokens_per_second"
+# Columns of a point, each with _low and _high.
 RATE, OF_CALIBRATED, OF_VENDOR = "teraflops", "share_of_calibrated", "share_of_vendor"
-KNOWN = ["flops_per_sample", "memory_gib", "calibrated_teraflops", "vendor_teraflops"]
-COLUMNS = (RATE, OF_CALIBRATED, OF_VENDOR)
+KNOWN = [
+    *("flops_per_sample", "tokens_per_sample", "memory_gib"),
+    *("calibrated_teraflops", "vendor_teraflops"),
+]
 
 
 def work_of(document: Mapping[str, Any]) -> dict[str, float]:
-    """Of a run.json: ``flops_per_sample``, and ``memory_gib``, the most that a process had; nan
-    where it does not say."""
+    """Of a run.json: ``flops_per_sample``, ``tokens_per_sample``, and ``memory_gib``, the most that
+    a process had; nan where it does not say."""
     counted = document.get("schema_version", 1) >= FIRST_COUNTED_SCHEMA
     flops = document.get("flops_per_sample") if counted else None
     memory = document.get("peak_memory_bytes")
     return {
         "flops_per_sample": float(flops) if flops else math.nan,
+        "tokens_per_sample": float(document.get("tokens_per_sample") or math.nan),
         "memory_gib": memory / GIB if memory else math.nan,
     }
 
@@ -67,14 +71,15 @@ def with_peaks(runs: pd.DataFrame, calibrations: Iterable[Mapping[str, Any]]) ->
 
 
 def machine_columns(group: pd.DataFrame, rate: Estimate, devices: int) -> dict[str, float]:
-    """Of a point's runs and their rate: ``flops_per_sample``; ``teraflops`` of a device, its shares
-    of what was calibrated and of what the vendor says, each with _low and _high; ``memory_gib``,
-    the most of any run."""
+    """Of a point's runs and their rate: ``flops_per_sample``; ``tokens_per_second`` of text;
+    ``teraflops`` of a device, its shares of what was calibrated and of what the vendor says, each
+    with _low and _high; ``memory_gib``, the most of any run."""
     # Runs of a table without their run.json do not say.
     group = group.reindex(columns=KNOWN)
     flops = _only(group["flops_per_sample"])
     of_device = rate.times(flops / devices / TERA)
-    found = {"flops_per_sample": flops, **of_device.columns(RATE)}
+    tokens = rate.times(_only(group["tokens_per_sample"]))
+    found = {"flops_per_sample": flops, **of_device.columns(RATE), **tokens.columns(TOKENS)}
     for name, column in ((OF_CALIBRATED, "calibrated_teraflops"), (OF_VENDOR, "vendor_teraflops")):
         found |= of_device.times(1 / _only(group[column])).columns(name)
     return found | {"memory_gib": float(group["memory_gib"].max())}

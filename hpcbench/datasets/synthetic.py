@@ -33,12 +33,14 @@ def arrays(spec: DatasetSpec, seed: int) -> Arrays:
         shape = (samples, *spec.input_shape)
         if spec.kind == "images":
             inputs: Any = generator.integers(0, 256, shape, np.uint8)
-        elif spec.kind == "texts":
+        elif spec.kind in ("texts", "tokens"):
             inputs = generator.integers(1, spec.words, shape, np.int32)
         else:
             inputs = generator.standard_normal(shape, np.float32)
         if spec.task == "regression":
             return inputs, generator.standard_normal(samples, np.float32)
+        if spec.task == "next-token":
+            return inputs, np.roll(inputs, -1, axis=1)
         if spec.task == "segmentation":
             return inputs, generator.integers(0, spec.outputs, shape[:-1], np.uint8)
         return inputs, generator.integers(0, max(2, spec.outputs), samples, np.int32)

@@ -7,9 +7,12 @@ import numpy as np
 from hpcbench.errors import ConfigError, first_line
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.references import is_reference
+from hpcbench.words import count
 
 if TYPE_CHECKING:
     import keras
+
+    from hpcbench.layers.batch_normalization import BatchNormalizationFactory
 
 
 def build_model(framework: str, name: str, context: BuildContext) -> "keras.Model":
@@ -39,13 +42,35 @@ def build_model(framework: str, name: str, context: BuildContext) -> "keras.Mode
         raise ConfigError(f"build of {name} returns no Keras model but {type(model).__name__}")
     if not model.built:
         # One without an input layer learns its shape from its first call.
-        model(np.zeros((1, *context.input_shape), "int32" if spec.kind == "texts" else "float32"))
+        words = spec.kind in ("texts", "tokens")
+        model(np.zeros((1, *context.input_shape), "int32" if words else "float32"))
     if not hasattr(model, "output_shape"):
         return model
-    found, fields = tuple(model.output_shape), spec.kind == "fields"
-    if found[-1] != context.outputs or len(found) != (4 if fields else 2):
-        samples = "(samples, height, width, " if fields else "(samples, "
+    found = tuple(model.output_shape)
+    within = {"fields": "height, width, ", "tokens": "length, "}.get(spec.kind, "")
+    if found[-1] != context.outputs or len(found) != 2 + within.count(","):
+        samples = f"(samples, {within}"
         raise ConfigError(
             f"model {name} gives {found} where it should give {samples}{context.outputs})"
         )
     return model
+
+
+def refuse_other_normalization(
+    model: "keras.Model", name: str, normalization: "BatchNormalizationFactory"
+) -> None:
+    """Raise ConfigError where ``model`` normalizes by layers that are not ``normalization``'s: such
+    take statistics over one device's samples alone."""
+    import keras
+
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and type(layer) is not normalization
+    ]
+    if layers:
+        raise ConfigError(
+            f"--batchnorm sync: model {name} brings {count(len(layers), 'batch normalization')} of "
+            f"its own, which know one device alone; they have to come from "
+            f"context.batch_normalization"
+        )

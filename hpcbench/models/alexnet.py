@@ -37,8 +37,11 @@ IMAGENET = AlexNetSizes((96, 256, 384, 384, 256), 4096, first_size=11, first_str
 CIFAR = AlexNetSizes((48, 128, 192, 192, 128), 512, 5, 1, pool=2, first_padding="same")
 
 
-def _network(shape: AlexNetSizes, grouped: frozenset[int], context: BuildContext) -> "keras.Model":
-    """``grouped`` are the convolutions, from 1, whose towers see their own channels alone."""
+def keras_network(
+    shape: AlexNetSizes, grouped: frozenset[int], context: BuildContext
+) -> "keras.Model":
+    """The network in TensorFlow; ``grouped`` are the convolutions, from 1, whose towers see their
+    own channels alone."""
     import keras
     from keras import layers
 
@@ -136,7 +139,7 @@ def _add(
         name,
         ModelSpec(
             name=name,
-            build=partial(_network, shape, frozenset(grouped)),
+            build=partial(keras_network, shape, frozenset(grouped)),
             tensorflow_only=True,
             optimizer="sgd",
             learning_rate=0.01,

@@ -26,8 +26,9 @@ def load_data(resolved: ResolvedRun, seed: int) -> Arrays:
     if tested and tested > len(data.test_targets):
         raise ConfigError(f"--test-samples {tested}: there are only {len(data.test_targets)}")
     data = data.first(samples, tested)
-    if isinstance(data.train_inputs, LazyArray) and resolved.config.input == "resident":
-        needed, free = data.train_inputs.nbytes, psutil.virtual_memory().available
+    lazy = [p for p in (data.train_inputs, data.train_targets) if isinstance(p, LazyArray)]
+    if lazy and resolved.config.input == "resident":
+        needed, free = sum(part.nbytes for part in lazy), psutil.virtual_memory().available
         if needed > free:
             raise EnvironmentLacks(
                 f"{source.spec.name} takes {needed / 2**30:,.1f} GiB in memory and "

@@ -31,7 +31,7 @@ def identity(resolved: ResolvedRun, strategy: Strategy, cores: Cores, nodes: int
 
 def document(resolved: ResolvedRun, backend: Backend, hosts: Sequence[str]) -> dict[str, Any]:
     """What run.json says beside the identity, before anything is measured."""
-    job = resolved.job
+    job, spec = resolved.job, resolved.source.spec
     whole_nodes = scheduler_of(job).has_whole_nodes(job)
     allocation = {"granted": job.granted, "whole_nodes": whole_nodes}
     content = {
@@ -41,6 +41,7 @@ def document(resolved: ResolvedRun, backend: Backend, hosts: Sequence[str]) -> d
         "parameters": backend.parameters,
         "trainable_parameters": backend.trainable_parameters,
         "flops_per_sample": backend.flops_per_sample(),
+        "tokens_per_sample": spec.input_shape[0] if spec.kind == "tokens" else None,
         "hosts": list(hosts),
         "provenance": collect(resolved.job.facts, resolved.framework.cpu_math().facts())
         | {"allocation": allocation},

@@ -56,7 +56,7 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
         model,
         config.dataset,
         output.data_dir,
-        config.image_size,
+        config.sample_size,
         made_up=config.input == "synthetic",
         may_download=not job.task,
     )
@@ -105,6 +105,13 @@ def choose(config: RunConfig, launch: Launch, gpus: int) -> type[Strategy]:
 def with_input(config: RunConfig, data_dir: Path | None) -> RunConfig:
     """``config`` with made-up samples where the model's data are nowhere on this machine and can
     only be asked for by hand, unless data or a way to read them were named."""
+    tokens = MODELS[config.model].kind == "tokens"
+    wrong = "image_size" if tokens else "sequence_length"
+    if getattr(config, wrong):
+        raise ConfigError(
+            f"--{wrong.replace('_', '-')} is not for model {config.model}, which takes "
+            f"{MODELS[config.model].kind}"
+        )
     named = config.dataset != "auto" or data_dir or "input" in config.model_fields_set
     if named or any(obtainable(name) for name in MODELS[config.model].datasets):
         return config

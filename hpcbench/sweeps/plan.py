@@ -219,7 +219,7 @@ def make_plan(
             config = with_input(with_digest(parse(RunConfig, values)), data_dir)
             FRAMEWORKS[config.framework].check_model(config.model)
             made_up = config.input == "synthetic"
-            source = find(config.model, config.dataset, config.image_size, made_up)
+            source = find(config.model, config.dataset, config.sample_size, made_up)
             config = config.model_copy(update={"dataset": source.spec.name})
             replicas = (config.devices or 1) // strategy.devices_per_replica
             make_schedule(config, replicas, source.train_samples)

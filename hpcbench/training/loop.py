@@ -17,7 +17,7 @@ from hpcbench.devices.counters import GPUS
 from hpcbench.devices.meter import READINGS, Meter
 from hpcbench.errors import Diverged, Preempted
 from hpcbench.frameworks import FRAMEWORKS
-from hpcbench.frameworks.backend import EVALUATION_BATCH, Workload
+from hpcbench.frameworks.backend import Workload, evaluation_batch
 from hpcbench.records.schema import (
     PHASE_TRAIN,
     AccuracyRow,
@@ -97,6 +97,7 @@ class Training:
         self._shares: tuple[int, Shares] | None = None
         self._beside = beside
         self._rounds: Rounds | None = None
+        self._evaluation_batch = evaluation_batch(workload.spec.largest_shape)
         if beside.rounds:
             world = self._strategy.world_size, self._strategy.processes
             first = beside.first_of_host
@@ -162,7 +163,8 @@ class Training:
         if self._rounds:
             self._rounds.warm_up(order[:1], self._rates(0, 1))
         self.backend.average_batch_norm_state()
-        self._evaluate(EVALUATION_BATCH)
+        if self._schedule.epochs:
+            self._evaluate(self._evaluation_batch)
         self._background.find()
 
     def _untold(self, rows: NDArray[np.int32], rates_of_rows: NDArray[np.float64]) -> list[float]:

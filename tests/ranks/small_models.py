@@ -1,20 +1,28 @@
-"""The reference networks with few channels and layers, which CPUs train in seconds."""
+"""The large networks with few channels and layers, which CPUs train in seconds."""
 
 from dataclasses import replace
 from functools import partial
 
-from hpcbench.models import MODELS, ModelSpec, resnet, unet, vgg, vision_transformer
+from hpcbench.models import MODELS, ModelSpec, alexnet, gpt, resnet, unet, vgg, vision_transformer
 
 RESNET = resnet.ResNetSizes(8, ((4, 1), (8, 2)))
 VGG = vgg.VggSizes(((8, 1), (16, 2)), 32)
 VIT = vision_transformer.VitSizes(8, 2, 24, 48, 3)
 UNET = unet.UnetSizes(4, 2)
+GPT = gpt.GptSizes(2, 24, 3)
 
+# On 67 pixels a side, the least that its strides and pools leave a pixel of.
+ALEXNET = alexnet.AlexNetSizes((8, 16, 24, 24, 16), 64, first_size=11, first_stride=4, pool=3)
+
+# Of each model the file and what its builders are given first.
 SIZES = {
+    "alexnet": (alexnet, ALEXNET, frozenset({2, 5})),
+    "alexnet-grouped": (alexnet, ALEXNET, frozenset({2, 4, 5})),
     "resnet-50": (resnet, RESNET),
     "vgg-16": (vgg, VGG),
     "vit-b16": (vision_transformer, VIT),
     "unet": (unet, UNET),
+    "gpt-124m": (gpt, GPT),
 }
 
 
@@ -22,12 +30,12 @@ def small(name: str) -> ModelSpec:
     """The model ``name`` at its small size; itself where it has none."""
     if name not in SIZES:
         return MODELS[name]
-    module, sizes = SIZES[name]
+    module, *sizes = SIZES[name]
     spec = MODELS[name]
     builders = {}
     if "torch" in spec.builders:
-        builders["torch"] = partial(module.torch_network, sizes)
-    build = partial(module.keras_network, sizes)
+        builders["torch"] = partial(module.torch_network, *sizes)
+    build = partial(module.keras_network, *sizes)
     return replace(spec, name=f"small-{name}", build=build, builders=builders)
 
 

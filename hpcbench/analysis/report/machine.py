@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hpcbench.analysis.load import SERIES
-from hpcbench.analysis.machine import OF_CALIBRATED, OF_VENDOR, RATE
+from hpcbench.analysis.machine import OF_CALIBRATED, OF_VENDOR, RATE, TOKENS
 from hpcbench.analysis.report.cells import (
     SERIES_HEADER,
     Cell,
@@ -17,6 +17,12 @@ from hpcbench.analysis.report.cells import (
 
 # The most of a peak that is no error: what is counted and what is timed are exact.
 WHOLE = 1.0
+# Of which each has a sentence.
+MOST_SERIES = 4
+SHARES = {
+    OF_CALIBRATED: "what products of large matrices reach",
+    OF_VENDOR: "the vendor's peak",
+}
 
 
 def machine_report(points: pd.DataFrame) -> Table | None:
@@ -26,6 +32,7 @@ def machine_report(points: pd.DataFrame) -> Table | None:
         return None
     extra = varying_settings(known)
     peaks = [name for name in (OF_CALIBRATED, OF_VENDOR) if known[name].notna().any()]
+    tokens = [TOKENS] if known[TOKENS].notna().any() else []
     titles = {OF_CALIBRATED: "of the calibrated peak", OF_VENDOR: "of the vendor's peak"}
     missing = (
         ""
@@ -47,6 +54,7 @@ def machine_report(points: pd.DataFrame) -> Table | None:
             "devices",
             "runs",
             "MFLOP a sample",
+            *("tokens/s" for _ in tokens),
             "GFLOP/s a device",
             *(titles[name] for name in peaks),
             "memory, GiB",
@@ -56,6 +64,7 @@ def machine_report(points: pd.DataFrame) -> Table | None:
                 *of_series(row, extra),
                 *(Cell(str(row[name]), row[name]) for name in ("devices", "runs")),
                 Cell(number(row["flops_per_sample"] / 1e6), row["flops_per_sample"]),
+                *(between(row, name, lambda rate: number(rate, 4)) for name in tokens),
                 between(row, RATE, lambda rate: number(rate * 1e3)),
                 *(between(row, name, percent) for name in peaks),
                 Cell(number(row["memory_gib"], 2), row["memory_gib"]),
@@ -66,23 +75,31 @@ def machine_report(points: pd.DataFrame) -> Table | None:
 
 
 def machine_sentences(points: pd.DataFrame) -> list[str]:
-    """A sentence a series, of its base, where a share of a peak is known; and one of each that is
-    more than all."""
-    found = []
-    shares = {
-        OF_CALIBRATED: "what products of large matrices reach",
-        OF_VENDOR: "the vendor's peak",
-    }
-    known = points[points[list(shares)].notna().any(axis=1)]
+    """A sentence a series, of its base, where a share of a peak is known; of more than MOST_SERIES
+    the least and the largest share alone."""
+    known = points[points[list(SHARES)].notna().any(axis=1)]
     if known.empty:
         return []
-    for row in known.loc[known.groupby(SERIES)["devices"].idxmin()].to_dict("records"):
-        of = [f"{between(row, s, percent).text} of {w}" for s, w in shares.items() if row[s] > 0]
+    bases = known.loc[known.groupby(SERIES)["devices"].idxmin()]
+    if len(bases) > MOST_SERIES:
+        return list(filter(None, (_range_of(bases, *share) for share in SHARES.items())))
+    found = []
+    for row in bases.to_dict("records"):
+        of = [f"{between(row, s, percent).text} of {w}" for s, w in SHARES.items() if row[s] > 0]
         found.append(
             f"{row['line']} on {row['devices']}: {number(row[RATE] * 1e3)} GFLOP/s a device, "
             f"{' and '.join(of)}."
         )
     return found
+
+
+def _range_of(bases: pd.DataFrame, name: str, what: str) -> str:
+    """The least and the largest share of ``what``; empty where none is known."""
+    told = bases.dropna(subset=[name]).sort_values(name).to_dict("records")
+    if not told:
+        return ""
+    least, most = (f"{percent(row[name])} ({row['line']})" for row in (told[0], told[-1]))
+    return f"On their smallest counts lines reach {least} to {most} of {what}."
 
 
 def over_the_peak(points: pd.DataFrame) -> list[str]:

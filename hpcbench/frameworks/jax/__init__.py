@@ -76,8 +76,9 @@ class Jax(Framework):
         {
             "optimizer": ("adam", "sgd", "adadelta"),
             "momentum": None,
+            "batchnorm": None,
             "precision": ("float32", "tf32", "mixed_bfloat16", "float64"),
-            "input": ("resident", "synthetic"),
+            "input": None,
         }
     )
     _cores = 1

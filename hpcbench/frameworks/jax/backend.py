@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -25,16 +24,18 @@ from hpcbench.frameworks.backend import (
 )
 from hpcbench.frameworks.jax import placement
 from hpcbench.frameworks.jax.arithmetic import optimizer, set_arithmetic
+from hpcbench.frameworks.jax.feeding import Feed, Resident, Streamed, filled
 from hpcbench.frameworks.jax.flops import training_flops
+from hpcbench.frameworks.jax.normalization import batch_normalization, moving_statistics
 from hpcbench.frameworks.jax.objectives import objective
 from hpcbench.frameworks.keras_backend import set_random_seed
-from hpcbench.frameworks.keras_model import build_model
+from hpcbench.frameworks.keras_model import build_model, refuse_other_normalization
 from hpcbench.models import BuildContext
 from hpcbench.strategies import JaxStrategy
 
 MODEL_FILE = "model.keras"
-# Of one call, at most.
-MOST_STEPS = 1024
+# So many calls are under way, at most, while the host makes the next.
+AHEAD = 2
 # What Keras' optimizers keep before their slots: the number of the step, and the learning rate.
 OF_STEP = 2
 
@@ -53,12 +54,13 @@ class JaxBackend(Backend):
         if not isinstance(strategy, JaxStrategy):
             raise TypeError(f"strategy {strategy.name} is not JAX's")
         self._strategy, self._data = strategy, workload.data
-        self._batch, self._room = schedule.batch_per_device, min(schedule.full_steps, MOST_STEPS)
+        self._batch = schedule.batch_per_device
         self._mesh, self._local_mesh = strategy.mesh, strategy.local_mesh
         self._objective = objective(spec)
         self.metric = self._objective.metric
         set_arithmetic(config.precision, self._mesh)
         set_random_seed(workload.seed)
+        normalization = batch_normalization(config.batchnorm)
         self.model = build_model(
             config.framework,
             config.model,
@@ -69,9 +71,11 @@ class JaxBackend(Backend):
                 # Devices' own seeds are made of this one in the loop.
                 seed=workload.seed,
                 logits_dtype="float64" if config.precision == "float64" else "float32",
-                batch_normalization=keras.layers.BatchNormalization,
+                batch_normalization=normalization,
             ),
         )
+        if config.batchnorm == "sync":
+            refuse_other_normalization(self.model, config.model, normalization)
         self._dtype = self.model.compute_dtype
         self._float = np.float64 if config.precision == "float64" else np.float32
         self._optimizer = optimizer(schedule.optimizer, schedule.momentum)
@@ -81,17 +85,7 @@ class JaxBackend(Backend):
             for place, variable in enumerate(self.model.non_trainable_variables)
             if variable.dtype == "uint32"
         ]
-        batch_norm = {
-            id(variable)
-            for layer in self.model._flatten_layers()
-            if isinstance(layer, keras.layers.BatchNormalization)
-            for variable in layer.non_trainable_variables
-        }
-        self._batch_norm = [
-            place
-            for place, variable in enumerate(self.model.non_trainable_variables)
-            if id(variable) in batch_norm
-        ]
+        self._batch_norm = moving_statistics(self.model)
         self._state: TrainState = placement.whole(
             self._mesh,
             (
@@ -104,9 +98,13 @@ class JaxBackend(Backend):
         self.trainable_parameters = sum(
             math.prod(variable.shape) for variable in self.model.trainable_variables
         )
-        data = (np.asarray(workload.data.train_inputs), np.asarray(workload.data.train_targets))
-        self._resident = placement.whole(self._mesh, data)
-        self._evaluation_batch = evaluation_batch(workload.data.test_inputs.shape[1:])
+        of_step = len(self._local_mesh.devices) * self._batch
+        self._feed: Feed = (
+            Streamed(self._data, schedule.full_steps, of_step)
+            if config.input == "stream"
+            else Resident(self._mesh, self._data, schedule.full_steps)
+        )
+        self._evaluation_batch = evaluation_batch(spec.largest_shape)
         self._evaluate = jax.jit(self._evaluated)
         self._programs: dict[tuple[str, Exchange], Callable[..., Any]] = {}
         self.broadcast_state()
@@ -122,9 +120,11 @@ class JaxBackend(Backend):
         exchange: Exchange = Exchange.GRADIENTS,
         held: Any = None,
     ) -> Sums:
-        rows = order if held is None else np.broadcast_to(held, order.shape)
         weights = np.full(order.shape, 1 / self._batch)
-        return self._train(rows, weights, rates, first_step, exchange)
+        return self._train(order, weights, rates, first_step, exchange, held)
+
+    def hold(self, rows: NDArray[np.int32]) -> Any:
+        return self._feed.hold(rows)
 
     def partial_step(
         self,
@@ -150,27 +150,34 @@ class JaxBackend(Backend):
         rates: NDArray[np.float64],
         first_step: int,
         exchange: Exchange,
+        held: Any = None,
     ) -> Sums:
         mesh = self._mesh_of(exchange)
-        state, resident = placement.on(mesh, self._state), placement.on(mesh, self._resident)
+        state, resident = placement.on(mesh, self._state), placement.on(mesh, self._feed.resident)
         program = self._program("train", exchange, self._run, (P(), P(), P(None, "devices")))
         # Each number of steps would be a program of its own: there is room for most, filled up.
-        room = self._room if order.shape[-1] == self._batch else 1
-        total = []
+        room = self._feed.steps if order.shape[-1] == self._batch else 1
+        total: list[jax.Array] = []
         for first in range(0, len(order), room):
             rows = slice(first, first + room)
             scalars = np.int32(first_step + first), np.int32(len(order[rows]))
-            chosen, by = (self._filled(whole[rows], room) for whole in (order, weights))
-            common = placement.whole(mesh, (*scalars, self._filled(rates[rows], room)))
-            state, sums = program(state, (*resident, *common), placement.split(mesh, (chosen, by)))
+            brought = self._feed.of_call(order[rows], room, held)
+            if len(total) >= AHEAD:
+                total[-AHEAD].block_until_ready()
+            by, of_steps = (
+                filled(part[rows].astype(self._float), room) for part in (weights, rates)
+            )
+            common = placement.whole(mesh, (*scalars, of_steps))
+            mine = placement.split(mesh, (*brought, by))
+            state, sums = program(state, (*resident, *common), mine)
             total.append(sums)
         self._state = state
-        return sum((_local_sum(sums) for sums in total), np.zeros(1 + self.metric_sums))
+        return sum((placement.local_sum(sums) for sums in total), np.zeros(1 + self.metric_sums))
 
     def exchanges(self, count: int, exchange: Exchange) -> None:
         mesh = self._mesh_of(exchange)
         program = self._program("exchange", exchange, self._run_exchanges, (P(), P()))
-        _local_sum(
+        placement.local_sum(
             program(placement.on(mesh, self._state[0]), placement.whole(mesh, np.int32(count)))
         )
 
@@ -273,8 +280,9 @@ class JaxBackend(Backend):
         return self._sums(targets, outputs, counted)
 
     def _run(self, exchange: Exchange, state: TrainState, common: Any, mine: Any) -> Any:
-        """All steps on one device; ``mine`` are its samples and their weights, a row a step."""
-        inputs, targets, number_of_first, count, rates = common
+        """All steps on one device; ``mine`` are its samples, or which of those that are resident,
+        and their weights, a row a step."""
+        *resident, number_of_first, count, rates = common
         weights, others, slots = state
         device = jax.lax.axis_index("devices") + self._offset(exchange)
         for place in self._generators:
@@ -284,21 +292,22 @@ class JaxBackend(Backend):
             others[place] = jnp.stack([of_device, number_of_first.astype(jnp.uint32)])
 
         def loss(
-            weights: list[jax.Array], others: list[jax.Array], chosen: jax.Array, by: jax.Array
+            weights: list[jax.Array], others: list[jax.Array], row: jax.Array, by: jax.Array
         ) -> Any:
+            inputs, targets = self._feed.sample(resident, brought, row)
             outputs, others = self.model.stateless_call(
-                weights, others, self._prepared(inputs[chosen]), training=True
+                weights, others, self._prepared(inputs), training=True
             )
-            losses = self._objective.losses(targets[chosen], outputs)
-            sums = self._sums(targets[chosen], outputs, by > 0)
+            losses = self._objective.losses(targets, outputs)
+            sums = self._sums(targets, outputs, by > 0)
             return losses @ by.astype(losses.dtype), (others, sums)
 
-        order, samples_by = mine
+        *brought, samples_by = mine
 
         def step(row: jax.Array, carried: Any) -> Any:
             weights, others, slots, total = carried
             gradients, (others, sums) = jax.grad(loss, has_aux=True)(
-                weights, others, order[row, 0], samples_by[row, 0]
+                weights, others, row, samples_by[row, 0]
             )
             gradients = self._exchanged(gradients, exchange)
             of_step = [number_of_first + row, rates[row]]
@@ -363,13 +372,6 @@ class JaxBackend(Backend):
         """Where nothing is exchanged, a process runs by itself: others may not even run."""
         return self._local_mesh if exchange is Exchange.NONE else self._mesh
 
-    def _filled(self, rows: NDArray[Any], room: int) -> NDArray[Any]:
-        """``rows`` and zeros, in the types that the program takes."""
-        kind = np.int32 if rows.dtype == np.int32 else self._float
-        filled = np.zeros((room, *rows.shape[1:]), kind)
-        filled[: len(rows)] = rows
-        return filled
-
     def _mine(self) -> TrainState:
         """The state of this process's first device."""
         weights, others, slots = jax.tree.map(
@@ -391,9 +393,3 @@ def _like(now: jax.Array, given: Iterator[NDArray[Any]]) -> NDArray[Any]:
     if value.shape != now.shape:
         raise ValueError(f"shape {value.shape} where {now.shape} is expected")
     return value
-
-
-def _local_sum(rows: jax.Array) -> Sums:
-    """The sum of this process's rows, a device each."""
-    parts = [np.asarray(shard.data, np.float64) for shard in rows.addressable_shards]
-    return np.asarray(np.concatenate(parts).sum(axis=0))

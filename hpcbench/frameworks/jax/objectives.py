@@ -67,12 +67,27 @@ class Regression(Objective):
         return jnp.abs(targets - outputs[:, 0])
 
 
+class NextToken(Objective):
+    """Each token of a sample from those before it: the mean cross-entropy of the softmax of
+    ``outputs``, shape (n, length, tokens), over the sample; judged by the share that is right."""
+
+    metric = ACCURACY
+
+    def losses(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        likely = jax.nn.log_softmax(outputs)
+        return -jnp.take_along_axis(likely, targets[..., None], axis=-1)[..., 0].mean(axis=1)
+
+    def tally(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        return (outputs.argmax(axis=-1) == targets).mean(axis=1)
+
+
 def objective(spec: DatasetSpec) -> Objective:
     """What ``spec`` is there to learn; ConfigError where that is not written for JAX."""
     known = {
         "classification": Classification(),
         "binary": Binary(),
         "regression": Regression(),
+        "next-token": NextToken(),
     }
     if spec.task not in known:
         raise ConfigError(

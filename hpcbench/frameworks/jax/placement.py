@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from numpy.typing import NDArray
 
 
 def on(mesh: Mesh, tree: Any) -> Any:
@@ -37,3 +38,9 @@ def split(mesh: Mesh, tree: Any) -> Any:
     """Arrays of the host, (steps, replicas of this process, ...), each device's part on it."""
     place = NamedSharding(mesh, P(None, "devices"))
     return jax.tree.map(partial(jax.make_array_from_process_local_data, place), tree)
+
+
+def local_sum(rows: jax.Array) -> NDArray[np.float64]:
+    """The sum of this process's rows, a device each."""
+    parts = [np.asarray(shard.data, np.float64) for shard in rows.addressable_shards]
+    return np.asarray(np.concatenate(parts).sum(axis=0))

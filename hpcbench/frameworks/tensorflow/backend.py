@@ -11,23 +11,25 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS
-from hpcbench.errors import ConfigError
-from hpcbench.frameworks.backend import Backend, Exchange, Sums, Workload, check_tf32
+from hpcbench.frameworks.backend import (
+    Backend,
+    Exchange,
+    Sums,
+    Workload,
+    check_tf32,
+    evaluation_batch,
+)
 from hpcbench.frameworks.keras_backend import set_random_seed
-from hpcbench.frameworks.keras_model import build_model
+from hpcbench.frameworks.keras_model import build_model, refuse_other_normalization
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.augmentation import augmentation
 from hpcbench.frameworks.tensorflow.flops import step_flops
 from hpcbench.frameworks.tensorflow.loop import TrainingLoop
 from hpcbench.frameworks.tensorflow.loss_scale import LossScaled
 from hpcbench.frameworks.tensorflow.objectives import objective
-from hpcbench.layers.batch_normalization import (
-    BatchNormalizationFactory,
-    batch_normalization,
-)
+from hpcbench.layers.batch_normalization import batch_normalization
 from hpcbench.models import MODELS, BuildContext
 from hpcbench.strategies import TensorFlowStrategy
-from hpcbench.words import count
 
 # What a run that keeps its model writes.
 MODEL_FILE = "model.keras"
@@ -87,6 +89,7 @@ class TensorFlowBackend(Backend):
             schedule.batch_per_device,
             config.xla,
             config.input == "stream",
+            evaluation_batch(spec.largest_shape),
             augmentation(config.augmentations) if config.augmentations else None,
             workload.seed,
         )
@@ -176,27 +179,11 @@ class TensorFlowBackend(Backend):
         self.model.save(folder / MODEL_FILE)
 
 
-def refuse_other_normalization(
-    model: keras.Model, name: str, normalization: BatchNormalizationFactory
-) -> None:
-    """Raise ConfigError where ``model`` normalizes by layers that are not ``normalization``'s: such
-    take statistics over one device's samples alone."""
-    layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization) and type(layer) is not normalization
-    ]
-    if layers:
-        raise ConfigError(
-            f"--batchnorm sync: model {name} brings {count(len(layers), 'batch normalization')} of "
-            f"its own, which know one device alone; they have to come from "
-            f"context.batch_normalization"
-        )
-
-
 def gradient_sizes(name: str) -> list[int]:
     """How many elements each gradient of the model ``name`` has, on its first data set."""
     spec = DATASETS[MODELS[name].datasets[0]]
+    if spec.resized:
+        spec = spec.resized(spec, MODELS[name].image_size)
     context = BuildContext(
         input_shape=spec.input_shape,
         outputs=spec.outputs,

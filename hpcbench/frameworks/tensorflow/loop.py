@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets import Arrays
 from hpcbench.errors import DataError
-from hpcbench.frameworks.backend import DEVICE_STRIDE, Exchange, Sums, evaluation_batch
+from hpcbench.frameworks.backend import DEVICE_STRIDE, Exchange, Sums
 from hpcbench.frameworks.tensorflow.augmentation import Augmentation
 from hpcbench.frameworks.tensorflow.objectives import Objective
 from hpcbench.frameworks.tensorflow.optimizers import Optimizer
@@ -30,8 +30,9 @@ Mean = Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
 class TrainingLoop:
     """Compiled functions over a model, an optimizer, a strategy and a way to feed data.
 
-    ``batch`` is per device. What comes back from steps and evaluation are sums over the samples
-    of this process' replicas: of the losses, then those of the objective's tally.
+    ``batch`` is per device, ``evaluation_batch`` of one, too. What comes back from steps and
+    evaluation are sums over the samples of this process' replicas: of the losses, then those of the
+    objective's tally.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class TrainingLoop:
         batch: int,
         xla: bool,
         streamed: bool,
+        evaluation_batch: int,
         augment: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
@@ -56,7 +58,7 @@ class TrainingLoop:
         self._seed = seed
         self._batch = batch
         self._shares_shape = (strategy.replicas, batch)
-        self._evaluation_batch = evaluation_batch(data.test_inputs.shape[1:])
+        self._evaluation_batch = evaluation_batch
         self._dtype = model.compute_dtype
         self._gradients = (
             _function(self._forward_backward, jit_compile=True) if xla else self._forward_backward

@@ -74,6 +74,21 @@ class Regression(Objective):
         return tf.cast(tf.reduce_sum(error), tf.float32)[tf.newaxis]
 
 
+class NextToken(Objective):
+    """Each token of a sample from those before it: the mean cross-entropy of the softmax of
+    ``outputs``, shape (n, length, tokens), over the sample; judged by the share that is right."""
+
+    metric, sums = ACCURACY, 1
+
+    def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs)
+        return tf.reduce_mean(entropy, axis=1)
+
+    def tally(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        right = tf.equal(tf.argmax(outputs, axis=-1, output_type=tf.int32), targets)
+        return tf.reduce_sum(tf.reduce_mean(tf.cast(right, tf.float32), axis=1))[tf.newaxis]
+
+
 class Segmentation(Objective):
     """A class for every pixel: ``outputs`` (n, height, width, classes), judged by the mean
     intersection over union.
@@ -122,4 +137,5 @@ def objective(spec: DatasetSpec) -> Objective:
         "classification": Classification(),
         "binary": Binary(),
         "regression": Regression(),
+        "next-token": NextToken(),
     }[spec.task]

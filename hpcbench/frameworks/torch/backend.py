@@ -17,13 +17,13 @@ from torch.nn.functional import cross_entropy
 from hpcbench.errors import ConfigError
 from hpcbench.frameworks.backend import (
     DEVICE_STRIDE,
-    EVALUATION_BATCH,
     RANK_STRIDE,
     Backend,
     Exchange,
     Sums,
     Workload,
     check_tf32,
+    evaluation_batch,
 )
 from hpcbench.frameworks.torch.flops import training_flops
 from hpcbench.models import MODELS
@@ -36,7 +36,7 @@ EPSILON, RHO = 1e-7, 0.95
 
 
 class TorchBackend(Backend):
-    """Classification of images, by cross-entropy."""
+    """Classification of images, or of each token by those before it, by cross-entropy."""
 
     metric, metric_sums = ACCURACY, 1
 
@@ -63,11 +63,12 @@ class TorchBackend(Backend):
         self.model = model
         self._parallel = strategy.parallel(self.model)
         self._data = data
+        self._evaluation_batch = evaluation_batch(spec.largest_shape)
         targets = np.asarray(data.train_targets).astype(np.int64)
         self._targets = torch.from_numpy(targets).to(self._device)
         self._resident: torch.Tensor | None = None
         if config.input != "stream":
-            self._resident = self._bytes(np.asarray(data.train_inputs))
+            self._resident = self._placed(np.asarray(data.train_inputs))
         weights = list(self.model.parameters())
         self._optimizer = make_optimizer(workload.schedule, weights)
         self.parameters = sum(weight.numel() for weight in weights)
@@ -159,7 +160,7 @@ class TorchBackend(Backend):
         images, targets = batch
         with self._autocast():
             outputs = self._parallel(self._scaled(images)).to(self._dtype)
-        loss = cross_entropy(outputs, targets, reduction="sum")
+        loss = _loss(outputs, targets)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss * per_sample)
         if meet:
@@ -171,15 +172,17 @@ class TorchBackend(Backend):
     def _images(self, chosen: torch.Tensor) -> torch.Tensor:
         if self._resident is not None:
             return self._resident[chosen]
-        return self._bytes(np.asarray(self._data.train_inputs[chosen.cpu().numpy()]))
+        return self._placed(np.asarray(self._data.train_inputs[chosen.cpu().numpy()]))
 
-    def _bytes(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        """Images (n, height, width, channels) on the device, channels first."""
-        return torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).contiguous()
+    def _placed(self, inputs: NDArray[Any]) -> torch.Tensor:
+        """Inputs on the device: images (n, height, width, channels) channels first, tokens (n,
+        length) as they are."""
+        placed = torch.from_numpy(inputs).to(self._device)
+        return placed.permute(0, 3, 1, 2).contiguous() if placed.dim() == 4 else placed
 
-    def _scaled(self, images: torch.Tensor) -> torch.Tensor:
-        """Bytes as numbers in [0, 1]."""
-        return images.to(self._dtype).div_(255)
+    def _scaled(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Bytes as numbers in [0, 1]; tokens stay what they are."""
+        return inputs.to(self._dtype).div_(255) if inputs.dtype == torch.uint8 else inputs
 
     def _autocast(self) -> torch.autocast:
         """In here matrix products and convolutions are in bfloat16, if the run asks for it."""
@@ -194,14 +197,14 @@ class TorchBackend(Backend):
         self._parallel.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self._device)
         with torch.no_grad():
-            for first in range(start, stop, EVALUATION_BATCH):
-                last = min(first + EVALUATION_BATCH, stop)
-                targets = torch.from_numpy(self._data.test_targets[first:last].astype(np.int64))
-                targets = targets.to(self._device)
-                images = self._bytes(np.asarray(self._data.test_inputs[first:last]))
+            for first in range(start, stop, self._evaluation_batch):
+                last = min(first + self._evaluation_batch, stop)
+                chosen = np.asarray(self._data.test_targets[first:last]).astype(np.int64)
+                targets = torch.from_numpy(chosen).to(self._device)
+                images = self._placed(np.asarray(self._data.test_inputs[first:last]))
                 with self._autocast():
                     outputs = self.model(self._scaled(images)).to(self._dtype)
-                loss = cross_entropy(outputs, targets, reduction="sum")
+                loss = _loss(outputs, targets)
                 total += _sums(loss, outputs, targets)
         return _numbers(total)
 
@@ -247,9 +250,20 @@ def make_optimizer(
     return torch.optim.Adadelta(weights, rate, rho=RHO, eps=EPSILON)
 
 
+def _loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The cross-entropy of ``outputs``, (n, classes), or (n, length, tokens) of which a sample's is
+    the mean; summed over samples."""
+    if outputs.dim() == 2:
+        return cross_entropy(outputs, targets, reduction="sum")
+    of_tokens = cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum")
+    return of_tokens / targets.shape[1]
+
+
 def _sums(loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The batch's loss and how many guesses are right; few operations, since each is a launch."""
-    right = (outputs.argmax(1) == targets).sum(dtype=loss.dtype)
+    right = (outputs.argmax(-1) == targets).sum(dtype=loss.dtype)
+    if targets.dim() > 1:
+        right = right / targets.shape[1]
     return torch.stack([loss, right])
 
 

@@ -10,18 +10,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def training_flops(model: torch.nn.Module, input_shape: Sequence[int]) -> int:
-    """Operations of one sample's training step, from a shape of (height, width, channels): matrix
-    products and convolutions, a multiplication and an addition counting as two."""
-    height, width, channels = input_shape
+    """Operations of one sample's training step, from a shape of (height, width, channels), or of
+    (length,) tokens: matrix products and convolutions, a multiplication and an addition counting as
+    two."""
     like = next(model.parameters())
+    *sides, channels = input_shape
+    shape, kind = ((1, channels, *sides), like.dtype) if sides else ((1, channels), torch.int64)
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
     )
     model.eval()
     # Of attention's fused kernels the counter knows some, and counts what they compute twice.
     with counter, sdpa_kernel(SDPBackend.MATH):
-        images = torch.zeros((1, channels, height, width), dtype=like.dtype, device=like.device)
-        model(images).sum().backward()
+        inputs = torch.zeros(shape, dtype=kind, device=like.device)
+        model(inputs).sum().backward()
     model.zero_grad()
     return counter.get_total_flops()
 

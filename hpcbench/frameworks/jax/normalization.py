@@ -1,0 +1,39 @@
+"""Batch normalization in JAX, over one device's samples or over all devices'."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+
+class SyncBatchNormalization(keras.layers.BatchNormalization):
+    """Mean and mean of squares are averaged over the devices of the program that it is in, and so
+    are their gradients."""
+
+    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
+        values = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+        axes = tuple(self._reduction_axes)
+        own = jnp.mean(values, axes), jnp.mean(jnp.square(values), axes)
+        mean, of_squares = jax.lax.pmean(own, "devices")
+        return mean, of_squares - jnp.square(mean)
+
+
+def batch_normalization(mode: str) -> type[keras.layers.BatchNormalization]:
+    """The layer that normalizes as ``mode``, ``local`` or ``sync``, has it."""
+    return SyncBatchNormalization if mode == "sync" else keras.layers.BatchNormalization
+
+
+def moving_statistics(model: keras.Model) -> list[int]:
+    """Where among ``model.non_trainable_variables`` those of its normalization stand."""
+    of_layers = {
+        id(variable)
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for variable in layer.non_trainable_variables
+    }
+    return [
+        place
+        for place, variable in enumerate(model.non_trainable_variables)
+        if id(variable) in of_layers
+    ]
