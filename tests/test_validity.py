@@ -52,6 +52,18 @@ def test_doubts_are_said_in_words(parts, says):
     assert re.search(says, said), said
 
 
+def test_steps_that_only_meet_and_are_slower_are_said():
+    """Once: where those without exchange are slower too, that is said."""
+    runs = runs_of(rows(1, [100] * 6), rows(2, [180] * 6))
+    two = {"communication_efficiency": [1.0, 0.8], "transfer_efficiency": [1.0, 1.2]}
+    said = "\n".join(map(str, cautions(scaling_table(runs).assign(**two), runs)))
+    assert re.search(r"only meet were slower than whole ones.*too much: .* at 2 \(.* 20 %\)", said)
+    two["communication_efficiency"] = [1.0, 1.1]
+    said = "\n".join(map(str, cautions(scaling_table(runs).assign(**two), runs)))
+    assert "steps without exchange were slower" in said
+    assert "only meet" not in said
+
+
 def test_why_nothing_is_said_of_scaling_is_true():
     one_count = rows(2, [100], batch_per_device=64), rows(2, [200])
     assert summary(points_of(*one_count)) == [

@@ -11,7 +11,7 @@ from greenlet import getcurrent, greenlet
 from hpcbench.analysis.load import run_table, with_names
 from hpcbench.analysis.phases import slow_rank
 from hpcbench.analysis.scaling import scaling_table
-from hpcbench.analysis.why import CAUSES, why_table
+from hpcbench.analysis.why import CAUSES, sentence, why_table
 from hpcbench.frameworks.backend import Exchange
 from hpcbench.records.identity import RUN
 from hpcbench.records.schema import PHASE_NO_EXCHANGE, PHASE_TRAIN, RankTimes
@@ -283,6 +283,14 @@ def test_what_is_put_in_is_blamed_and_nothing_else(what, monkeypatch):
     assert right >= 9, (right, found)
     # One in twenty by chance of each kind.
     assert named >= 8, named
+
+
+def test_causes_that_are_more_than_a_step_takes_are_called_too_much(monkeypatch):
+    """As where steps that only meet are slower than whole ones: the exchange is negative then."""
+    row = reasons(monkeypatch, INJECTED["one rank slower always"][0])
+    assert "too much" not in sentence(row)
+    said = sentence(row | {"exchange_seconds": -1e-3})
+    assert "; these are too much by 1 ms, by which steps in which ranks only meet" in said
 
 
 def test_ranks_that_are_alike_are_seldom_called_slow():

@@ -326,6 +326,13 @@ def _split(table: pd.DataFrame) -> Iterator[Caution]:
             f"unknown: {_names(_points(odd))}",
             float(odd["communication_efficiency"].max() - 1),
         )
+    slower = table[(table["transfer_efficiency"] > PLAUSIBLE) & ~table.index.isin(odd.index)]
+    if len(slower):
+        yield Caution(
+            f"steps in which ranks only meet were slower than whole ones, so what is told of "
+            f"waiting and background threads is too much: {_names(_points(slower))}",
+            float(slower["transfer_efficiency"].max() - 1),
+        )
 
 
 def _bases(table: pd.DataFrame) -> Iterator[Caution]:

@@ -9,7 +9,7 @@ import pandas as pd
 from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import POINT, SERIES, Row, hosts_of
 from hpcbench.analysis.phases import PARTS_OF_RANKS, SHOWS_SLOW_RANKS, slow_rank
-from hpcbench.analysis.scaling import OF_PROGRAMS
+from hpcbench.analysis.scaling import OF_PROGRAMS, PLAUSIBLE
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
 
@@ -130,8 +130,14 @@ def sentence(row: Row) -> str:
     ]
     reasons = ", ".join(parts) if parts else "no cause is distinguishable from noise"
     unmeasured = ", ".join(CAUSES[name] for name in row["unmeasured"])
+    # What steps that only meet take longer than whole ones stands with the exchange, below zero.
+    beyond = -row["exchange_seconds"] > (PLAUSIBLE - 1) * row["step_seconds"]
+    too_much = (
+        f"; these are too much by {-1e3 * row['exchange_seconds']:.3g} ms, by which steps in which "
+        f"ranks only meet took longer than whole ones"
+    )
     return (
-        f"{where}: {lost}: {reasons}"
+        f"{where}: {lost}: {reasons}{too_much if parts and beyond else ''}"
         f"{f'; not measured: {unmeasured}' if unmeasured else ''}.{_of_rank(row)}"
     )
 
