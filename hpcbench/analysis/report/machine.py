@@ -106,7 +106,8 @@ def over_the_peak(points: pd.DataFrame) -> list[str]:
     """A sentence for each point that computes more than its device can."""
     return [
         f"{row['line']} on {row['devices']} reaches {percent(row[name])} of {what}: more than all. "
-        f"Either the peak is not of this device or the operations are not those that it computes."
+        f"It was calibrated on a busy machine, the peak is not of this device, or the operations "
+        f"are not those that it computes."
         for row in points.to_dict("records")
         for name, what in (
             (OF_CALIBRATED, "its calibrated peak"),
