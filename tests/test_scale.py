@@ -310,6 +310,11 @@ def test_numbers_of_nobody_knows_which_device_are_refused():
     of_both = [Match(100, second + shift) for second in range(6) for shift in (0.0, 0.01)]
     with pytest.raises(Refused, match="2 numbers come at a time, as where each rank prints its"):
         refuse_unclear(config, of_both)
+    # On a busy machine one pause is as long as many, and one pair is parted.
+    busy = [replace(match, at=match.at + 60 * (place > 5)) for place, match in enumerate(of_both)]
+    busy[3] = replace(busy[3], at=busy[3].at + 0.5)
+    with pytest.raises(Refused, match="2 numbers come at a time"):
+        refuse_unclear(config, busy)
     refuse_unclear(config.model_copy(update={"devices": 1}), of_both)
     refuse_unclear(config, [Match(100, second) for second in range(6)])
     with pytest.raises(Refused, match="its 3 numbers came at once"):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import FEWEST, Measured
@@ -184,6 +185,16 @@ def rows_of_steps(
     return rows
 
 
+def _in_bursts(gaps: Sequence[float], size: int) -> bool:
+    """Whether numbers with these seconds between them come so many at a time: mostly, since a
+    machine that is busy may part some, and pause in between for long."""
+    bursts, left = divmod(len(gaps) + 1, size)
+    if left or bursts <= FEWEST:
+        return False
+    within = [gap for place, gap in enumerate(gaps, 1) if place % size]
+    return median(within) < 0.1 * median(gaps[size - 1 :: size])
+
+
 def refuse_unclear(config: ProgramConfig, matches: Sequence[Match]) -> None:
     """Raise Refused where printed numbers are of nobody knows how long, or of which devices."""
     gaps = [after.at - before.at for before, after in pairwise(matches)]
@@ -196,8 +207,7 @@ def refuse_unclear(config: ProgramConfig, matches: Sequence[Match]) -> None:
             f"its {len(matches)} numbers came at once, so that nobody knows how long each interval "
             f"took: --take last counts the last one",
         )
-    bursts = 1 + sum(gap > 0.1 * max(gaps) for gap in gaps)
-    if config.devices > 1 and bursts > FEWEST and len(matches) == bursts * config.devices:
+    if config.devices > 1 and _in_bursts(gaps, config.devices):
         raise Refused(
             "config",
             f"{config.devices} numbers come at a time, as where each rank prints its own: have "

@@ -92,3 +92,6 @@ if "fork" in how:
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
+if several:
+    # As PyTorch's documentation has it: without, its threads may abort the process as it ends.
+    dist.destroy_process_group()
