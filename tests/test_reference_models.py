@@ -125,6 +125,18 @@ def test_they_are_as_large_as_published(name, parameters, products, of_first_lay
     assert training_flops(network, (224, 224, 3)) == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TORCH)
+def test_a_saved_model_is_the_same_function(tmp_path, name):
+    """As Keras loads it; what it does not know by name would silently be something else."""
+    keras = pytest.importorskip("keras")
+    model = small(name).build(context(sample_of(name), keras))
+    model.save(tmp_path / "model.keras")
+    inputs, _ = drawn(name, 3)
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(inputs), model(inputs))
+
+
 def test_gpt_2_is_as_large_as_published():
     """Parameters as OpenAI's smallest, with its output's weights those of its embedding. Operations
     of a token: six for each weight of a product, and 12 times layers, width and length of attention

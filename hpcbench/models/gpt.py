@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpcbench.models import MODELS, BuildContext, ModelSpec
+from hpcbench.models.transformer import LayerSizes, keras_layer, torch_layer
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +33,10 @@ class GptSizes:
     heads: int
 
     @property
+    def of_layer(self) -> LayerSizes:
+        return LayerSizes(self.width, EXPANSION * self.width, self.heads, EPSILON, causal=True)
+
+    @property
     def last_deviation(self) -> float:
         """Of weights that a residual stream ends in, of which a layer has two."""
         return DEVIATION / math.sqrt(2 * self.layers)
@@ -49,81 +54,33 @@ def keras_network(sizes: GptSizes, context: BuildContext) -> "keras.Model":
     def drawn(deviation: float = DEVIATION) -> Any:
         return initializers.RandomNormal(stddev=deviation)
 
-    def normalized(values: Any, name: str) -> Any:
-        return layers.LayerNormalization(epsilon=EPSILON, name=name)(values)
-
     embedding = TokenEmbedding(
         context.words, sizes.width, embeddings_initializer=drawn(), name="tokens"
     )
     tokens = Input(context.input_shape, dtype="int32")
     values = Positions(DEVIATION, name="positions")(embedding(tokens))
-    last = sizes.last_deviation
     for layer in range(sizes.layers):
-        name = f"layer{layer}"
-        inner = normalized(values, f"{name}_norm1")
-        attention = layers.MultiHeadAttention(
-            sizes.heads,
-            sizes.width // sizes.heads,
-            kernel_initializer=drawn(),
-            name=f"{name}_attention",
-        )
-        values = layers.Add()([values, attention(inner, inner, use_causal_mask=True)])
-        inner = normalized(values, f"{name}_norm2")
-        inner = layers.Dense(
-            EXPANSION * sizes.width, kernel_initializer=drawn(), name=f"{name}_dense1"
-        )(inner)
-        inner = layers.Activation(_gelu)(inner)
-        inner = layers.Dense(sizes.width, kernel_initializer=drawn(last), name=f"{name}_dense2")(
-            inner
-        )
-        values = layers.Add()([values, inner])
-    logits = embedding(normalized(values, "norm"), reverse=True)
+        last = drawn(sizes.last_deviation)
+        values = keras_layer(values, f"layer{layer}", sizes.of_layer, drawn(), last)
+    values = layers.LayerNormalization(epsilon=EPSILON, name="norm")(values)
+    logits = embedding(values, reverse=True)
     return Model(tokens, layers.Activation("linear", dtype=context.logits_dtype)(logits))
-
-
-def _gelu(values: Any) -> Any:
-    """By the hyperbolic tangent, as GPT-2 has it."""
-    import keras
-
-    return keras.ops.gelu(values, approximate=True)
 
 
 def torch_network(sizes: GptSizes, input_shape: tuple[int, ...], outputs: int) -> "torch.nn.Module":
     """The same function in PyTorch, its layers named as those in Keras."""
     import torch
     from torch import Tensor, nn
-    from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+    from torch.nn.functional import linear
 
     width = sizes.width
-
-    class Layer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm1 = nn.LayerNorm(width, EPSILON)
-            self.query, self.key, self.value, self.output = (
-                nn.Linear(width, width) for _ in range(4)
-            )
-            self.norm2 = nn.LayerNorm(width, EPSILON)
-            self.dense1 = nn.Linear(width, EXPANSION * width)
-            self.dense2 = nn.Linear(EXPANSION * width, width)
-
-        def forward(self, values: Tensor) -> Tensor:
-            inner = self.norm1(values)
-            query, key, value = (
-                part(inner).unflatten(-1, (sizes.heads, -1)).transpose(1, 2)
-                for part in (self.query, self.key, self.value)
-            )
-            attended = scaled_dot_product_attention(query, key, value, is_causal=True)
-            values = values + self.output(attended.transpose(1, 2).flatten(2))
-            inner = gelu(self.dense1(self.norm2(values)), approximate="tanh")
-            return values + self.dense2(inner)
 
     class Gpt(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.tokens = nn.Embedding(outputs, width)
             self.positions = nn.Parameter(torch.zeros(input_shape[0], width))
-            self.layers = nn.ModuleList(Layer() for _ in range(sizes.layers))
+            self.layers = nn.ModuleList(torch_layer(sizes.of_layer) for _ in range(sizes.layers))
             self.norm = nn.LayerNorm(width, EPSILON)
             for name, weight in self.named_parameters():
                 ends = name.endswith("dense2.weight")

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpcbench.models import MODELS, BuildContext, ModelSpec
+from hpcbench.models.transformer import LayerSizes, keras_layer, torch_layer
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +31,10 @@ class VitSizes:
     inner: int
     heads: int
 
+    @property
+    def of_layer(self) -> LayerSizes:
+        return LayerSizes(self.width, self.inner, self.heads, EPSILON, causal=False)
+
 
 VIT_B16 = VitSizes(16, 12, 768, 3072, 12)
 
@@ -40,31 +45,20 @@ def keras_network(sizes: VitSizes, context: BuildContext) -> "keras.Model":
 
     from hpcbench.layers.class_token import ClassTokenAndPositions
 
-    def drawn() -> dict[str, Any]:
-        return {"kernel_initializer": initializers.TruncatedNormal(stddev=DEVIATION_OF_WEIGHTS)}
-
-    def normalized(values: Any, name: str) -> Any:
-        return layers.LayerNormalization(epsilon=EPSILON, name=name)(values)
+    def drawn() -> Any:
+        return initializers.TruncatedNormal(stddev=DEVIATION_OF_WEIGHTS)
 
     image = Input(context.input_shape)
     # Pixels from -1 to 1.
     values = layers.Rescaling(2.0, offset=-1.0)(image)
-    options: dict[str, Any] = {"name": "patches"} | drawn()
-    values = layers.Conv2D(sizes.width, sizes.patch, sizes.patch, **options)(values)
+    values = layers.Conv2D(
+        sizes.width, sizes.patch, sizes.patch, kernel_initializer=drawn(), name="patches"
+    )(values)
     values = layers.Reshape((-1, sizes.width))(values)
     values = ClassTokenAndPositions(DEVIATION_OF_WEIGHTS, name="tokens")(values)
     for layer in range(sizes.layers):
-        name = f"layer{layer}"
-        inner = normalized(values, f"{name}_norm1")
-        attention = layers.MultiHeadAttention(
-            sizes.heads, sizes.width // sizes.heads, name=f"{name}_attention", **drawn()
-        )
-        values = layers.Add()([values, attention(inner, inner)])
-        inner = normalized(values, f"{name}_norm2")
-        inner = layers.Dense(sizes.inner, "gelu", name=f"{name}_dense1", **drawn())(inner)
-        inner = layers.Dense(sizes.width, name=f"{name}_dense2", **drawn())(inner)
-        values = layers.Add()([values, inner])
-    first = normalized(values, "norm")[:, 0]
+        values = keras_layer(values, f"layer{layer}", sizes.of_layer, drawn(), drawn())
+    first = layers.LayerNormalization(epsilon=EPSILON, name="norm")(values)[:, 0]
     logits = layers.Dense(context.outputs, dtype=context.logits_dtype, name="logits")(first)
     return Model(image, logits)
 
@@ -73,31 +67,9 @@ def torch_network(sizes: VitSizes, input_shape: tuple[int, ...], outputs: int) -
     """The same function in PyTorch, its layers named as those in Keras."""
     import torch
     from torch import Tensor, nn
-    from torch.nn.functional import gelu, scaled_dot_product_attention
 
     height, width, channels = input_shape
     patches = (height // sizes.patch) * (width // sizes.patch)
-
-    class Layer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm1 = nn.LayerNorm(sizes.width, EPSILON)
-            self.query, self.key, self.value, self.output = (
-                nn.Linear(sizes.width, sizes.width) for _ in range(4)
-            )
-            self.norm2 = nn.LayerNorm(sizes.width, EPSILON)
-            self.dense1 = nn.Linear(sizes.width, sizes.inner)
-            self.dense2 = nn.Linear(sizes.inner, sizes.width)
-
-        def forward(self, values: Tensor) -> Tensor:
-            inner = self.norm1(values)
-            of_heads = (
-                part(inner).unflatten(-1, (sizes.heads, -1)).transpose(1, 2)
-                for part in (self.query, self.key, self.value)
-            )
-            attended = scaled_dot_product_attention(*of_heads).transpose(1, 2).flatten(2)
-            values = values + self.output(attended)
-            return values + self.dense2(gelu(self.dense1(self.norm2(values))))
 
     class Vit(nn.Module):
         def __init__(self) -> None:
@@ -105,7 +77,7 @@ def torch_network(sizes: VitSizes, input_shape: tuple[int, ...], outputs: int) -
             self.patches = nn.Conv2d(channels, sizes.width, sizes.patch, sizes.patch)
             self.token = nn.Parameter(torch.zeros(1, 1, sizes.width))
             self.positions = nn.Parameter(torch.zeros(1, patches + 1, sizes.width))
-            self.layers = nn.ModuleList(Layer() for _ in range(sizes.layers))
+            self.layers = nn.ModuleList(torch_layer(sizes.of_layer) for _ in range(sizes.layers))
             self.norm = nn.LayerNorm(sizes.width, EPSILON)
             self.logits = nn.Linear(sizes.width, outputs)
             for name, weight in self.named_parameters():

@@ -104,7 +104,8 @@ def choose(config: RunConfig, launch: Launch, gpus: int) -> type[Strategy]:
 
 def with_input(config: RunConfig, data_dir: Path | None) -> RunConfig:
     """``config`` with made-up samples where the model's data are nowhere on this machine and can
-    only be asked for by hand, unless data or a way to read them were named."""
+    only be asked for by hand, unless data or a way to read them were named. ConfigError for a size
+    that is not of what the model takes."""
     tokens = MODELS[config.model].kind == "tokens"
     wrong = "image_size" if tokens else "sequence_length"
     if getattr(config, wrong):
