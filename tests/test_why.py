@@ -29,8 +29,9 @@ class Truth:
     """What is put into a step, in seconds: the exchange, of which so much is hidden; of each rank
     what it takes longer always, and at the end of a run after none at its beginning; the jitter of
     each rank and step, a standard deviation; what all take longer beside others; what samples take
-    to come, as they do not on the base; what a thread of each rank's own takes of its core; and how
-    often exchanges begin, as those of a library whose thread wakes in cycles."""
+    to come, as they do not on the base; what a thread of each rank's own takes of its core, and
+    what more of steps that do not exchange gradients; and how often exchanges begin, as those of a
+    library whose thread wakes in cycles."""
 
     exchange: float = 0.0
     hidden: float = 0.0
@@ -40,7 +41,12 @@ class Truth:
     contention: float = 0.0
     input: float = 0.0
     background: float = 0.0
+    background_free: float = 0.0
     cycle: float = 0.0
+
+    def background_of(self, exchange: Exchange) -> float:
+        """Of a step."""
+        return self.background + (exchange is not Exchange.GRADIENTS) * self.background_free
 
 
 class Ranks:
@@ -92,7 +98,7 @@ class Ranks:
         jitter = np.abs(self._chances[rank].normal(0, truth.jitter, steps))
         beside = 0 if alone else truth.contention
         coming = 0 if held else truth.input
-        return COMPUTE + slower + jitter + beside + coming + truth.background
+        return COMPUTE + slower + jitter + beside + coming
 
     def run(self, work) -> list:
         results: list = [None] * self.count
@@ -116,11 +122,12 @@ class Backend:
 
     ranks: Ranks
     alone: bool = False
-    steps_behind: int = 0
+    background_behind: float = 0.0
 
     def steps(self, order, rates, first_step=0, exchange=Exchange.GRADIENTS, held=None):
-        self.steps_behind += len(rates)
-        busy = self.ranks.compute(len(rates), self.alone, held is not None)
+        background = self.ranks.truth.background_of(exchange)
+        self.background_behind += len(rates) * background
+        busy = self.ranks.compute(len(rates), self.alone, held is not None) + background
         if exchange is Exchange.NONE:
             self.ranks.take(busy.sum())
         else:
@@ -144,14 +151,13 @@ class Background:
     """As ``hpcbench.devices.background.BackgroundThreads``: so much a step."""
 
     backend: Backend
-    began: int = 0
+    began: float = 0.0
 
     def begin(self):
-        self.began = self.backend.steps_behind
+        self.began = self.backend.background_behind
 
     def end(self):
-        steps = self.backend.steps_behind - self.began
-        return steps * self.backend.ranks.truth.background
+        return self.backend.background_behind - self.began
 
 
 def measured(monkeypatch, devices: int, truth: Truth, run: int) -> list[RankTimes]:
@@ -170,7 +176,8 @@ def measured(monkeypatch, devices: int, truth: Truth, run: int) -> list[RankTime
         for interval in range(INTERVALS):
             ranks.course = interval / (INTERVALS - 1)
             timing, _ = own.time(lambda: backend.steps(order, rates) or [])
-            times.append(RankTimes(PHASE_TRAIN, interval, STEPS, timing.of_ranks))
+            background = timing.background_of_ranks
+            times.append(RankTimes(PHASE_TRAIN, interval, STEPS, timing.of_ranks, background))
             for number in range(after[interval]):
                 alone = rounds.round(number, interval, order, rates_beside, COMPUTE)
                 while True:
@@ -241,6 +248,13 @@ INJECTED = {
     "contention": (Truth(contention=1e-3), {"contention": 1e-3}, None, False),
     "input": (Truth(input=1e-3), {"extra_input": 1e-3}, None, False),
     "a thread of its own": (Truth(background=1e-3), {"extra_background": 1e-3}, None, False),
+    # As Horovod's does on cores that compute: more than the exchange costs.
+    "a thread of its own, busier without exchange": (
+        Truth(exchange=2e-3, background=1e-3, background_free=5e-3),
+        {"extra_background": 1e-3, "exchange": 2e-3 + LATENCY},
+        None,
+        False,
+    ),
     # What a thread took is within a step of which the meeting is longer than the compute too.
     "a cycle, and a thread of its own": (
         Truth(exchange=1.7e-3, background=1e-3, jitter=0.05e-3, cycle=30e-3),

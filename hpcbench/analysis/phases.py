@@ -49,7 +49,8 @@ COLUMNS = [
     *(*BY_TIMING, *BY_RANK),
     *("input_seconds", "contention_seconds", "background_seconds"),
 ]
-# Phases of one process's work by itself, which is longer by all that its background threads take.
+# Phases of one process's work by itself, which is longer by all that its own background threads
+# take; where ranks meet, each is by what the threads of all do.
 _BY_ITSELF = (PHASE_NO_EXCHANGE, PHASE_ONE_BATCH, PHASE_ALONE)
 # By which a rank is told to be slow, in words.
 SHOWS_SLOW_RANKS = {
@@ -86,20 +87,20 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
     ``compute_seconds`` and ``mean_compute_seconds`` without the exchange and what background
     threads took of it, by the slowest rank of each interval and on average over ranks, and
     ``typical_compute_seconds`` by the median rank, of two the faster; ``met_seconds`` with an
-    exchange of a single element, and ``latency_seconds`` of that alone; ``bare_exchange_seconds``
-    of the exchange without a step; ``input_seconds``, what a step without exchange takes longer
-    than on one batch that is at hand, by the median rank as above; ``contention_seconds``, what a
-    step on one batch takes longer than on one rank a host while the others sleep, on average over
-    these ranks, or before schema 5 a step without exchange; ``background_seconds``, what of a step
-    the process's own threads took that work unasked, on average over ranks. Runs on one device have
-    this and ``input_seconds`` alone. Of programs, by the median rank as above, ``forward_seconds``
-    in the forward pass, ``backward_seconds`` in the backward pass but for the exchange, and
-    ``own_seconds`` in all but the exchange and waiting in it; ``exposed_seconds`` of the exchange.
-    ``trained_seconds`` are those of training itself, by the slowest rank.
+    exchange of a single element, less background threads too, and ``latency_seconds`` of that
+    alone; ``bare_exchange_seconds`` of the exchange without a step; ``input_seconds``, what a step
+    without exchange takes longer than on one batch that is at hand, by the median rank as above;
+    ``contention_seconds``, what a step on one batch takes longer than on one rank a host while the
+    others sleep, on average over these ranks, or before schema 5 a step without exchange;
+    ``background_seconds``, what of a step the process's own threads took that work unasked, on
+    average over ranks. Runs on one device have this and ``input_seconds`` alone. Of programs, by
+    the median rank as above, ``forward_seconds`` in the forward pass, ``backward_seconds`` in the
+    backward pass but for the exchange, and ``own_seconds`` in all but the exchange and waiting in
+    it; ``exposed_seconds`` of the exchange. ``trained_seconds`` are those of training itself, by
+    the slowest rank.
     """
     timed = by_timing(ranks)
-    background = timed["background_seconds"].fillna(0).where(timed["phase"].isin(_BY_ITSELF), 0)
-    timed["seconds"] -= background
+    timed["seconds"] -= _own_background(timed)
     parts = timed.drop_duplicates("part").set_index("part")[[*RUN, "phase"]]
     each = timed.groupby(["part", "interval", "timing"], sort=False).agg(
         steps=("steps", "first"), slowest=("seconds", "max"), mean=("seconds", "mean")
@@ -136,21 +137,30 @@ def _typical(of_rank: pd.DataFrame, phase: str) -> "pd.Series[float]":
     return found
 
 
-def _background(timed: pd.DataFrame, parts: pd.DataFrame) -> "pd.Series[float]":
-    """Seconds a step, by RUN: without the exchange, or where ranks only meet, if that is less.
+def _own_background(timed: pd.DataFrame) -> "pd.Series[float]":
+    """What background threads took of each row's seconds; of training itself nothing is told."""
+    background, phase = timed["background_seconds"].fillna(0), timed["phase"]
+    timings = [timed[name] for name in ("part", "interval", "timing")]
+    of_all = background.groupby(timings, sort=False).transform("mean")
+    return of_all.where(phase == PHASE_ONE_ELEMENT, background.where(phase.isin(_BY_ITSELF), 0))
 
-    Threads through which ranks agree take longer to while these run free (Horovod's), and those
-    that always work take what a rank does not need while it waits.
+
+def _background(timed: pd.DataFrame, parts: pd.DataFrame) -> "pd.Series[float]":
+    """Seconds a step, by RUN: the least of training, of steps without the exchange, and of those in
+    which ranks only meet.
+
+    They take not the same of each. Threads through which ranks agree take longer to while these run
+    free, and even where they only meet (Horovod's, on cores that compute); those that always work
+    take what a rank does not need while it waits; and what they take of training alone can be the
+    exchange's work.
     """
     sums = timed.groupby("part", sort=False)[["background_seconds", "steps"]].sum(min_count=1)
     a_step = parts.assign(seconds=sums["background_seconds"] / sums["steps"])
-    by_phase: pd.Series[float] = a_step.set_index([*RUN, "phase"])["seconds"]
-    free, met = (
-        by_phase[by_phase.index.get_level_values("phase") == phase].droplevel("phase")
-        for phase in (PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT)
-    )
-    # One device meets nobody.
-    return free.where(~(met.reindex(free.index) < free), met)
+    # Only of runs that time steps without the exchange it is known what else a step has.
+    free = a_step.loc[a_step["phase"] == PHASE_NO_EXCHANGE, RUN]
+    compared = a_step[a_step["phase"].isin((PHASE_NO_EXCHANGE, PHASE_ONE_ELEMENT, PHASE_TRAIN))]
+    least: pd.Series[float] = compared.groupby(RUN, sort=False)["seconds"].min()
+    return least.reindex(pd.MultiIndex.from_frame(free))
 
 
 def slow_rank(ranks: pd.DataFrame, hosts: dict[tuple[str, str], list[str]]) -> dict[str, object]:

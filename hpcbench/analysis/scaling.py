@@ -178,9 +178,11 @@ def _parts(
     # by run, noise would count as waiting. Runs before schema 4 have none such steps: their waiting
     # within steps is exchange.
     background = group["background_seconds"].fillna(0)
-    ideal = group["met_seconds"] - group["latency_seconds"]
-    if (ideal - slowest - background).median() < 0:
-        ideal = slowest + background
+    met = group["met_seconds"] - group["latency_seconds"]
+    if (met - slowest).median() < 0:
+        met = slowest
+    # Background threads take as much of it as of training.
+    ideal = met + background
     ideal_or_free = ideal.fillna(slowest + background)
     exchange = step - ideal_or_free
     compute = Estimate.of(mean.to_numpy(float), devices)
