@@ -17,7 +17,7 @@ SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
 
 # Settings that came later than schema 1 of the results.
-LATER_SETTINGS = ("model_digest", "test_samples", "seconds", "sequence_length")
+LATER_SETTINGS = ("model_digest", "test_samples", "seconds", "sequence_length", "accumulate")
 # What every framework gets right, since it is worked out before a framework sees it. Any other
 # setting has to be claimed by a framework, or is refused under it.
 SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
@@ -80,6 +80,12 @@ class RunConfig(BaseModel):
         "weak", description="weak: --batch is per device; strong: --batch is over all devices"
     )
     batch: int | None = Field(None, ge=1, description="samples a step; default: the model's")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="parts of a device's batch, one after the other, whose gradients are added up "
+        "before they are exchanged: each takes the memory of one part",
+    )
     target: float | None = Field(
         None, description="end training when the test metric is at least as good as this"
     )

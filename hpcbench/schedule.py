@@ -56,11 +56,16 @@ def batches(config: RunConfig, world_size: int) -> tuple[int, int]:
 def make_schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
     """Work out batch, steps and learning rate of a run.
 
-    Raises ConfigError where a strong-scaling batch is not divisible by the world size or a
-    global batch is larger than the training set.
+    Raises ConfigError where a strong-scaling batch is not divisible by the world size, a device's
+    by the parts that it is computed in, or a global batch is larger than the training set.
     """
     spec = MODELS[config.model]
     per_device, global_batch = batches(config, world_size)
+    if per_device % config.accumulate:
+        raise ConfigError(
+            f"--accumulate {config.accumulate}: a device's batch of {per_device} is not divisible "
+            f"into so many equal parts"
+        )
     if config.train_samples is not None and config.train_samples > samples:
         raise ConfigError(f"--train-samples {config.train_samples}: there are only {samples}")
     samples = config.train_samples or samples

@@ -73,6 +73,7 @@ def test_a_bad_value_is_one_sentence(values, says):
     [
         (RunConfig(batch=128, scaling="strong"), "multiple of 3"),
         (RunConfig(batch=500), "larger than"),
+        (RunConfig(batch=64, accumulate=5), "64 is not divisible into so many equal parts"),
         (RunConfig(train_samples=2000), "only 1000"),
         (RunConfig(seconds=5, target=0.9), "nothing is evaluated"),
         (RunConfig(model="fc-46"), "did you mean 'fc-64'"),

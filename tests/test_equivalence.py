@@ -96,9 +96,12 @@ def plain(tmp_path_factory):
         ("mirrored", 2, ["--input=stream"]),
         ("single", 1, ["--xla"]),
         ("horovod", 2, ["--xla", "--exchange=flat"]),
+        ("single", 1, ["--accumulate=4"]),
+        ("horovod", 2, ["--accumulate=2"]),
+        ("mirrored", 2, ["--accumulate=4", "--xla", "--input=stream"]),
     ],
 )
-def test_ways_to_feed_and_to_compile_do_not_change_the_weights(
+def test_ways_to_feed_to_compile_and_to_divide_a_batch_do_not_change_the_weights(
     results, plain, strategy, devices, flags
 ):
     other = weights(results, strategy, devices, 10 * BATCH + 5, *FEW_STEPS, *flags)

@@ -13,8 +13,9 @@ SHAPE = (12, 10, 4)
 BATCH = 2
 
 
-def training_graph(model, shape, steps=None, xla=False, kind=tf.float32):
-    """The graph of a training step on BATCH samples of ``shape``, or of a loop of so many."""
+def training_graph(model, shape, steps=None, xla=False, kind=tf.float32, parts=1):
+    """The graph of a training step on BATCH samples of ``shape``, or of a loop of so many, each in
+    so many parts of as many."""
 
     def step(inputs):
         with tf.GradientTape() as tape:
@@ -29,7 +30,11 @@ def training_graph(model, shape, steps=None, xla=False, kind=tf.float32):
     def loop(inputs):
         total = 0.0
         for _ in tf.range(steps):
-            total += step(inputs)
+            if parts == 1:
+                total += step(inputs)
+            else:
+                for _ in tf.range(parts):
+                    total += step(inputs)
         return total
 
     traced = tf.function(loop if steps else step)
@@ -60,6 +65,8 @@ def test_a_loop_counts_once_compiled_by_xla_or_not():
     assert one
     for xla in (False, True):
         assert step_flops(training_graph(model, (28, 28, 1), steps=7, xla=xla)) == one
+        in_parts = training_graph(model, (28, 28, 1), steps=7, xla=xla, parts=4)
+        assert step_flops(in_parts, parts=4) == 4 * one
 
 
 def networks(torch):
@@ -115,6 +122,7 @@ def test_what_is_not_known_is_no_number():
     """A loop within the step goes on for nobody knows how long."""
     recurrent = keras.Sequential([keras.Input((5, 8)), keras.layers.GRU(3, unroll=False)])
     assert step_flops(training_graph(recurrent, (5, 8), steps=2)) is None
+    assert step_flops(training_graph(recurrent, (5, 8), steps=2, parts=3), parts=3) is None
     model = keras.Sequential([keras.Input((None, 8)), keras.layers.Dense(3)])
     assert step_flops(training_graph(model, (None, 8))) is None
 

@@ -202,6 +202,46 @@ def apart(mode):
 print(apart("sync"), apart("local"))
 """
 
+ACCUMULATED = """
+import numpy as np
+from hpcbench.cluster.launchers import Launch
+from hpcbench.config import RunConfig
+from hpcbench.datasets import DATASETS, synthetic
+from hpcbench.frameworks import FRAMEWORKS
+from hpcbench.frameworks.backend import Workload
+from hpcbench.schedule import make_schedule
+from hpcbench.strategies import STRATEGIES
+
+FRAMEWORKS["jax"].prepare(1, 2, 0)
+spec = DATASETS["mnist"]
+data = synthetic.arrays(spec, seed=0).first(200, 50)
+order = np.random.default_rng(0).integers(0, 200, (6, 2, 8), np.int32)
+states, sums = [], []
+for devices, parts in ((1, 1), (1, 4), (2, 4)):
+    strategy = STRATEGIES["sharded" if devices > 1 else "single"](Launch(), devices, "flat")
+    settings = {"precision": "float64", "batch": 16 // devices, "accumulate": parts}
+    config = RunConfig(model="fc-64", framework="jax", **settings)
+    workload = Workload(config, make_schedule(config, devices, 200), 0, spec, data, strategy)
+    backend = FRAMEWORKS["jax"].backend(workload)
+    of_steps = backend.steps(order.reshape(6, devices, -1), np.full(6, 0.01))
+    shares = np.array_split(order[0].ravel()[:5], devices)
+    of_rest = backend.partial_step(shares, np.full(1, 0.01), 5, 6)
+    states.append(backend.state())
+    sums.append([*of_steps, *of_rest])
+
+def apart(one, other):
+    return max(np.abs(a - b).max() for a, b in zip(one, other, strict=True))
+
+print(apart(states[0], states[1]), apart(states[0], states[2]), apart(sums[0], sums[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_batch_in_parts_trains_as_a_whole_one_does():
+    done = run([sys.executable, "-c", ACCUMULATED])
+    assert done.status == 0, done.errors
+    assert max(map(float, done.output.split())) < 1e-9
+
 
 @pytest.mark.slow
 def test_statistics_of_all_devices_make_2_x_8_the_step_on_16():

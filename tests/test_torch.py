@@ -100,17 +100,27 @@ def test_optimizers_are_those_of_the_other_framework(name):
 
 @pytest.mark.slow
 def test_one_device_with_32_is_two_with_16(tmp_path):
-    """A remainder of 5 samples makes the last step one of unequal shares."""
-    for ranks in (1, 2):
-        (tmp_path / str(ranks)).mkdir()
+    """In one part or in several; a remainder of 5 samples makes the last step one of unequal
+    shares, of fewer samples than parts."""
+
+    def trained(ranks: int, parts: int) -> list[list[np.ndarray]]:
+        """The state of each rank."""
+        folder = tmp_path / f"{ranks}-{parts}"
+        folder.mkdir()
         command = [*(launcher("ddp", ranks) if ranks > 1 else []), sys.executable, TORCH_WEIGHTS]
-        done = run([*command, tmp_path / str(ranks)])
+        done = run([*command, folder, str(parts)])
         assert done.status == 0, done.errors
-    with np.load(tmp_path / "1" / "rank0.npz") as alone:
-        first, second = (np.load(tmp_path / "2" / f"rank{rank}.npz") for rank in (0, 1))
-        for name in alone.files:
-            assert np.array_equal(first[name], second[name])
-            assert np.abs(alone[name] - first[name]).max() < 1e-9
+        states = []
+        for rank in range(ranks):
+            with np.load(folder / f"rank{rank}.npz") as file:
+                states.append([file[name] for name in file.files])
+        return states
+
+    (alone,) = trained(1, 1)
+    for ranks, parts in ((2, 1), (1, 4), (2, 4)):
+        first, *others = trained(ranks, parts)
+        assert all(np.array_equal(a, b) for o in others for a, b in zip(first, o, strict=True))
+        assert max(np.abs(a - b).max() for a, b in zip(alone, first, strict=True)) < 1e-9
 
 
 @pytest.mark.slow

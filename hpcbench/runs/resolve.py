@@ -70,6 +70,11 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
         )
     if config.augmentations and source.spec.kind != "images":
         raise ConfigError(f"--augment changes images, and {source.spec.name} holds none")
+    if config.accumulate > 1 and config.batchnorm == "sync":
+        raise ConfigError(
+            "--batchnorm sync is over the global batch, of which --accumulate sees a part at a "
+            "time; choose one of them"
+        )
     schedule = make_schedule(config, world_size, source.train_samples)
     # What "auto" came to is part of what is measured.
     settled = {

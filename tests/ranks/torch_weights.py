@@ -1,4 +1,7 @@
-"""Trains PyTorch's network without dropout as one rank, and keeps the weights: one file a rank."""
+"""Trains PyTorch's network without dropout as one rank, and keeps the weights: one file a rank.
+
+torch_weights.py FOLDER ACCUMULATE
+"""
 
 import sys
 from pathlib import Path
@@ -22,6 +25,7 @@ config = RunConfig(
     learning_rate=0.01,
     scaling="strong",
     batch=BATCH,
+    accumulate=int(sys.argv[2]),
     epochs=1,
     train_samples=SAMPLES,
 )

@@ -79,6 +79,7 @@ class Jax(Framework):
             "batchnorm": None,
             "precision": ("float32", "tf32", "mixed_bfloat16", "float64"),
             "input": None,
+            "accumulate": None,
         }
     )
     _cores = 1

@@ -54,7 +54,7 @@ class JaxBackend(Backend):
         if not isinstance(strategy, JaxStrategy):
             raise TypeError(f"strategy {strategy.name} is not JAX's")
         self._strategy, self._data = strategy, workload.data
-        self._batch = schedule.batch_per_device
+        self._batch, self._parts = schedule.batch_per_device, config.accumulate
         self._mesh, self._local_mesh = strategy.mesh, strategy.local_mesh
         self._objective = objective(spec)
         self.metric = self._objective.metric
@@ -135,8 +135,8 @@ class JaxBackend(Backend):
     ) -> Sums:
         """As :meth:`Backend.partial_step`; shares are filled up with samples of weight zero, since
         all devices run one program. Batch normalization sees those."""
-        world = self._strategy.world_size
-        order = np.zeros((1, len(shares), -(-total // world)), np.int32)
+        world, parts = self._strategy.world_size, self._parts
+        order = np.zeros((1, len(shares), -(-total // (world * parts)) * parts), np.int32)
         weights = np.zeros(order.shape)
         for replica, share in enumerate(shares):
             order[0, replica, : len(share)] = share
@@ -286,15 +286,15 @@ class JaxBackend(Backend):
         weights, others, slots = state
         device = jax.lax.axis_index("devices") + self._offset(exchange)
         for place in self._generators:
-            # Keras' generators count the numbers that they drew: one a step.
+            # Keras' generators count the numbers that they drew: one for each part of a batch.
             seed = self.model.non_trainable_variables[place].value[0]
             of_device = seed + (device * DEVICE_STRIDE).astype(jnp.uint32)
-            others[place] = jnp.stack([of_device, number_of_first.astype(jnp.uint32)])
+            drawn = (number_of_first * self._parts).astype(jnp.uint32)
+            others[place] = jnp.stack([of_device, drawn])
 
         def loss(
-            weights: list[jax.Array], others: list[jax.Array], row: jax.Array, by: jax.Array
+            weights: list[jax.Array], others: list[jax.Array], inputs: Any, targets: Any, by: Any
         ) -> Any:
-            inputs, targets = self._feed.sample(resident, brought, row)
             outputs, others = self.model.stateless_call(
                 weights, others, self._prepared(inputs), training=True
             )
@@ -306,9 +306,8 @@ class JaxBackend(Backend):
 
         def step(row: jax.Array, carried: Any) -> Any:
             weights, others, slots, total = carried
-            gradients, (others, sums) = jax.grad(loss, has_aux=True)(
-                weights, others, row, samples_by[row, 0]
-            )
+            batch = (*self._feed.sample(resident, brought, row), samples_by[row, 0])
+            gradients, others, sums = self._over_parts(loss, weights, others, batch)
             gradients = self._exchanged(gradients, exchange)
             of_step = [number_of_first + row, rates[row]]
             weights, after = self._optimizer.stateless_apply([*of_step, *slots], gradients, weights)
@@ -317,6 +316,28 @@ class JaxBackend(Backend):
         first = (weights, others, slots, jnp.zeros(1 + self.metric_sums, self._float))
         *state_after, total = jax.lax.fori_loop(0, count, step, first)
         return tuple(state_after), total[None]
+
+    def _over_parts(
+        self, loss: Callable[..., Any], weights: list[jax.Array], others: Any, batch: Any
+    ) -> Any:
+        """Gradients, other variables and sums of one part of ``batch`` after the other."""
+        gradients_of = jax.grad(loss, has_aux=True)
+        if self._parts == 1:
+            gradients, (others, sums) = gradients_of(weights, others, *batch)
+            return gradients, others, sums
+
+        def add(before: Any, part: Any) -> Any:
+            gradients, others, sums = before
+            more, (others, of_part) = gradients_of(weights, others, *part)
+            gradients = [a + b for a, b in zip(gradients, more, strict=True)]
+            return (gradients, others, sums + of_part.astype(sums.dtype)), None
+
+        def parted(whole: jax.Array) -> jax.Array:
+            return whole.reshape(self._parts, -1, *whole.shape[1:])
+
+        nothing = jnp.zeros(1 + self.metric_sums, self._float)
+        first = ([jnp.zeros_like(weight) for weight in weights], others, nothing)
+        return jax.lax.scan(add, first, jax.tree.map(parted, batch))[0]
 
     def _exchanged(self, gradients: list[jax.Array], exchange: Exchange) -> list[jax.Array]:
         if exchange is Exchange.GRADIENTS:

@@ -50,6 +50,7 @@ class TensorFlow(Framework):
             "xla",
             "input",
             "augment",
+            "accumulate",
             "tensorboard",
         )
     )

@@ -87,6 +87,7 @@ class TensorFlowBackend(Backend):
             workload.data,
             self._objective,
             schedule.batch_per_device,
+            config.accumulate,
             config.xla,
             config.input == "stream",
             evaluation_batch(spec.largest_shape),
@@ -94,6 +95,7 @@ class TensorFlowBackend(Backend):
             workload.seed,
         )
         self._samples_of_a_step = strategy.replicas * schedule.batch_per_device
+        self._parts = config.accumulate
         self.parameters = self.model.count_params()
         self.trainable_parameters = sum(weight.shape.num_elements() for weight in weights)
         slots = [slot for kind in self._optimizer.slots for slot in kind]
@@ -169,7 +171,7 @@ class TensorFlowBackend(Backend):
             variable.assign(np.array([seed, of_ranks[0, 1]], np.uint32))
 
     def flops_per_sample(self) -> int | None:
-        flops = step_flops(self._loop.graph)
+        flops = step_flops(self._loop.graph, self._parts)
         return flops // self._samples_of_a_step if flops else None
 
     def named_weights(self) -> list[tuple[str, NDArray[Any]]]:

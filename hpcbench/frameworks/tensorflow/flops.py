@@ -79,20 +79,23 @@ def _first_of(node: Any, output: str) -> int:
     raise UnknownWork
 
 
-def step_flops(graph: tf.Graph) -> int | None:
-    """Operations of one pass through the training loop in ``graph``, on all its devices; None where
-    they cannot be known from it."""
+def step_flops(graph: tf.Graph, parts: int = 1) -> int | None:
+    """Operations of one pass through the training loop in ``graph``, on all its devices, of a batch
+    that is computed in so many ``parts``; None where they cannot be known from it."""
     whole = graph.as_graph_def(add_shapes=True)
     functions = {function.signature.name: function for function in whole.library.function}
     roots = [output.op.name for output in graph.outputs] + [op.name for op in graph.control_outputs]
     try:
-        return _flops(Function(whole.node, {}), roots, functions, in_loop=False)
+        return _flops(Function(whole.node, {}), roots, functions, (1, parts)[: 1 + (parts > 1)])
     except UnknownWork:
         return None
 
 
-def _flops(of: Function, roots: Sequence[str], functions: Mapping[str, Any], in_loop: bool) -> int:
-    """Of the training loop one pass counts; how many a loop within it takes is not known."""
+def _flops(
+    of: Function, roots: Sequence[str], functions: Mapping[str, Any], passes: Sequence[int]
+) -> int:
+    """``passes`` count of a loop, of one within it, and so on; how many others take is not known:
+    of the training loop one, and those over a batch's parts."""
     total = 0
     for node in of.needed(roots):
         if node.op in UNKNOWN:
@@ -101,20 +104,20 @@ def _flops(of: Function, roots: Sequence[str], functions: Mapping[str, Any], in_
             total += 2 * OPERATIONS[node.op](of, node)
         called = [functions[node.attr[name].func.name] for name in CALLS.get(node.op, ())]
         # Of two branches the one with more to do.
-        total += max((_of_function(each, functions, in_loop) for each in called), default=0)
+        total += max((_of_function(each, functions, passes) for each in called), default=0)
         if node.op in LOOPS:
-            body = _of_function(functions[node.attr["body"].func.name], functions, in_loop=True)
-            if in_loop and body:
+            body = _of_function(functions[node.attr["body"].func.name], functions, passes[1:])
+            if body and not passes:
                 raise UnknownWork
-            total += body
+            total += body * passes[0] if body else 0
     return total
 
 
-def _of_function(function: Any, functions: Mapping[str, Any], in_loop: bool) -> int:
+def _of_function(function: Any, functions: Mapping[str, Any], passes: Sequence[int]) -> int:
     names = [argument.name for argument in function.signature.input_arg]
     arguments = {name: function.arg_attr[i] for i, name in enumerate(names)}
     roots = [*function.ret.values(), *function.control_ret.values()]
-    return _flops(Function(function.node_def, arguments), roots, functions, in_loop)
+    return _flops(Function(function.node_def, arguments), roots, functions, passes)
 
 
 def _matrix_product(of: Function, node: Any) -> int:

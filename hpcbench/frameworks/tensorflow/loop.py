@@ -30,9 +30,9 @@ Mean = Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
 class TrainingLoop:
     """Compiled functions over a model, an optimizer, a strategy and a way to feed data.
 
-    ``batch`` is per device, ``evaluation_batch`` of one, too. What comes back from steps and
-    evaluation are sums over the samples of this process' replicas: of the losses, then those of the
-    objective's tally.
+    ``batch`` is per device, computed in so many equal ``parts``; ``evaluation_batch`` of one, too.
+    What comes back from steps and evaluation are sums over the samples of this process' replicas:
+    of the losses, then those of the objective's tally.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class TrainingLoop:
         data: Arrays,
         objective: Objective,
         batch: int,
+        parts: int,
         xla: bool,
         streamed: bool,
         evaluation_batch: int,
@@ -56,7 +57,7 @@ class TrainingLoop:
         self._objective = objective
         self._augment = augment
         self._seed = seed
-        self._batch = batch
+        self._batch, self._parts = batch, parts
         self._shares_shape = (strategy.replicas, batch)
         self._evaluation_batch = evaluation_batch
         self._dtype = model.compute_dtype
@@ -150,14 +151,15 @@ class TrainingLoop:
     ) -> Sums:
         """Train one shorter step on ``total`` samples over all devices.
 
-        ``shares`` are the indices of this process' replicas. An empty share takes part with a
-        sample of weight zero, since all devices have to meet in the exchange.
+        ``shares`` are the indices of this process' replicas. An empty part of one is a sample of
+        weight zero, since all devices have to meet in the exchange.
         """
-        width = max(1, *(len(share) for share in shares))
-        padded = np.zeros((len(shares), width), np.int32)
-        for row, share in zip(padded, shares, strict=True):
-            row[: len(share)] = share
-        counts = np.array([len(share) for share in shares], np.int32)
+        of_parts = [np.array_split(share, self._parts) for share in shares]
+        counts = np.array([[len(part) for part in parts] for parts in of_parts], np.int32)
+        padded = np.zeros((*counts.shape, max(1, counts.max())), np.int32)
+        for place, count in np.ndenumerate(counts):
+            replica, part = place
+            padded[replica, part, :count] = of_parts[replica][part]
         sums = self._partial_step(
             tf.constant(self._data.train_inputs[padded]),
             tf.constant(self._data.train_targets[padded]),
@@ -217,16 +219,45 @@ class TrainingLoop:
         self, place: Place, inputs: tf.Tensor, targets: tf.Tensor, scalars: tf.Tensor, mean: Mean
     ) -> tuple[tf.Tensor]:
         inputs = self._augmented(inputs, *place)
-        gradients, sums = self._gradients(inputs, targets, 1 / self._batch)
+
+        def of_part(part: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+            chosen = [inputs, targets]
+            if self._parts > 1:
+                chosen = [
+                    tf.reshape(whole, (self._parts, -1, *whole.shape[1:]))[part] for whole in chosen
+                ]
+            return self._gradients(chosen[0], chosen[1], 1 / self._batch)
+
+        gradients, sums = self._over_parts(of_part)
         self._optimizer.update(scalars, mean(gradients))
         return (sums,)
 
-    def _augmented(self, inputs: tf.Tensor, replica: Any, step: tf.Tensor) -> tf.Tensor:
+    def _over_parts(
+        self, of_part: Callable[[tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients and sums of a batch, from those of each of its parts."""
+        if self._parts == 1:
+            return of_part(tf.constant(0))
+
+        def add(part: tf.Tensor, before: Any) -> Any:
+            # Not before the last one is done, or several were in memory at once.
+            with tf.control_dependencies(tf.nest.flatten(before)):
+                now = of_part(tf.identity(part))
+            return tf.nest.map_structure(tf.add, before, now)
+
+        nothing = [tf.zeros(weight.shape, weight.dtype) for weight in self._optimizer.variables]
+        gradients, sums = _over(tf.constant(self._parts), add, (nothing, self._no_sums()))
+        return gradients, sums
+
+    def _augmented(
+        self, inputs: tf.Tensor, replica: Any, step: tf.Tensor, part: tf.Tensor | int = 0
+    ) -> tf.Tensor:
         if not self._augment:
             return inputs
         device = self._strategy.first_device + replica
+        number = step * self._parts + part
         return self._augment(
-            self._prepared(inputs), tf.stack([self._seed + DEVICE_STRIDE * device, step])
+            self._prepared(inputs), tf.stack([self._seed + DEVICE_STRIDE * device, number])
         )
 
     def _met(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -337,15 +368,19 @@ class TrainingLoop:
         number: tf.Tensor,
     ) -> Any:
         def step(replica: Any) -> Any:
-            taken = tf.maximum(counts[replica], 1)
-            counted = tf.cast(tf.minimum(counts[replica], 1), tf.float32)
-            # Never XLA: the number of samples differs between devices.
-            chosen = self._augmented(inputs[replica][:taken], replica, number)
-            gradients, sums = self._forward_backward(
-                chosen, targets[replica][:taken], counted / mean_share
-            )
+            def of_part(part: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+                taken = tf.maximum(counts[replica, part], 1)
+                counted = tf.cast(tf.minimum(counts[replica, part], 1), tf.float32)
+                # Never XLA: the number of samples differs between devices.
+                chosen = self._augmented(inputs[replica, part, :taken], replica, number, part)
+                gradients, sums = self._forward_backward(
+                    chosen, targets[replica, part, :taken], counted / mean_share
+                )
+                return gradients, sums * counted
+
+            gradients, sums = self._over_parts(of_part)
             self._optimizer.update(scalars, self._strategy.all_reduce_mean(gradients))
-            return (sums * counted,)
+            return (sums,)
 
         return self._strategy.run(step)
 
@@ -372,9 +407,7 @@ def _function(python: Callable[..., Any], jit_compile: bool | None = None) -> An
     return tf.function(python, autograph=False, jit_compile=jit_compile)
 
 
-def _over(
-    count: tf.Tensor, work: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], first: tf.Tensor
-) -> tf.Tensor:
+def _over(count: tf.Tensor, work: Callable[[tf.Tensor, Any], Any], first: Any) -> Any:
     """``work(i, what came out before)`` for each of ``count``, in order."""
     _, last = tf.while_loop(
         lambda i, _: i < count, lambda i, before: (i + 1, work(i, before)), [tf.constant(0), first]

@@ -36,6 +36,7 @@ class Torch(Framework):
             "momentum": None,
             "precision": ("float32", "tf32", "mixed_bfloat16", "float64"),
             "input": None,
+            "accumulate": None,
         }
     )
 

@@ -6,6 +6,7 @@ an interval ends.
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from hpcbench.strategies import TorchStrategy
 # Keras' constants where the two frameworks' differ, so that both do the same computation.
 EPSILON, RHO = 1e-7, 0.95
 
+# Inputs and targets.
+Batch = tuple[torch.Tensor, torch.Tensor]
+
 
 class TorchBackend(Backend):
     """Classification of images, or of each token by those before it, by cross-entropy."""
@@ -47,6 +51,7 @@ class TorchBackend(Backend):
             raise TypeError(f"strategy {strategy.name} is not PyTorch's")
         build = MODELS[config.model].builder("torch")
         self._strategy, self._seed = strategy, workload.seed
+        self._parts = config.accumulate
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         set_arithmetic(config.precision, self._device)
         self._half = config.precision == "mixed_bfloat16"
@@ -144,29 +149,45 @@ class TorchBackend(Backend):
         sums = self._step(self._batch(chosen.to(self._device)), float(rates[0]), weight)
         return _numbers(sums * counted)
 
-    def _batch(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _batch(self, chosen: torch.Tensor) -> Batch:
         """Images and targets of these samples, on the device."""
         return self._images(chosen), self._targets[chosen]
 
     def _step(
         self,
-        batch: tuple[torch.Tensor, torch.Tensor],
+        batch: Batch,
         rate: float,
         per_sample: float,
         meet: bool = False,
     ) -> torch.Tensor:
         """One update with the gradients of sum(losses * per_sample), before which all devices
         ``meet`` if asked to; the sums."""
+        self._optimizer.zero_grad(set_to_none=True)
+        *before, last = self._parted(batch)
+        # Gradients travel once all parts' are added up.
+        with self._strategy.unsynchronized(self._parallel) if before else nullcontext():
+            of_parts = [self._forward_backward(part, per_sample) for part in before]
+        sums = reduce(torch.add, [*of_parts, self._forward_backward(last, per_sample)])
+        if meet:
+            self._strategy.all_reduce_mean_(sums.new_zeros(1))
+        self._set_rate(rate)
+        self._optimizer.step()
+        return sums
+
+    def _parted(self, batch: Batch) -> list[Batch]:
+        """The parts in which it is computed; of a shorter step no more than it has samples."""
+        parts = min(self._parts, len(batch[0]))
+        if parts == 1:
+            return [batch]
+        return list(zip(*(whole.tensor_split(parts) for whole in batch), strict=True))
+
+    def _forward_backward(self, batch: Batch, per_sample: float) -> torch.Tensor:
+        """Adds to the gradients those of sum(losses * per_sample); the sums."""
         images, targets = batch
         with self._autocast():
             outputs = self._parallel(self._scaled(images)).to(self._dtype)
         loss = _loss(outputs, targets)
-        self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss * per_sample)
-        if meet:
-            self._strategy.all_reduce_mean_(loss.detach().new_zeros(1))
-        self._set_rate(rate)
-        self._optimizer.step()
         return _sums(loss.detach(), outputs.detach(), targets)
 
     def _images(self, chosen: torch.Tensor) -> torch.Tensor:
