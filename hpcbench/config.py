@@ -17,7 +17,14 @@ SHORT_BENCHMARK_MODEL = "fc-64"
 SHORT_BENCHMARK_EPOCHS = 5
 
 # Settings that came later than schema 1 of the results.
-LATER_SETTINGS = ("model_digest", "test_samples", "seconds", "sequence_length", "accumulate")
+LATER_SETTINGS = (
+    "model_digest",
+    "test_samples",
+    "seconds",
+    "sequence_length",
+    "accumulate",
+    "compression",
+)
 # What every framework gets right, since it is worked out before a framework sees it. Any other
 # setting has to be claimed by a framework, or is refused under it.
 SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
@@ -43,6 +50,7 @@ SETTINGS_OF_ALL_FRAMEWORKS = frozenset(
         "image_size",
         "sequence_length",
         "exchange",
+        "compression",
         "seed",
         "repeat",
         "cores_per_device",
@@ -156,6 +164,9 @@ class RunConfig(BaseModel):
     )
     exchange: Literal["per-tensor", "grouped", "flat", "buckets"] | None = Field(
         None, description="how gradients travel; default: the strategy's"
+    )
+    compression: Literal["none", "fp16", "bf16"] = Field(
+        "none", description="gradients are rounded to so many bits for the exchange"
     )
     seed: int | None = Field(
         None,

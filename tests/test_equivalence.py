@@ -108,6 +108,30 @@ def test_ways_to_feed_to_compile_and_to_divide_a_batch_do_not_change_the_weights
     assert distance(plain, other) < 1e-5
 
 
+# At a larger rate this network's paths part by any rounding.
+PYTORCH = ("--framework=torch", "--model=cnn-pytorch", "--learning-rate=0.01")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "flags", "compressions"),
+    [
+        ("horovod", (), ("fp16",)),
+        ("ddp", PYTORCH, ("fp16",)),
+        ("sharded", ("--framework=jax",), ("fp16", "bf16")),
+    ],
+)
+def test_gradients_rounded_to_16_bits_train_nearly_alike(results, strategy, flags, compressions):
+    few = (10 * BATCH + 5, *FEW_STEPS, *flags)
+    exact = weights(results / "none", strategy, 2, *few)
+    apart = {
+        name: distance(exact, weights(results / name, strategy, 2, *few, f"--compression={name}"))
+        for name in compressions
+    }
+    assert all(1e-6 < each < 1e-2 for each in apart.values()), apart
+    # 10 bits against 7.
+    assert list(apart.values()) == sorted(apart.values())
+
+
 def test_every_other_option_trains(results):
     done = train(
         results,

@@ -36,6 +36,7 @@ def one_sentence(done, *words):
             ["multiple of 2"],
         ),
         (["--strategy=single", "--devices=2"], ["one device"]),
+        (["--strategy=mirrored", "--compression=fp16"], ["no compression to fp16; known: none"]),
         (["--accumulate=2", "--batchnorm=sync"], ["--batchnorm sync", "choose one of them"]),
         (["--strategy=horovod", "--devices=4"], ["one process per device", "horovodrun -np 4"]),
         (["--strategy=mirrored", "--exchange=per-tensor"], ["no exchange 'per-tensor'"]),

@@ -203,6 +203,14 @@ def test_what_does_not_fit_is_refused(results, flags, says):
     assert says in done.errors
 
 
+def test_what_ddp_rounds_on_gpus_alone_is_refused(results):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    done = train(results, *FLAGS, "--strategy=ddp", "--compression=bf16")
+    assert done.status == 3
+    assert "compression to bf16 on GPUs alone; take fp16" in done.errors
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
 def test_tf32_is_refused_where_it_would_be_float32(results, framework):

@@ -67,6 +67,8 @@ class Strategy(Communicator, ABC):
     # Ways to exchange gradients, the default first, and that on GPUs if it is another.
     exchanges: ClassVar[tuple[str, ...]] = ()
     exchange_on_gpus: ClassVar[str | None] = None
+    # Of what gradients can be rounded to for the exchange.
+    compressions: ClassVar[tuple[str, ...]] = ()
     # Whether the ranks are processes that a launcher starts, and how a user would start some.
     needs_launcher: ClassVar[bool] = False
     start_hint: ClassVar[str] = "horovodrun -np"
@@ -97,6 +99,11 @@ class Strategy(Communicator, ABC):
             raise ConfigError(
                 f"strategy {cls.name} has no exchange {config.exchange!r}; "
                 f"known: {', '.join(cls.exchanges) or 'none'}"
+            )
+        if config.compression not in ("none", *cls.compressions):
+            raise ConfigError(
+                f"strategy {cls.name} has no compression to {config.compression}; "
+                f"known: {', '.join(cls.compressions) or 'none'}"
             )
         if cls.needs_launcher:
             cls._check_launch(config, launch)
@@ -189,8 +196,9 @@ class TensorFlowStrategy(Strategy):
 class TorchStrategy(Strategy):
     """How PyTorch's loop averages gradients."""
 
-    def parallel(self, module: "torch.nn.Module") -> "torch.nn.Module":
-        """``module`` so that its backward pass averages gradients over all devices."""
+    def parallel(self, module: "torch.nn.Module", compression: str) -> "torch.nn.Module":
+        """``module`` so that its backward pass averages gradients over all devices, rounded for
+        that if ``compression`` is not none."""
         return module
 
     def all_reduce_mean_(self, tensor: "torch.Tensor") -> None:

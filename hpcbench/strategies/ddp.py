@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from hpcbench.cluster.launchers import Launch
 from hpcbench.cluster.patience import Address, patience
 from hpcbench.cluster.rendezvous import rank_hosts, rendezvous_port
-from hpcbench.errors import ConfigError
+from hpcbench.config import RunConfig
+from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.strategies import STRATEGIES, TorchStrategy
 
 if TYPE_CHECKING:
@@ -30,8 +31,15 @@ class Ddp(TorchStrategy):
     name = "ddp"
     frameworks = ("torch",)
     exchanges = ("buckets",)
+    compressions = ("fp16", "bf16")
     needs_launcher = True
     start_hint = "torchrun --nproc-per-node"
+
+    @classmethod
+    def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
+        if config.compression == "bf16" and not gpus:
+            raise EnvironmentLacks("PyTorch's DDP has compression to bf16 on GPUs alone; take fp16")
+        return super().check(config, launch, gpus, cores)
 
     @classmethod
     def meeting(cls, launch: Launch, environment: Mapping[str, str]) -> dict[int, Address]:
@@ -63,10 +71,18 @@ class Ddp(TorchStrategy):
         self.rank, self.processes = launch.rank, launch.size
         self.world_size = self.processes
 
-    def parallel(self, module: "torch.nn.Module") -> "torch.nn.Module":
+    def parallel(self, module: "torch.nn.Module", compression: str) -> "torch.nn.Module":
+        from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(module)
+        hooks = {
+            "fp16": default_hooks.fp16_compress_hook,
+            "bf16": default_hooks.bf16_compress_hook,
+        }
+        parallel = DistributedDataParallel(module)
+        if compression in hooks:
+            parallel.register_comm_hook(None, hooks[compression])
+        return parallel
 
     def all_reduce_mean_(self, tensor: "torch.Tensor") -> None:
         from torch import distributed

@@ -27,6 +27,7 @@ class Horovod(TensorFlowStrategy):
     # behind the backward pass, what Horovod's users have.
     exchanges = ("flat", "grouped", "per-tensor")
     exchange_on_gpus = "per-tensor"
+    compressions = ("fp16",)
     needs_launcher = True
 
     @classmethod

@@ -22,6 +22,7 @@ class JaxDistributed(JaxStrategy):
     name = "jax-distributed"
     frameworks = ("jax",)
     exchanges = ("flat", "per-tensor")
+    compressions = ("fp16", "bf16")
     needs_launcher = True
     start_hint = "mpirun -np"
 

@@ -10,6 +10,7 @@ class Sharded(JaxStrategy):
     name = "sharded"
     frameworks = ("jax",)
     exchanges = ("flat", "per-tensor")
+    compressions = ("fp16", "bf16")
 
     @classmethod
     def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:

@@ -24,6 +24,7 @@ from hpcbench.frameworks.backend import (
 )
 from hpcbench.frameworks.jax import placement
 from hpcbench.frameworks.jax.arithmetic import optimizer, set_arithmetic
+from hpcbench.frameworks.jax.exchanging import GradientExchange
 from hpcbench.frameworks.jax.feeding import Feed, Resident, Streamed, filled
 from hpcbench.frameworks.jax.flops import training_flops
 from hpcbench.frameworks.jax.normalization import batch_normalization, moving_statistics
@@ -77,6 +78,7 @@ class JaxBackend(Backend):
         if config.batchnorm == "sync":
             refuse_other_normalization(self.model, config.model, normalization)
         self._dtype = self.model.compute_dtype
+        self._exchange = GradientExchange(strategy, config.compression)
         self._float = np.float64 if config.precision == "float64" else np.float32
         self._optimizer = optimizer(schedule.optimizer, schedule.momentum)
         self._optimizer.build(self.model.trainable_variables)
@@ -176,7 +178,7 @@ class JaxBackend(Backend):
 
     def exchanges(self, count: int, exchange: Exchange) -> None:
         mesh = self._mesh_of(exchange)
-        program = self._program("exchange", exchange, self._run_exchanges, (P(), P()))
+        program = self._program("exchange", exchange, self._exchange.repeated, (P(), P()))
         placement.local_sum(
             program(placement.on(mesh, self._state[0]), placement.whole(mesh, np.int32(count)))
         )
@@ -308,7 +310,7 @@ class JaxBackend(Backend):
             weights, others, slots, total = carried
             batch = (*self._feed.sample(resident, brought, row), samples_by[row, 0])
             gradients, others, sums = self._over_parts(loss, weights, others, batch)
-            gradients = self._exchanged(gradients, exchange)
+            gradients = self._exchange.of_step(gradients, exchange)
             of_step = [number_of_first + row, rates[row]]
             weights, after = self._optimizer.stateless_apply([*of_step, *slots], gradients, weights)
             return weights, others, after[OF_STEP:], total + sums.astype(total.dtype)
@@ -339,24 +341,9 @@ class JaxBackend(Backend):
         first = ([jnp.zeros_like(weight) for weight in weights], others, nothing)
         return jax.lax.scan(add, first, jax.tree.map(parted, batch))[0]
 
-    def _exchanged(self, gradients: list[jax.Array], exchange: Exchange) -> list[jax.Array]:
-        if exchange is Exchange.GRADIENTS:
-            return self._strategy.all_reduce_mean(gradients)
-        if exchange is Exchange.ONE_ELEMENT:
-            # All devices have their gradients before any of them goes on.
-            met = jax.lax.pmean(_element_of(gradients), "devices")
-            gradients, _ = jax.lax.optimization_barrier((gradients, met))
-        return gradients
-
     def _offset(self, exchange: Exchange) -> int:
         """The first device of the mesh that a program for ``exchange`` runs on."""
         return self._strategy.first_device if exchange is Exchange.NONE else 0
-
-    def _run_exchanges(self, exchange: Exchange, weights: list[jax.Array], count: Any) -> Any:
-        # One after the other: each needs what came out of the one before.
-        given = [_element_of(weights)] if exchange is Exchange.ONE_ELEMENT else weights
-        mean = self._strategy.all_reduce_mean
-        return _element_of(jax.lax.fori_loop(0, count, lambda _, before: mean(before), given))
 
     def _averaged(self, _: Exchange, values: Any, __: Any) -> Any:
         return jax.lax.pmean(values, "devices"), jnp.zeros(1)
@@ -399,11 +386,6 @@ class JaxBackend(Backend):
             lambda array: array.addressable_shards[0].data, self._state
         )
         return weights, others, slots
-
-
-def _element_of(arrays: Sequence[jax.Array]) -> jax.Array:
-    """A number that all of ``arrays`` are needed for, shape (1,)."""
-    return jnp.stack([array.ravel()[:1] for array in arrays]).sum(axis=0)
 
 
 def _like(now: jax.Array, given: Iterator[NDArray[Any]]) -> NDArray[Any]:

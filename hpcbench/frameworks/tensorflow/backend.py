@@ -23,6 +23,7 @@ from hpcbench.frameworks.keras_backend import set_random_seed
 from hpcbench.frameworks.keras_model import build_model, refuse_other_normalization
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.augmentation import augmentation
+from hpcbench.frameworks.tensorflow.exchanging import GradientExchange
 from hpcbench.frameworks.tensorflow.flops import step_flops
 from hpcbench.frameworks.tensorflow.loop import TrainingLoop
 from hpcbench.frameworks.tensorflow.loss_scale import LossScaled
@@ -84,6 +85,7 @@ class TensorFlowBackend(Backend):
             self.model,
             self._optimizer,
             strategy,
+            GradientExchange(strategy, weights, config.compression),
             workload.data,
             self._objective,
             schedule.batch_per_device,

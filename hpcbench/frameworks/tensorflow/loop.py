@@ -17,14 +17,14 @@ from hpcbench.datasets import Arrays
 from hpcbench.errors import DataError
 from hpcbench.frameworks.backend import DEVICE_STRIDE, Exchange, Sums
 from hpcbench.frameworks.tensorflow.augmentation import Augmentation
+from hpcbench.frameworks.tensorflow.exchanging import GradientExchange, Mean
+from hpcbench.frameworks.tensorflow.functions import compiled, over
 from hpcbench.frameworks.tensorflow.objectives import Objective
 from hpcbench.frameworks.tensorflow.optimizers import Optimizer
 from hpcbench.strategies import TensorFlowStrategy
 
 # A replica of this process, and the number of the step.
 Place = tuple[Any, tf.Tensor]
-# From a replica's gradients to those it updates with.
-Mean = Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
 
 
 class TrainingLoop:
@@ -40,6 +40,7 @@ class TrainingLoop:
         model: keras.Model,
         optimizer: Optimizer,
         strategy: TensorFlowStrategy,
+        exchange: GradientExchange,
         data: Arrays,
         objective: Objective,
         batch: int,
@@ -62,7 +63,7 @@ class TrainingLoop:
         self._evaluation_batch = evaluation_batch
         self._dtype = model.compute_dtype
         self._gradients = (
-            _function(self._forward_backward, jit_compile=True) if xla else self._forward_backward
+            compiled(self._forward_backward, jit_compile=True) if xla else self._forward_backward
         )
         self.batch_norm_state = [
             variable.value
@@ -79,20 +80,20 @@ class TrainingLoop:
             self._targets = strategy.place(lambda _: tf.constant(targets))
         # One trace each, whatever the number of steps or samples.
         self._trace = self._trace_streamed if streamed else self._trace_resident
-        self._run = self._trace(strategy.all_reduce_mean)
-        self._runs_beside: dict[Exchange, Any] = {}
+        self._exchange = exchange
+        self._runs = {Exchange.GRADIENTS: self._trace(exchange.mean)}
         self._exchanges: dict[Exchange, Any] = {}
-        self._partial_step = _function(self._run_partial_step)
-        self._average = _function(self._run_average)
+        self._partial_step = compiled(self._run_partial_step)
+        self._average = compiled(self._run_average)
         test = (data.test_inputs, data.test_targets)
-        self._evaluate = _function(self._run_evaluation).get_concrete_function(
+        self._evaluate = compiled(self._run_evaluation).get_concrete_function(
             *(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in test),
         )
 
     @property
     def graph(self) -> Any:
         """The graph of the loop over steps."""
-        return self._run.graph
+        return self._runs[Exchange.GRADIENTS].graph
 
     def steps(
         self,
@@ -109,12 +110,9 @@ class TrainingLoop:
         than that of gradients each replica updates with its own; all steps take what :meth:`hold`
         gave, if that is ``held``.
         """
-        run = self._run
-        if exchange is not Exchange.GRADIENTS:
-            if exchange not in self._runs_beside:
-                mean = list if exchange is Exchange.NONE else self._met
-                self._runs_beside[exchange] = self._trace(mean)
-            run = self._runs_beside[exchange]
+        if exchange not in self._runs:
+            self._runs[exchange] = self._trace(self._exchange.of_step(exchange))
+        run = self._runs[exchange]
         if self._streamed:
             batches = self._stream(order) if held is None else held.repeat(len(order))
             return self._call(run, iter(batches), scalars, first_step)
@@ -130,7 +128,7 @@ class TrainingLoop:
     def exchanges(self, count: int, exchange: Exchange) -> None:
         """``count`` times what a step exchanges, one after the other."""
         if exchange not in self._exchanges:
-            self._exchanges[exchange] = self._trace_exchanges(exchange)
+            self._exchanges[exchange] = self._exchange.trace(exchange)
         self._exchanges[exchange](tf.constant(count))[0].numpy()
 
     def _call(
@@ -246,7 +244,7 @@ class TrainingLoop:
             return tf.nest.map_structure(tf.add, before, now)
 
         nothing = [tf.zeros(weight.shape, weight.dtype) for weight in self._optimizer.variables]
-        gradients, sums = _over(tf.constant(self._parts), add, (nothing, self._no_sums()))
+        gradients, sums = over(tf.constant(self._parts), add, (nothing, self._no_sums()))
         return gradients, sums
 
     def _augmented(
@@ -259,28 +257,6 @@ class TrainingLoop:
         return self._augment(
             self._prepared(inputs), tf.stack([self._seed + DEVICE_STRIDE * device, number])
         )
-
-    def _met(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """``gradients``, once all devices have theirs: an element of each, in one, is averaged."""
-        mean = self._strategy.all_reduce_mean([_element_of(gradients)])
-        with tf.control_dependencies(mean):
-            return [tf.identity(gradient) for gradient in gradients]
-
-    def _trace_exchanges(self, exchange: Exchange) -> Any:
-        def step(_: Any, before: tf.Tensor) -> Any:
-            # One after the other: each waits for what came out of the one before.
-            with tf.control_dependencies([before]):
-                like = [tf.identity(weight) for weight in self._optimizer.variables]
-                given = [_element_of(like)] if exchange is Exchange.ONE_ELEMENT else like
-            return (tf.cast(_element_of(self._strategy.all_reduce_mean(given)), tf.float32)[0],)
-
-        def again(_: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
-            return self._strategy.run(step, before)[0]
-
-        def run(count: tf.Tensor) -> Any:
-            return [_over(count, again, tf.zeros(()))]
-
-        return _function(run).get_concrete_function(tf.TensorSpec((), tf.int32))
 
     def _no_sums(self) -> tf.Tensor:
         return tf.zeros(1 + self._objective.sums)
@@ -305,9 +281,9 @@ class TrainingLoop:
                 of_step = (first + i, order[i], scalars[i], inputs, targets)
                 return total + self._strategy.run(step, *of_step)[0]
 
-            return [_over(tf.shape(order)[0], add, self._no_sums())]
+            return [over(tf.shape(order)[0], add, self._no_sums())]
 
-        return _function(run).get_concrete_function(
+        return compiled(run).get_concrete_function(
             tf.TensorSpec((None, *self._shares_shape), tf.int32),
             tf.TensorSpec((None, self._optimizer.scalar_count), tf.float32),
             tf.TensorSpec((), tf.int32),
@@ -350,9 +326,9 @@ class TrainingLoop:
                 of_step = (first + i, inputs, targets, scalars[i])
                 return total + self._strategy.run(step, *of_step)[0]
 
-            return [_over(tf.shape(scalars)[0], add, self._no_sums())]
+            return [over(tf.shape(scalars)[0], add, self._no_sums())]
 
-        return _function(run).get_concrete_function(
+        return compiled(run).get_concrete_function(
             iter(self._stream(np.zeros((1, *self._shares_shape), np.int32))),
             tf.TensorSpec((None, self._optimizer.scalar_count), tf.float32),
             tf.TensorSpec((), tf.int32),
@@ -379,7 +355,7 @@ class TrainingLoop:
                 return gradients, sums * counted
 
             gradients, sums = self._over_parts(of_part)
-            self._optimizer.update(scalars, self._strategy.all_reduce_mean(gradients))
+            self._optimizer.update(scalars, self._exchange.mean(gradients))
             return (sums,)
 
         return self._strategy.run(step)
@@ -399,25 +375,6 @@ class TrainingLoop:
     def _run_evaluation(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         outputs = self._model(self._prepared(inputs), training=False)
         return self._sums(self._objective.losses(targets, outputs), targets, outputs)
-
-
-def _function(python: Callable[..., Any], jit_compile: bool | None = None) -> Any:
-    """``python``, compiled as Keras' ``fit`` does: AutoGraph, which takes a second or more to
-    rewrite what a step calls, has nothing to do there."""
-    return tf.function(python, autograph=False, jit_compile=jit_compile)
-
-
-def _over(count: tf.Tensor, work: Callable[[tf.Tensor, Any], Any], first: Any) -> Any:
-    """``work(i, what came out before)`` for each of ``count``, in order."""
-    _, last = tf.while_loop(
-        lambda i, _: i < count, lambda i, before: (i + 1, work(i, before)), [tf.constant(0), first]
-    )
-    return last
-
-
-def _element_of(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """A number that all of ``tensors`` are needed for, shape (1,)."""
-    return tf.add_n([tf.reshape(tensor, [-1])[:1] for tensor in tensors])
 
 
 def _numbers(sums: Sequence[tf.Tensor]) -> Sums:

@@ -35,6 +35,9 @@ from hpcbench.strategies import TorchStrategy
 # Keras' constants where the two frameworks' differ, so that both do the same computation.
 EPSILON, RHO = 1e-7, 0.95
 
+# Gradients that are compressed.
+TRAVELS_AS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
 # Inputs and targets.
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -66,7 +69,8 @@ class TorchBackend(Backend):
                 f"model {config.model} cannot be built for inputs of {shape}; choose other data"
             ) from error
         self.model = model
-        self._parallel = strategy.parallel(self.model)
+        self._parallel = strategy.parallel(self.model, config.compression)
+        self._travels_as = TRAVELS_AS.get(config.compression, self._dtype)
         self._data = data
         self._evaluation_batch = evaluation_batch(spec.largest_shape)
         targets = np.asarray(data.train_targets).astype(np.int64)
@@ -128,7 +132,7 @@ class TorchBackend(Backend):
 
     def exchanges(self, count: int, exchange: Exchange) -> None:
         elements = 1 if exchange is Exchange.ONE_ELEMENT else self.trainable_parameters
-        given = torch.zeros(elements, dtype=self._dtype, device=self._device)
+        given = torch.zeros(elements, dtype=self._travels_as, device=self._device)
         for _ in range(count):
             self._strategy.all_reduce_mean_(given)
         _numbers(given[:1])
