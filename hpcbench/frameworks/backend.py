@@ -136,6 +136,10 @@ class Backend(ABC):
     def average_batch_norm_state(self) -> None:
         """Make the moving statistics of local batch normalization the same on all devices."""
 
+    def gather(self) -> None:
+        """Have rank 0 know all of :meth:`state`, where each process has but a part of it; all
+        processes meet in here."""
+
     @abstractmethod
     def state(self) -> list[NDArray[Any]]:
         """All that a checkpoint has to hold."""

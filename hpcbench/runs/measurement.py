@@ -41,7 +41,8 @@ class Measurement:
         self._seed = config.seed if config.seed is not None else config.repeat or 0
         self._folder = output.results / output.sweep / config.run_id
         # The clock of MLPerf's log does not stop for what is timed beside training.
-        self._rounds = 0 if output.mllog else config.no_exchange_intervals
+        apart = strategy.steps_apart and not output.mllog
+        self._rounds = config.no_exchange_intervals if apart else 0
 
     def run(self, stop_requested: Callable[[], bool]) -> None:
         """Train and record; raises HpcbenchError, Preempted after a stop that was requested."""
@@ -69,6 +70,8 @@ class Measurement:
         self._intervals(training, progress)
         self._sum_up(taken)
         keeps = self._resolved.config.checkpoint
+        if keeps:
+            training.backend.gather()
         recorder.keep_model(training.backend.save_model if keeps else None)
         if output.tensorboard:
             recorder.profile(training.unmeasured_steps)
@@ -110,8 +113,10 @@ class Measurement:
                 progress = now
                 recorder.row(row)
                 if epoch_ended and self._resolved.config.checkpoint:
+                    backend.gather()
                     recorder.save(backend, progress)
         except Preempted:
+            backend.gather()
             recorder.save(backend, progress)
             raise
         finally:

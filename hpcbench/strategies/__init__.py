@@ -73,6 +73,8 @@ class Strategy(Communicator, ABC):
     needs_launcher: ClassVar[bool] = False
     start_hint: ClassVar[str] = "horovodrun -np"
 
+    # Whether steps can be timed without their exchange.
+    steps_apart: ClassVar[bool] = True
     # Over how many devices each copy of the model is split.
     devices_per_replica: ClassVar[int] = 1
     # Their names; one empty name where the only device needs none.
@@ -194,7 +196,10 @@ class TensorFlowStrategy(Strategy):
 
 
 class TorchStrategy(Strategy):
-    """How PyTorch's loop averages gradients."""
+    """How PyTorch's loop averages gradients, and who has which part of a tensor."""
+
+    # Whether a device has but a part of weights, gradients and optimizer.
+    shards: ClassVar[bool] = False
 
     def parallel(self, module: "torch.nn.Module", compression: str) -> "torch.nn.Module":
         """``module`` so that its backward pass averages gradients over all devices, rounded for
@@ -207,6 +212,23 @@ class TorchStrategy(Strategy):
     def unsynchronized(self, module: "torch.nn.Module") -> AbstractContextManager[Any]:
         """In here the backward pass of what :meth:`parallel` made averages nothing."""
         return nullcontext()
+
+    def forget_others(self, module: "torch.nn.Module") -> None:
+        """After passes that no backward pass follows: weights that others hold are theirs alone
+        again."""
+
+    def part(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        """What this device has of ``tensor``, in the same memory."""
+        return tensor.detach()
+
+    def whole(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        """All of ``tensor``; all devices have to ask for it."""
+        return tensor.detach()
+
+    def scatter(
+        self, tensors: "Sequence[torch.Tensor]", values: Sequence[NDArray[Any]] | None
+    ) -> None:
+        """Give each device its part of rank 0's ``values``; only where devices have parts."""
 
 
 class JaxStrategy(Strategy):

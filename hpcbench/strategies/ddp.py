@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class Ddp(TorchStrategy):
     name = "ddp"
     frameworks = ("torch",)
     exchanges = ("buckets",)
-    compressions = ("fp16", "bf16")
+    compressions: ClassVar[tuple[str, ...]] = ("fp16", "bf16")
     needs_launcher = True
     start_hint = "torchrun --nproc-per-node"
 

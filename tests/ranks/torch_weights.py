@@ -1,6 +1,6 @@
 """Trains PyTorch's network without dropout as one rank, and keeps the weights: one file a rank.
 
-torch_weights.py FOLDER ACCUMULATE
+torch_weights.py FOLDER ACCUMULATE STRATEGY
 """
 
 import sys
@@ -11,11 +11,12 @@ import torch
 
 from hpcbench.config import RunConfig
 from hpcbench.datasets import DATASETS, synthetic
-from rank import SIZE, connected, train, training_of
+from rank import connected, train, training_of
 
 BATCH, SAMPLES = 32, 10 * 32 + 5
 
-strategy = connected("ddp" if SIZE > 1 else "single", framework="torch")
+folder, parts, name = sys.argv[1:]
+strategy = connected(name, framework="torch")
 config = RunConfig(
     model="cnn-pytorch",
     framework="torch",
@@ -25,7 +26,7 @@ config = RunConfig(
     learning_rate=0.01,
     scaling="strong",
     batch=BATCH,
-    accumulate=int(sys.argv[2]),
+    accumulate=int(parts),
     epochs=1,
     train_samples=SAMPLES,
 )
@@ -35,5 +36,8 @@ for module in training.backend.model.modules():
     if isinstance(module, torch.nn.Dropout):
         module.p = 0.0
 train(training)
-np.savez(Path(sys.argv[1]) / f"rank{strategy.rank}.npz", *training.backend.state())
+training.backend.gather()
+# Of what is in parts rank 0 alone has the whole.
+if strategy.rank == 0 or not strategy.shards:
+    np.savez(Path(folder) / f"rank{strategy.rank}.npz", *training.backend.state())
 strategy.all_gather([0.0])

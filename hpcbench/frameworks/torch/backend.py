@@ -4,8 +4,8 @@ Steps are issued one by one from Python, as PyTorch's users do; the losses stay 
 an interval ends.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,8 @@ class TorchBackend(Backend):
         self._optimizer = make_optimizer(workload.schedule, weights)
         self.parameters = sum(weight.numel() for weight in weights)
         self.trainable_parameters = sum(w.numel() for w in weights if w.requires_grad)
+        # Of parts that were gathered, or that are to be given to all.
+        self._gathered: list[NDArray[Any]] | None = None
         self._shared = [*self.model.state_dict().values(), *self._slots(weights)]
 
     def _slots(self, weights: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
@@ -149,8 +151,12 @@ class TorchBackend(Backend):
         share = shares[0].astype(np.int64)
         counted = float(len(share) > 0)
         chosen = torch.from_numpy(share if counted else np.zeros(1, np.int64))
-        weight = counted * self._strategy.world_size / total
-        sums = self._step(self._batch(chosen.to(self._device)), float(rates[0]), weight)
+        world = self._strategy.world_size
+        weight = counted * world / total
+        # As many on each device, and none of them empty.
+        parts = min(self._parts, max(1, total // world))
+        batch = self._batch(chosen.to(self._device))
+        sums = self._step(batch, float(rates[0]), weight, parts=parts)
         return _numbers(sums * counted)
 
     def _batch(self, chosen: torch.Tensor) -> Batch:
@@ -163,11 +169,12 @@ class TorchBackend(Backend):
         rate: float,
         per_sample: float,
         meet: bool = False,
+        parts: int | None = None,
     ) -> torch.Tensor:
         """One update with the gradients of sum(losses * per_sample), before which all devices
-        ``meet`` if asked to; the sums."""
+        ``meet`` if asked to; the sums. The batch is computed in so many ``parts``."""
         self._optimizer.zero_grad(set_to_none=True)
-        *before, last = self._parted(batch)
+        *before, last = _parted(batch, parts or self._parts)
         # Gradients travel once all parts' are added up.
         with self._strategy.unsynchronized(self._parallel) if before else nullcontext():
             of_parts = [self._forward_backward(part, per_sample) for part in before]
@@ -177,13 +184,6 @@ class TorchBackend(Backend):
         self._set_rate(rate)
         self._optimizer.step()
         return sums
-
-    def _parted(self, batch: Batch) -> list[Batch]:
-        """The parts in which it is computed; of a shorter step no more than it has samples."""
-        parts = min(self._parts, len(batch[0]))
-        if parts == 1:
-            return [batch]
-        return list(zip(*(whole.tensor_split(parts) for whole in batch), strict=True))
 
     def _forward_backward(self, batch: Batch, per_sample: float) -> torch.Tensor:
         """Adds to the gradients those of sum(losses * per_sample); the sums."""
@@ -221,9 +221,17 @@ class TorchBackend(Backend):
     def evaluate(self, start: int, stop: int) -> Sums:
         self._parallel.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self._device)
+        firsts = list(range(start, stop, self._evaluation_batch))
+        if self._strategy.shards:
+            # All have to take part in each pass.
+            passes = int(self._strategy.all_gather([float(len(firsts))]).max())
+            firsts += [stop] * (passes - len(firsts))
         with torch.no_grad():
-            for first in range(start, stop, self._evaluation_batch):
+            for first in firsts:
                 last = min(first + self._evaluation_batch, stop)
+                if first == last:
+                    self._take_part()
+                    continue
                 chosen = np.asarray(self._data.test_targets[first:last]).astype(np.int64)
                 targets = torch.from_numpy(chosen).to(self._device)
                 images = self._placed(np.asarray(self._data.test_inputs[first:last]))
@@ -231,25 +239,63 @@ class TorchBackend(Backend):
                     outputs = self.model(self._scaled(images)).to(self._dtype)
                 loss = _loss(outputs, targets)
                 total += _sums(loss, outputs, targets)
+        self._strategy.forget_others(self._parallel)
         return _numbers(total)
 
+    def _take_part(self) -> None:
+        """A forward pass of which nothing is wanted."""
+        with self._autocast():
+            self.model(self._scaled(self._placed(np.asarray(self._data.test_inputs[:1]))))
+
+    def average_batch_norm_state(self) -> None:
+        # DDP has rank 0's everywhere.
+        if self._strategy.shards:
+            for buffer in self.model.buffers():
+                if buffer.is_floating_point():
+                    self._strategy.all_reduce_mean_(buffer)
+
+    def gather(self) -> None:
+        if self._strategy.shards:
+            wholes = (self._strategy.whole(tensor) for tensor in self._shared)
+            arrays = [whole.cpu().numpy().copy() for whole in wholes]
+            self._gathered = arrays if self._strategy.rank == 0 else None
+
     def state(self) -> list[NDArray[Any]]:
+        if self._strategy.shards:
+            if self._gathered is None:
+                raise RuntimeError("no process has the whole state unless it was gathered")
+            return self._gathered
         return [tensor.detach().cpu().numpy().copy() for tensor in self._shared]
 
     def restore(self, state: Sequence[NDArray[Any]]) -> None:
         for tensor, value in zip(self._shared, state, strict=True):
             if tensor.shape != value.shape:
                 raise ValueError(f"shape {value.shape} where {tuple(tensor.shape)} is expected")
-            tensor.copy_(torch.from_numpy(value))
+            if not self._strategy.shards:
+                tensor.copy_(torch.from_numpy(value))
+        if self._strategy.shards:
+            self._gathered = list(state)
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        parts = [self._strategy.part(tensor) for tensor in self._shared]
+        before = [part.cpu().clone() for part in parts]
+        yield
+        for part, value in zip(parts, before, strict=True):
+            part.copy_(value)
 
     def broadcast_state(self) -> None:
-        self._strategy.broadcast(self._shared)
+        if not self._strategy.shards:
+            self._strategy.broadcast(self._shared)
+        elif self._strategy.all_gather([float(self._gathered is not None)])[0, 0]:
+            self._strategy.scatter(self._shared, self._gathered)
 
     def flops_per_sample(self) -> int:
         return self._flops
 
     def save_model(self, folder: Path) -> None:
-        torch.save(self.model.state_dict(), folder / "model.pt")
+        weights = map(torch.from_numpy, self.state())
+        torch.save(dict(zip(self.model.state_dict(), weights, strict=False)), folder / "model.pt")
 
 
 def set_arithmetic(precision: str, device: torch.device) -> None:
@@ -273,6 +319,12 @@ def make_optimizer(
     if schedule.optimizer == "adam":
         return torch.optim.Adam(weights, rate, eps=EPSILON)
     return torch.optim.Adadelta(weights, rate, rho=RHO, eps=EPSILON)
+
+
+def _parted(batch: Batch, parts: int) -> list[Batch]:
+    if parts == 1:
+        return [batch]
+    return list(zip(*(whole.tensor_split(parts) for whole in batch), strict=True))
 
 
 def _loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
