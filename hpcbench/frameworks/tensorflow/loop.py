@@ -211,6 +211,9 @@ class TrainingLoop:
             total = self._optimizer.scaled(mean)
         # An embedding's gradient is sparse, which not every way to exchange can take.
         gradients = [tf.convert_to_tensor(part) for part in tape.gradient(total, weights)]
+        for gradient, weight in zip(gradients, weights, strict=True):
+            # What TensorFlow loses of it where the number of samples is not known.
+            gradient.set_shape(weight.shape)
         return gradients, self._sums(losses, targets, outputs)
 
     def _train(
