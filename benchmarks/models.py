@@ -21,7 +21,10 @@ from runs import Trained, train
 from spread import spread
 
 # At their batches these want a GPU's memory.
-LARGE = {"resnet-50", "vgg-16", "inception-v3", "efficientnet-b0", "vit-b16", "unet", "gpt-124m"}
+LARGE = {
+    *("resnet-50", "vgg-16", "inception-v3", "efficientnet-b0", "vit-b16", "unet"),
+    *("gpt-124m", "bert-base"),
+}
 # Of the short run, and the least that a rate is taken from.
 LEAST_STEPS = 2
 

@@ -22,7 +22,7 @@ def training_graph(model, shape, steps=None, xla=False, kind=tf.float32, parts=1
             loss = tf.reduce_sum(model(inputs, training=True))
         gradients = tape.gradient(loss, model.trainable_variables)
         for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
-            variable.assign_sub(0.1 * gradient)
+            variable.assign_sub(0.1 * tf.convert_to_tensor(gradient))
         return loss
 
     step = tf.function(step, jit_compile=True) if xla else step

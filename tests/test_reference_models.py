@@ -8,7 +8,7 @@ import pytest
 
 from hpcbench.config import OutputConfig, RunConfig
 from hpcbench.errors import ConfigError
-from hpcbench.models import MODELS, BuildContext
+from hpcbench.models import MODELS, OF_TOKENS, BuildContext
 from hpcbench.models.keras_applications import SIDES
 from hpcbench.runs.resolve import resolve
 from support import RANKS, launcher, only_run, run, train
@@ -17,14 +17,14 @@ sys.path.insert(0, str(RANKS))
 
 from small_models import small
 
-TORCH = ["resnet-50", "vit-b16", "gpt-124m"]
-JAX = ["resnet-50", "vgg-16", "vit-b16", "gpt-124m"]
+TORCH = ["resnet-50", "vit-b16", "gpt-124m", "bert-base"]
+JAX = ["resnet-50", "vgg-16", "vit-b16", "gpt-124m", "bert-base"]
 # Of a sample: its shape, how many numbers come out (of each token), and how many words there are.
 IMAGE, TEXT = ((32, 32, 3), 10, 0), ((16,), 32, 32)
 
 
 def sample_of(name):
-    return TEXT if name.startswith("gpt") else IMAGE
+    return TEXT if MODELS[name].kind in OF_TOKENS else IMAGE
 
 
 def context(sample, keras):
@@ -151,6 +151,32 @@ def test_gpt_2_is_as_large_as_published():
     assert training_flops(network, (1024,)) == pytest.approx(expected, rel=0.01)
 
 
+def test_bert_base_is_as_large_as_published():
+    """109,482,240 parameters of embeddings, encoder and pooler (Devlin et al.: 110 million), as
+    Hugging Face's BertModel has them for Google's bert_config.json; 110,106,428 with both heads
+    (BertForPreTraining). Without pooler (a layer) and the head of the next sentence (two numbers
+    from one token) these are BertForMaskedLM's. Operations as of GPT-2; position's and segment's
+    embeddings are in no product."""
+    torch = pytest.importorskip("torch")
+    from hpcbench.frameworks.torch.flops import training_flops
+
+    width, words, positions = 768, 30_522, 512
+    pooler, next_sentence = width * width + width, 2 * width + 2
+    # A dense layer, its normalization, and a bias of each word.
+    head = width * width + width + 2 * width + words
+    assert 109_482_240 + head + next_sentence == 110_106_428
+    expected = 110_106_428 - pooler - next_sentence
+    for length in (128, positions):
+        # Weights without numbers do to count.
+        with torch.device("meta"):
+            network = MODELS["bert-base"].builders["torch"]((length,), words)
+        assert sum(weight.numel() for weight in network.parameters()) == expected
+        products = expected - (positions + 2) * width
+        flops = length * (6 * products + 12 * 12 * width * length)
+        assert training_flops(network, (length,)) == pytest.approx(flops, rel=0.01)
+    assert MODELS["bert-base"].parameters == expected == 109_514_298
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("framework", "strategy", "devices", "names"),
@@ -184,10 +210,11 @@ load()
 import jax, keras
 from small_models import small
 from hpcbench.frameworks.jax.flops import training_flops
-from hpcbench.models import BuildContext
+from hpcbench.models import MODELS, OF_TOKENS, BuildContext
 counts = {}
 for name in sys.argv[2:]:
-    shape, outputs, words = ((16,), 32, 32) if name.startswith("gpt") else ((32, 32, 3), 10, 0)
+    tokens = MODELS[name].kind in OF_TOKENS
+    shape, outputs, words = ((16,), 32, 32) if tokens else ((32, 32, 3), 10, 0)
     normalization = keras.layers.BatchNormalization
     context = BuildContext(shape, outputs, 0, "float32", normalization, words)
     model = small(name).build(context)
@@ -224,7 +251,7 @@ def test_operations_are_counted_alike_in_three_frameworks():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vit-b16", "alexnet", "gpt-124m"])
+@pytest.mark.parametrize("name", ["vit-b16", "alexnet", "gpt-124m", "bert-base"])
 def test_gradients_are_those_of_the_full_size(name):
     """As hpcbench collectives wants them; some weights depend on the size of an image."""
     pytest.importorskip("tensorflow")

@@ -5,7 +5,7 @@ import pytest
 
 from hpcbench.config import RunConfig
 from hpcbench.datasets.sources import locate_for
-from hpcbench.datasets.tokens import VOCABULARY
+from hpcbench.datasets.tokens import GPT_2
 from hpcbench.errors import ConfigError, DataError
 from hpcbench.models import MODELS
 from hpcbench.runs.resolve import with_input
@@ -41,7 +41,7 @@ def test_made_up_tokens_have_the_next_as_targets():
     data = synthetic.arrays(spec, 0)
     assert data.train_inputs.shape == (4096, 32)
     assert (data.train_targets[:, :-1] == data.train_inputs[:, 1:]).all()
-    assert data.train_inputs.max() < VOCABULARY
+    assert data.train_inputs.max() < GPT_2.size
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_made_up_tokens_have_the_next_as_targets():
     [
         ({"train": 64}, "holds less than a sample of 64 tokens"),
         ({"val": 0}, "holds less than a sample of 64 tokens"),
-        ({"first": VOCABULARY}, f"{VOCABULARY} is the size of GPT-2's vocabulary"),
+        ({"first": GPT_2.size}, f"{GPT_2.size} is the size of GPT-2's vocabulary"),
     ],
 )
 def test_files_that_do_not_serve_are_named(tmp_path, files, reason):

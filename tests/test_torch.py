@@ -219,7 +219,7 @@ def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path):
     [
         (
             ["--framework=torch", "--model=fc-64"],
-            "is not written for torch; choose from gpt-124m, cnn-py",
+            "is not written for torch; choose from bert-base, gpt-124m, cnn-py",
         ),
         (["--framework=toch"], "did you mean 'torch'"),
         ([*FLAGS, "--devices=2"], "start it with torchrun --nproc-per-node 2"),

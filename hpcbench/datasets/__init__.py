@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets.lazy_array import LazyArray
 from hpcbench.errors import DataError
+from hpcbench.models import OF_TOKENS
 from hpcbench.registry import Registry
+
+# The target of a token that is not to be told.
+NOT_ASKED = -1
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,8 @@ class Arrays:
 
     Inputs are images as bytes (n, height, width, channels), fields of the same shape or numbers (n,
     columns) as float32, or words or tokens as int32 (n, length); targets are classes as int32 (n,),
-    numbers as float32 (n,), classes of pixels as bytes (n, height, width) or the next tokens as
-    int32 (n, length). In memory or on disk
-    (:class:`LazyArray`).
+    numbers as float32 (n,), classes of pixels as bytes (n, height, width) or tokens as int32 (n,
+    length), NOT_ASKED where none is. In memory or on disk (:class:`LazyArray`).
     """
 
     train_inputs: NDArray[Any] | LazyArray
@@ -58,15 +61,17 @@ class DatasetSpec:
     ``find`` returns the files in a folder that make up the set, or None; it raises Incomplete where
     some of them are missing. ``read`` turns them into arrays, raising DataError with the file's
     name when one is corrupt. ``system_folder`` is where a distribution's package puts it. ``task``
-    names the objective, ``kind`` what it is made of: images, fields, tables, texts or tokens.
+    names the objective, ``kind`` what it is made of: images, fields, tables, texts, tokens or
+    masked tokens.
     ``outputs`` is how many numbers a model gives for a sample, a pixel or a token, ``words`` how
     many different numbers stand for words, ``class_shares`` which share of all pixels each class
     has. ``count`` says how many training samples files hold that may hold fewer than the published
     ones; ``train_samples`` is 0 where only the files can say, and ``describe`` fills in shape and
     counts of a user's own data, a ``title`` that tells it from other folders, and a ``remark`` on
     what of it was left out.
-    ``resized`` is given where images of any size are brought to one: the same set with so many
-    pixels a side.
+    ``resized`` is given where samples of any size are brought to one: the same set with so many
+    pixels a side, or tokens. ``seeded`` is given where what is read follows from the run's seed:
+    the same set as it is with that.
     """
 
     name: str
@@ -88,18 +93,19 @@ class DatasetSpec:
     remark: str = ""
     describe: "Callable[[DatasetSpec, list[Path]], DatasetSpec] | None" = None
     resized: "Callable[[DatasetSpec, int], DatasetSpec] | None" = None
+    seeded: "Callable[[DatasetSpec, int], DatasetSpec] | None" = None
     system_folder: Path | None = None
     downloads: tuple[Download, ...] = ()
 
     @property
     def largest_shape(self) -> tuple[int, ...]:
         """Of a sample, or of what a network gives for it where that is more."""
-        return (*self.input_shape, self.outputs) if self.kind == "tokens" else self.input_shape
+        return (*self.input_shape, self.outputs) if self.kind in OF_TOKENS else self.input_shape
 
     @property
     def targets_shape(self) -> tuple[int, ...]:
         """Of a sample's targets."""
-        if self.task == "next-token":
+        if self.kind in OF_TOKENS:
             return self.input_shape
         return self.input_shape[:-1] if self.task == "segmentation" else ()
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from hpcbench.datasets import Arrays, DatasetSpec
+from hpcbench.datasets.masking import TEST, TRAIN, masked_rows
+from hpcbench.models import OF_TOKENS
 
 # The most that is made up of training samples, and of test samples.
 LIMIT_BYTES = 1 << 30
@@ -29,11 +31,11 @@ def arrays(spec: DatasetSpec, seed: int) -> Arrays:
     """Random inputs and targets, as many as ``spec`` has."""
     generator = np.random.default_rng(seed)
 
-    def half(samples: int) -> tuple[Any, Any]:
+    def half(samples: int, part: int) -> tuple[Any, Any]:
         shape = (samples, *spec.input_shape)
         if spec.kind == "images":
             inputs: Any = generator.integers(0, 256, shape, np.uint8)
-        elif spec.kind in ("texts", "tokens"):
+        elif spec.kind in ("texts", *OF_TOKENS):
             inputs = generator.integers(1, spec.words, shape, np.int32)
         else:
             inputs = generator.standard_normal(shape, np.float32)
@@ -41,8 +43,10 @@ def arrays(spec: DatasetSpec, seed: int) -> Arrays:
             return inputs, generator.standard_normal(samples, np.float32)
         if spec.task == "next-token":
             return inputs, np.roll(inputs, -1, axis=1)
+        if spec.task == "masked-token":
+            return masked_rows(inputs, spec.words, seed, part)
         if spec.task == "segmentation":
             return inputs, generator.integers(0, spec.outputs, shape[:-1], np.uint8)
         return inputs, generator.integers(0, max(2, spec.outputs), samples, np.int32)
 
-    return Arrays(*half(spec.train_samples), *half(spec.test_samples))
+    return Arrays(*half(spec.train_samples, TRAIN), *half(spec.test_samples, TEST))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcbench.errors import ConfigError, first_line
-from hpcbench.models import MODELS, BuildContext
+from hpcbench.models import MODELS, OF_TOKENS, BuildContext
 from hpcbench.references import is_reference
 from hpcbench.words import count
 
@@ -42,12 +42,13 @@ def build_model(framework: str, name: str, context: BuildContext) -> "keras.Mode
         raise ConfigError(f"build of {name} returns no Keras model but {type(model).__name__}")
     if not model.built:
         # One without an input layer learns its shape from its first call.
-        words = spec.kind in ("texts", "tokens")
+        words = spec.kind in ("texts", *OF_TOKENS)
         model(np.zeros((1, *context.input_shape), "int32" if words else "float32"))
     if not hasattr(model, "output_shape"):
         return model
     found = tuple(model.output_shape)
-    within = {"fields": "height, width, ", "tokens": "length, "}.get(spec.kind, "")
+    inner = {"fields": "height, width, "} | dict.fromkeys(OF_TOKENS, "length, ")
+    within = inner.get(spec.kind, "")
     if found[-1] != context.outputs or len(found) != 2 + within.count(","):
         samples = f"(samples, {within}"
         raise ConfigError(

@@ -25,19 +25,37 @@ class TokenEmbedding(keras.layers.Embedding):
 
 @keras.saving.register_keras_serializable("hpcbench")
 class Positions(keras.layers.Layer):
-    """A learned vector added at each position, of shape (length, width), which starts normal with
-    ``deviation``."""
+    """A learned vector added at each position, of shape (length, width), which starts as
+    ``initializer`` says; of ``most`` positions, where that is more than samples have, the first
+    ones."""
 
-    def __init__(self, deviation: float, **options: Any) -> None:
+    def __init__(self, initializer: Any, most: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self._deviation = deviation
+        self._initializer = keras.initializers.get(initializer)
+        self._most = most
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        drawn = keras.initializers.RandomNormal(stddev=self._deviation)
-        self.positions = self.add_weight(shape=input_shape[1:], initializer=drawn, name="positions")
+        shape = (self._most or input_shape[1], input_shape[2])
+        self.positions = self.add_weight(
+            shape=shape, initializer=self._initializer, name="positions"
+        )
 
     def call(self, inputs: Any) -> Any:
-        return inputs + self.positions
+        if self._most is None:
+            return inputs + self.positions
+        return inputs + self.positions[: inputs.shape[1]]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "deviation": self._deviation}
+        initializer = keras.initializers.serialize(self._initializer)
+        return {**super().get_config(), "initializer": initializer, "most": self._most}
+
+
+@keras.saving.register_keras_serializable("hpcbench")
+class Bias(keras.layers.Layer):
+    """A learned number added to each of the last axis, which starts as zero."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.bias = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="bias")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + self.bias

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hpcbench.layers.batch_normalization import BatchNormalizationFactory
 
 DIGITS = ("mnist", "fashion-mnist", "mnist-5k")
+# Kinds of data whose samples are rows of tokens, each of which a network tells.
+TOKENS, MASKED_TOKENS = "tokens", "masked tokens"
+OF_TOKENS = (TOKENS, MASKED_TOKENS)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hpcbench.models import MODELS, BuildContext, ModelSpec
+from hpcbench.models import MODELS, TOKENS, BuildContext, ModelSpec
 from hpcbench.models.transformer import LayerSizes, keras_layer, torch_layer
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def keras_network(sizes: GptSizes, context: BuildContext) -> "keras.Model":
         context.words, sizes.width, embeddings_initializer=drawn(), name="tokens"
     )
     tokens = Input(context.input_shape, dtype="int32")
-    values = Positions(DEVIATION, name="positions")(embedding(tokens))
+    values = Positions(drawn(), name="positions")(embedding(tokens))
     for layer in range(sizes.layers):
         last = drawn(sizes.last_deviation)
         values = keras_layer(values, f"layer{layer}", sizes.of_layer, drawn(), last)
@@ -110,7 +110,7 @@ MODELS.add(
         epochs=1,
         parameters=124_439_808,
         trainable_parameters=124_439_808,
-        kind="tokens",
+        kind=TOKENS,
         datasets=("tokens",),
         image_size=1024,
     ),

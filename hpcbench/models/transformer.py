@@ -1,9 +1,11 @@
-"""A transformer's layer that normalizes first, in Keras and in PyTorch, for models made of it.
+"""A transformer's layer, in Keras and in PyTorch, for models made of it.
 
 Attention (Vaswani et al., 2017, section 3.2) and a network of two dense layers, each added to what
-came in (Radford et al., 2019, section 2.3).
+came in. Normalized is what goes into each (Radford et al., 2019, section 2.3), or the sum, as
+Vaswani et al. and BERT have it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
 class LayerSizes:
     """Width of a token and of the network within, heads of attention, and layer normalization's
     epsilon. ``causal``: a token sees none after it, and GELU is the one by the hyperbolic tangent,
-    as GPT-2 has both."""
+    as GPT-2 has both. ``normalized_sums``: normalization comes after each sum, not before."""
 
     width: int
     inner: int
     heads: int
     epsilon: float
     causal: bool
+    normalized_sums: bool = False
 
 
 def keras_layer(values: Any, name: str, sizes: LayerSizes, first: Any, last: Any) -> Any:
@@ -33,9 +36,11 @@ def keras_layer(values: Any, name: str, sizes: LayerSizes, first: Any, last: Any
 
     gelu = tanh_gelu if sizes.causal else "gelu"
 
-    def normalized(values: Any, number: int) -> Any:
-        layer = layers.LayerNormalization(epsilon=sizes.epsilon, name=f"{name}_norm{number}")
-        return layer(values)
+    def added(values: Any, number: int, part: Callable[[Any], Any]) -> Any:
+        norm = layers.LayerNormalization(epsilon=sizes.epsilon, name=f"{name}_norm{number}")
+        if sizes.normalized_sums:
+            return norm(layers.Add()([values, part(values)]))
+        return layers.Add()([values, part(norm(values))])
 
     attention = layers.MultiHeadAttention(
         sizes.heads,
@@ -43,11 +48,10 @@ def keras_layer(values: Any, name: str, sizes: LayerSizes, first: Any, last: Any
         kernel_initializer=first,
         name=f"{name}_attention",
     )
-    inner = normalized(values, 1)
-    values = layers.Add()([values, attention(inner, inner, use_causal_mask=sizes.causal)])
     widening = layers.Dense(sizes.inner, gelu, kernel_initializer=first, name=f"{name}_dense1")
     narrowing = layers.Dense(sizes.width, kernel_initializer=last, name=f"{name}_dense2")
-    return layers.Add()([values, narrowing(widening(normalized(values, 2)))])
+    values = added(values, 1, lambda of: attention(of, of, use_causal_mask=sizes.causal))
+    return added(values, 2, lambda of: narrowing(widening(of)))
 
 
 def torch_layer(sizes: LayerSizes) -> "torch.nn.Module":
@@ -69,15 +73,22 @@ def torch_layer(sizes: LayerSizes) -> "torch.nn.Module":
             self.dense2 = nn.Linear(sizes.inner, width)
 
         def forward(self, values: Tensor) -> Tensor:
-            inner = self.norm1(values)
+            if sizes.normalized_sums:
+                values = self.norm1(values + self._attended(values))
+                return self.norm2(values + self._widened(values))
+            values = values + self._attended(self.norm1(values))
+            return values + self._widened(self.norm2(values))
+
+        def _attended(self, values: Tensor) -> Tensor:
             query, key, value = (
-                part(inner).unflatten(-1, (sizes.heads, -1)).transpose(1, 2)
+                part(values).unflatten(-1, (sizes.heads, -1)).transpose(1, 2)
                 for part in (self.query, self.key, self.value)
             )
             attended = scaled_dot_product_attention(query, key, value, is_causal=sizes.causal)
-            values = values + self.output(attended.transpose(1, 2).flatten(2))
-            inner = self.dense1(self.norm2(values))
-            inner = gelu(inner, approximate="tanh" if sizes.causal else "none")
-            return values + self.dense2(inner)
+            return self.output(attended.transpose(1, 2).flatten(2))
+
+        def _widened(self, values: Tensor) -> Tensor:
+            inner = gelu(self.dense1(values), approximate="tanh" if sizes.causal else "none")
+            return self.dense2(inner)
 
     return Layer()

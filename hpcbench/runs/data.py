@@ -1,5 +1,7 @@
 """The samples that a run trains on."""
 
+from dataclasses import replace
+
 import psutil
 
 from hpcbench.datasets import Arrays, synthetic
@@ -16,6 +18,8 @@ def load_data(resolved: ResolvedRun, seed: int) -> Arrays:
     """
     source, samples = resolved.source, resolved.schedule.samples
     made_up = resolved.config.input == "synthetic"
+    if source.spec.seeded:
+        source = replace(source, spec=source.spec.seeded(source.spec, seed))
     data = synthetic.arrays(source.spec, seed) if made_up else source.read()
     if samples > len(data.train_targets):
         raise DataError(

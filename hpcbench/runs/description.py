@@ -6,7 +6,7 @@ from typing import Any
 from hpcbench.cluster.schedulers import scheduler_of
 from hpcbench.devices.cores import Cores, cpu_share
 from hpcbench.frameworks.backend import Backend
-from hpcbench.models import MODELS
+from hpcbench.models import MODELS, OF_TOKENS
 from hpcbench.records.identity import NONE, Identity
 from hpcbench.records.provenance import collect
 from hpcbench.runs.resolve import ResolvedRun
@@ -41,7 +41,7 @@ def document(resolved: ResolvedRun, backend: Backend, hosts: Sequence[str]) -> d
         "parameters": backend.parameters,
         "trainable_parameters": backend.trainable_parameters,
         "flops_per_sample": backend.flops_per_sample(),
-        "tokens_per_sample": spec.input_shape[0] if spec.kind == "tokens" else None,
+        "tokens_per_sample": spec.input_shape[0] if spec.kind in OF_TOKENS else None,
         "hosts": list(hosts),
         "provenance": collect(resolved.job.facts, resolved.framework.cpu_math().facts())
         | {"allocation": allocation},

@@ -12,7 +12,7 @@ from hpcbench.devices.cores import available_cores
 from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError
 from hpcbench.frameworks import FRAMEWORKS, Framework
-from hpcbench.models import MODELS
+from hpcbench.models import MODELS, OF_TOKENS
 from hpcbench.schedule import Schedule, make_schedule
 from hpcbench.strategies import STRATEGIES, Strategy
 from hpcbench.terminal import warn
@@ -111,8 +111,7 @@ def with_input(config: RunConfig, data_dir: Path | None) -> RunConfig:
     """``config`` with made-up samples where the model's data are nowhere on this machine and can
     only be asked for by hand, unless data or a way to read them were named. ConfigError for a size
     that is not of what the model takes."""
-    tokens = MODELS[config.model].kind == "tokens"
-    wrong = "image_size" if tokens else "sequence_length"
+    wrong = "image_size" if MODELS[config.model].kind in OF_TOKENS else "sequence_length"
     if getattr(config, wrong):
         raise ConfigError(
             f"--{wrong.replace('_', '-')} is not for model {config.model}, which takes "

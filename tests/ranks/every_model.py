@@ -15,7 +15,9 @@ import numpy as np
 
 from hpcbench.config import RunConfig
 from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
-from hpcbench.models import MODELS, ModelSpec
+from hpcbench.datasets.masking import MASK, masked_rows
+from hpcbench.datasets.masking import TRAIN as TRAIN_PART
+from hpcbench.models import MASKED_TOKENS, MODELS, OF_TOKENS, ModelSpec
 from hpcbench.records.schema import AccuracyRow
 from rank import connected, train, training_of
 from small_models import add_small, small
@@ -24,7 +26,7 @@ TRAIN, TEST, BATCH = 384, 64, 32
 # Of the networks that take long: few samples, and no partial step, which is one more graph to make.
 FEW = {"fields": (8, 4), "inception": (64, 8)}
 # Some steps are too few for the rates of long trainings, or too large at their start.
-RATES = {"unet": 1e-3, "gpt": 1e-2, "inception": 1e-4}
+RATES = {"unet": 1e-3, "gpt": 1e-2, "bert": 1e-2, "inception": 1e-4}
 # The least that strides and pools leave a pixel of.
 SIDES = {"alexnet": 67, "inception": 75}
 
@@ -42,6 +44,12 @@ def learnable(spec: DatasetSpec) -> Arrays:
         first = generator.integers(0, spec.words, (count, 1))
         tokens = (first + np.arange(spec.input_shape[0] + 1)) % spec.words
         inputs, targets = tokens[:, :-1].astype(np.int32), tokens[:, 1:].astype(np.int32)
+        return Arrays(inputs[:TRAIN], targets[:TRAIN], inputs[TRAIN:], targets[TRAIN:])
+    if spec.kind == MASKED_TOKENS:
+        # A sample is the same word over and over.
+        words = generator.integers(1, spec.words, (count, 1), np.int32)
+        rows = np.broadcast_to(words, (count, *spec.input_shape))
+        inputs, targets = masked_rows(rows, spec.words, 0, TRAIN_PART)
         return Arrays(inputs[:TRAIN], targets[:TRAIN], inputs[TRAIN:], targets[TRAIN:])
     targets = (np.arange(count) % max(2, spec.outputs)).astype(np.int32)
     first = targets.reshape(-1, *[1] * len(spec.input_shape))
@@ -67,8 +75,9 @@ def losses_of(model: ModelSpec) -> dict[str, Any]:
     if spec.name == "imagenet":
         side = SIDES.get(family, 32)
         spec = replace(spec, input_shape=(side, side, 3), outputs=10)
-    if model.kind == "tokens":
-        spec = replace(spec, input_shape=(16,), words=32, outputs=32)
+    if model.kind in OF_TOKENS:
+        words = MASK + 1 if model.kind == MASKED_TOKENS else 32
+        spec = replace(spec, input_shape=(16,), words=words, outputs=words)
     if model.kind == "fields":
         spec = spec.resized(spec, 32)
     samples, batch = FEW.get(family, (TRAIN, BATCH))

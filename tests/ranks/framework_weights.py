@@ -1,27 +1,36 @@
-"""Trains fc-64 in float64 as one rank from given weights; what they become is in a file a rank.
+"""Trains a network in float64 as one rank from given weights; what they become is in a file a rank.
 
-framework_weights.py FRAMEWORK STRATEGY DEVICES ROUNDS FOLDER
+framework_weights.py FRAMEWORK STRATEGY DEVICES ROUNDS FOLDER [MODEL]
 
 The global batch is 32 for any number of devices, and the last step has 5 samples, so that all
-frameworks and strategies compute the same; ROUNDS are those of phases timed beside training.
+frameworks and strategies compute the same; ROUNDS are those of phases timed beside training. MODEL
+is fc-64 or bert-base at its small size, whose weights stand in another order in PyTorch.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hpcbench.config import RunConfig
 from hpcbench.datasets import DATASETS, synthetic
+from hpcbench.datasets.masking import MASK
 from hpcbench.training.beside import Beside
 from rank import connected, train, training_of
+from small_models import add_small
 
 BATCH, SAMPLES = 32, 10 * 32 + 5
 
-framework, name, devices, rounds, folder = sys.argv[1:]
+framework, name, devices, rounds, folder, model = [*sys.argv[1:], "fc-64"][:6]
 strategy = connected(name, devices=int(devices), framework=framework)
+add_small()
+spec = DATASETS["mnist"]
+if model == "bert-base":
+    of_tokens = {"input_shape": (16,), "words": MASK + 1, "outputs": MASK + 1}
+    spec = replace(DATASETS["masked-tokens"], **of_tokens)
 config = RunConfig(
-    model="fc-64",
+    model=model if model == "fc-64" else f"small-{model}",
     framework=framework,
     precision="float64",
     optimizer="sgd",
@@ -34,7 +43,6 @@ config = RunConfig(
     train_samples=SAMPLES,
     interval_steps=3,
 )
-spec = DATASETS["mnist"]
 data = synthetic.arrays(spec, seed=0).first(SAMPLES, 100)
 beside = Beside(int(rounds), strategy.rank == 0)
 training = training_of(config, spec, data, strategy, beside=beside)

@@ -3,13 +3,25 @@
 from dataclasses import replace
 from functools import partial
 
-from hpcbench.models import MODELS, ModelSpec, alexnet, gpt, resnet, unet, vgg, vision_transformer
+from hpcbench.models import (
+    MODELS,
+    ModelSpec,
+    alexnet,
+    bert,
+    gpt,
+    resnet,
+    unet,
+    vgg,
+    vision_transformer,
+)
 
 RESNET = resnet.ResNetSizes(8, ((4, 1), (8, 2)))
 VGG = vgg.VggSizes(((8, 1), (16, 2)), 32)
 VIT = vision_transformer.VitSizes(8, 2, 24, 48, 3)
 UNET = unet.UnetSizes(4, 2)
 GPT = gpt.GptSizes(2, 24, 3)
+# Of which samples have 16.
+BERT = bert.BertSizes(2, 24, 48, 3, 20)
 
 # On 67 pixels a side, the least that its strides and pools leave a pixel of.
 ALEXNET = alexnet.AlexNetSizes((8, 16, 24, 24, 16), 64, first_size=11, first_stride=4, pool=3)
@@ -23,6 +35,7 @@ SIZES = {
     "vit-b16": (vision_transformer, VIT),
     "unet": (unet, UNET),
     "gpt-124m": (gpt, GPT),
+    "bert-base": (bert, BERT),
 }
 
 

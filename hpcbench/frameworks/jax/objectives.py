@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcbench.datasets import DatasetSpec
+from hpcbench.datasets import NOT_ASKED, DatasetSpec
 from hpcbench.errors import ConfigError
 from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR
 
@@ -81,6 +81,23 @@ class NextToken(Objective):
         return (outputs.argmax(axis=-1) == targets).mean(axis=1)
 
 
+class MaskedToken(Objective):
+    """The tokens of a sample that are asked for: the mean cross-entropy of the softmax of
+    ``outputs``, shape (n, length, tokens), over those; judged by the share of them that is right.
+    """
+
+    metric = ACCURACY
+
+    def losses(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        asked = jnp.maximum(targets, 0)[..., None]
+        likely = jnp.take_along_axis(jax.nn.log_softmax(outputs), asked, axis=-1)[..., 0]
+        return -likely.mean(axis=1, where=targets != NOT_ASKED)
+
+    def tally(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        right = outputs.argmax(axis=-1) == targets
+        return right.mean(axis=1, where=targets != NOT_ASKED)
+
+
 def objective(spec: DatasetSpec) -> Objective:
     """What ``spec`` is there to learn; ConfigError where that is not written for JAX."""
     known = {
@@ -88,6 +105,7 @@ def objective(spec: DatasetSpec) -> Objective:
         "binary": Binary(),
         "regression": Regression(),
         "next-token": NextToken(),
+        "masked-token": MaskedToken(),
     }
     if spec.task not in known:
         raise ConfigError(

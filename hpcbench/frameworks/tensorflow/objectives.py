@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hpcbench.datasets import DatasetSpec
+from hpcbench.datasets import NOT_ASKED, DatasetSpec
 from hpcbench.metrics import mean_iou
 from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU
 
@@ -89,6 +89,23 @@ class NextToken(Objective):
         return tf.reduce_sum(tf.reduce_mean(tf.cast(right, tf.float32), axis=1))[tf.newaxis]
 
 
+class MaskedToken(Objective):
+    """The tokens of a sample that are asked for: the mean cross-entropy of the softmax of
+    ``outputs``, shape (n, length, tokens), over those; judged by the share of them that is right.
+    """
+
+    metric, sums = ACCURACY, 1
+
+    def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        asked = tf.maximum(targets, 0)
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(asked, outputs)
+        return _mean_of_asked(entropy, targets)
+
+    def tally(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        right = tf.equal(tf.argmax(outputs, axis=-1, output_type=tf.int32), targets)
+        return tf.reduce_sum(_mean_of_asked(tf.cast(right, tf.float32), targets))[tf.newaxis]
+
+
 class Segmentation(Objective):
     """A class for every pixel: ``outputs`` (n, height, width, classes), judged by the mean
     intersection over union.
@@ -125,6 +142,12 @@ class Segmentation(Objective):
         return mean_iou(tally.reshape(classes, classes))
 
 
+def _mean_of_asked(values: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Of each sample the mean of ``values`` (n, length) where a target is, shape (n,)."""
+    asked = tf.cast(tf.not_equal(targets, NOT_ASKED), values.dtype)
+    return tf.reduce_sum(values * asked, 1) / tf.reduce_sum(asked, 1)
+
+
 def _count(right: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(right, tf.float32))[tf.newaxis]
 
@@ -138,4 +161,5 @@ def objective(spec: DatasetSpec) -> Objective:
         "binary": Binary(),
         "regression": Regression(),
         "next-token": NextToken(),
+        "masked-token": MaskedToken(),
     }[spec.task]

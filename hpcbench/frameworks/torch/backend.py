@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
+from hpcbench.datasets import NOT_ASKED
 from hpcbench.errors import ConfigError
 from hpcbench.frameworks.backend import (
     DEVICE_STRIDE,
@@ -43,7 +44,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class TorchBackend(Backend):
-    """Classification of images, or of each token by those before it, by cross-entropy."""
+    """Classification of images, or of tokens by others, by cross-entropy."""
 
     metric, metric_sums = ACCURACY, 1
 
@@ -329,18 +330,25 @@ def _parted(batch: Batch, parts: int) -> list[Batch]:
 
 def _loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The cross-entropy of ``outputs``, (n, classes), or (n, length, tokens) of which a sample's is
-    the mean; summed over samples."""
+    the mean over those that are asked for; summed over samples."""
     if outputs.dim() == 2:
         return cross_entropy(outputs, targets, reduction="sum")
-    of_tokens = cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum")
-    return of_tokens / targets.shape[1]
+    of_tokens = cross_entropy(
+        outputs.flatten(0, 1), targets.flatten(), ignore_index=NOT_ASKED, reduction="sum"
+    )
+    return of_tokens / _asked(targets)
+
+
+def _asked(targets: torch.Tensor) -> torch.Tensor:
+    """How many tokens of a sample are asked for: as many of each."""
+    return (targets[0] != NOT_ASKED).sum()
 
 
 def _sums(loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The batch's loss and how many guesses are right; few operations, since each is a launch."""
     right = (outputs.argmax(-1) == targets).sum(dtype=loss.dtype)
     if targets.dim() > 1:
-        right = right / targets.shape[1]
+        right = right / _asked(targets)
     return torch.stack([loss, right])
 
 
