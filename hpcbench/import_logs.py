@@ -2,7 +2,8 @@
 
 Reads what Horovod's synthetic benchmarks, tf_cnn_benchmarks, DLPerf, torchtitan and Megatron-LM
 print, and writes the files of a run for each, marked as imported; and what nccl-tests and the OSU
-micro-benchmarks print of collective operations. What a log does not say is marked as unknown.
+micro-benchmarks print of collective operations. Tables of published rates are read too. What a log
+does not say is marked as unknown.
 """
 
 import argparse

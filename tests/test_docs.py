@@ -95,6 +95,14 @@ def test_reading_the_report(project):
     assert (project / "figures" / "example" / "report.html").stat().st_mtime > start - 1
 
 
+@pytest.mark.slow
+def test_published_figures(project):
+    said = follow("published.md", project, environment())
+    assert (project / "figures" / "csc" / "report.html").exists()
+    plan = "hpcbench sweep plan csc-ddp --site mahti --results results/csc"
+    assert "sweep csc-ddp on mahti: 24 runs" in said[plan]
+
+
 def test_links_lead_somewhere():
     for page in [ROOT / "README.md", *PAGES.glob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", page.read_text()):

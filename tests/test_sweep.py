@@ -330,7 +330,9 @@ def test_the_command_line_holds_the_whole_configuration(tmp_path):
         assert flag in line
 
 
-@pytest.mark.parametrize("name", ["default", "workshop", "frameworks"])
+@pytest.mark.parametrize(
+    "name", [path.stem for path in sorted((ROOT / "jobs" / "sweeps").glob("*.toml"))]
+)
 def test_what_is_planned_is_what_the_command_line_asks_for(tmp_path, name, monkeypatch):
     """Of each run of the sweeps that come with the program, as its process reads the line."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))

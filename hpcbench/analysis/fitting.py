@@ -47,8 +47,9 @@ class Counts:
     @cached_property
     def devices_a_node(self) -> float:
         """Infinite where nothing was measured over several nodes."""
-        a_node = float(np.ceil((self.devices / self.nodes).max()))
-        return a_node if (self.nodes > 1).any() else np.inf
+        if not (self.nodes > 1).any():
+            return np.inf
+        return float(np.ceil((self.devices / self.nodes).max()))
 
     @property
     def across_nodes(self) -> bool:

@@ -167,10 +167,12 @@ def locate_for(
     image_size: int | None = None,
     made_up: bool = False,
     may_download: bool = True,
+    least: int = 1,
 ) -> Source:
     """:func:`locate` for ``model``; ConfigError if it cannot take what the data set holds.
 
-    A set that is to be ``made_up`` needs no files, unless only they say what shape it has.
+    A set that is to be ``made_up`` needs no files, unless only they say what shape it has; it has
+    ``least`` training samples where the real one has.
     """
     check_kind(model, name)
     size = image_size or model.image_size
@@ -185,7 +187,7 @@ def locate_for(
         spec = replace(found.spec, train_samples=found.train_samples)
     elif spec.resized:
         spec = spec.resized(spec, size)
-    return Source(limited(spec), [])
+    return Source(limited(spec, least), [])
 
 
 def check_kind(model: ModelSpec, name: str) -> None:

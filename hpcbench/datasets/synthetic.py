@@ -14,14 +14,15 @@ from hpcbench.models import OF_TOKENS
 LIMIT_BYTES = 1 << 30
 
 
-def limited(spec: DatasetSpec) -> DatasetSpec:
-    """``spec`` with no more samples than fit into ``LIMIT_BYTES``."""
+def limited(spec: DatasetSpec, least: int = 1) -> DatasetSpec:
+    """``spec`` with no more samples than fit into ``LIMIT_BYTES``, but ``least`` training samples,
+    as a step takes them."""
     most = max(
         1, LIMIT_BYTES // (math.prod(spec.input_shape) * (1 if spec.kind == "images" else 4))
     )
     return replace(
         spec,
-        train_samples=min(spec.train_samples, most),
+        train_samples=min(spec.train_samples, max(most, least)),
         test_samples=min(spec.test_samples, most // 10 + 1),
         count=None,
     )

@@ -23,7 +23,7 @@ class Printed:
     intervals could be read. ``complete``: it got to its end; ``until`` says where it ends, where
     that is before what was planned, as people stop what need not be trained out. ``options`` are
     further settings that were printed, ``software`` versions by package. ``text`` is all that it
-    was read from.
+    was read from, ``origin`` where that is from if not from what it printed.
     """
 
     tool: str
@@ -39,9 +39,11 @@ class Printed:
     dataset: str = UNKNOWN
     input: str = UNKNOWN
     precision: str = UNKNOWN
+    xla: bool = False
     device: str = UNKNOWN
     options: dict[str, str] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def doubt(self) -> str:

@@ -29,6 +29,7 @@ from hpcbench.logs import (
     megatron,
     nccl_tests,
     osu,
+    published,
     tf_cnn_benchmarks,
     torchtitan,
 )
@@ -53,7 +54,7 @@ OF_TRAINING = (tf_cnn_benchmarks, dlperf, torchtitan, megatron)
 OF_EACH_RANK = (tf_cnn_benchmarks.TOOL, torchtitan.TOOL)
 # As launchers name the logs of ranks: rank0.log, worker-1/out, torchrun's 1/stdout.log.
 OF_A_RANK = re.compile(r"(?<=rank|task|node|proc)[-_.]?\d+|(?<=worker)[-_.]?\d+|(?<=/)\d+(?=/std)")
-TOOLS = (horovod.TOOL, *(module.TOOL for module in (*OF_TRAINING, nccl_tests, osu)))
+TOOLS = (horovod.TOOL, *(module.TOOL for module in (*OF_TRAINING, nccl_tests, osu, published)))
 Kept = Printed | PrintedCollective
 
 
@@ -128,6 +129,7 @@ def printed(lines: Sequence[str], batches: int, ranks: int | None = None) -> lis
         *(module.read for module in OF_TRAINING),
         nccl_tests.read,
         osu.reader(ranks),
+        published.read,
     )
     return [one for read in readers for one in read(lines)]
 
@@ -216,7 +218,7 @@ def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) 
         batch_per_device=run.batch_per_device,
         global_batch=run.batch_per_device * run.devices,
         precision=run.precision,
-        xla=False,
+        xla=run.xla,
         input=run.input,
         exchange=UNKNOWN,
         seed=0,
@@ -250,7 +252,7 @@ def write(run: Printed, log: Path, device_kind: str, scaling: str, sweep: Path) 
             **ended,
             "hosts": [],
             "provenance": {
-                "imported_from": f"{_shown(log)}, printed by {run.tool}",
+                "imported_from": f"{_shown(log)}, {run.origin or f'printed by {run.tool}'}",
                 "packages": run.software,
             },
         }

@@ -13,7 +13,7 @@ from hpcbench.devices.gpus import visible_gpus
 from hpcbench.errors import ConfigError
 from hpcbench.frameworks import FRAMEWORKS, Framework
 from hpcbench.models import MODELS, OF_TOKENS
-from hpcbench.schedule import Schedule, make_schedule
+from hpcbench.schedule import Schedule, batches, make_schedule
 from hpcbench.strategies import STRATEGIES, Strategy
 from hpcbench.terminal import warn
 
@@ -59,6 +59,7 @@ def resolve(config: RunConfig, output: OutputConfig, environment: Mapping[str, s
         config.sample_size,
         made_up=config.input == "synthetic",
         may_download=not job.task,
+        least=batches(config, world_size)[1],
     )
     if source.spec.remark and launch.rank == 0:
         warn(source.spec.remark)

@@ -19,7 +19,7 @@ from hpcbench.programs.config import Program, ProgramConfig
 from hpcbench.records.identity import PROGRAM
 from hpcbench.resources import job_files
 from hpcbench.runs.resolve import with_digest, with_input
-from hpcbench.schedule import make_schedule
+from hpcbench.schedule import batches, make_schedule
 from hpcbench.strategies import STRATEGIES
 from hpcbench.validation import NAME_PATTERN, parse, read_toml
 
@@ -195,8 +195,8 @@ def make_plan(
     Repeats are blocks, each in the order of :func:`in_order`. Raises ConfigError for a bad setting.
     """
     find = cache(
-        lambda model, name, size, made_up: locate_for(
-            MODELS[model], name, data_dir, size, made_up, may_download
+        lambda model, name, size, made_up, least: locate_for(
+            MODELS[model], name, data_dir, size, made_up, may_download, least
         )
     )
     left_out: dict[str, None] = {}
@@ -219,9 +219,10 @@ def make_plan(
             config = with_input(with_digest(parse(RunConfig, values)), data_dir)
             FRAMEWORKS[config.framework].check_model(config.model)
             made_up = config.input == "synthetic"
-            source = find(config.model, config.dataset, config.sample_size, made_up)
-            config = config.model_copy(update={"dataset": source.spec.name})
             replicas = (config.devices or 1) // strategy.devices_per_replica
+            least = batches(config, replicas)[1] if made_up else 1
+            source = find(config.model, config.dataset, config.sample_size, made_up, least)
+            config = config.model_copy(update={"dataset": source.spec.name})
             make_schedule(config, replicas, source.train_samples)
             folder = results / sweep.name / config.run_id
             block.append(PlannedRun(config, folder, source.train_samples))
