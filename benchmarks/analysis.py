@@ -1,4 +1,4 @@
-"""How long the analysis takes and how much memory, from 100,000 throughput rows to the report.
+"""How long the analysis takes, and how much memory, from 100,000 throughput rows to the report.
 
     python benchmarks/analysis.py [--rounds 5]
 
@@ -22,8 +22,8 @@ DEVICES, REPEATS, INTERVALS = (1, 2, 4, 8, 16, 32, 64), 60, 54
 SCRIPT = Path(__file__).resolve().parent.parent / "analysis" / "plot_scaling.py"
 
 
-def once(results: Path, output: Path) -> tuple[float, float]:
-    """Seconds, and the largest resident memory in bytes."""
+def once(results: Path, output: Path) -> tuple[float, float, float]:
+    """Seconds, those of all processes on cores, and the largest resident memory in bytes."""
     command = [sys.executable, str(SCRIPT), str(results), "--output", str(output)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
@@ -32,7 +32,7 @@ def once(results: Path, output: Path) -> tuple[float, float]:
         run.returncode = os.waitstatus_to_exitcode(status)
     if run.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {run.returncode}")
-    return seconds, used.ru_maxrss * 1024
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
 def main() -> None:
@@ -48,12 +48,13 @@ def main() -> None:
         print(
             f"{rows:,} throughput rows of {runs:,} runs; load average {psutil.getloadavg()[0]:.1f}"
         )
-        seconds, memory = zip(
+        seconds, cores, memory = zip(
             *(once(results, Path(folder) / "figures") for _ in range(given.rounds)), strict=True
         )
     print(
         f"to report.html and all figures: {statistics.median(seconds):.1f} s "
-        f"[{min(seconds):.1f}, {max(seconds):.1f}] over {given.rounds} rounds, "
+        f"[{min(seconds):.1f}, {max(seconds):.1f}] over {given.rounds} rounds, on cores "
+        f"{statistics.median(cores):.1f} s [{min(cores):.1f}, {max(cores):.1f}], "
         f"{max(memory) / 2**20:.0f} MiB"
     )
 

@@ -47,7 +47,7 @@ OF_ONE = [
 ]
 COLUMNS = [
     *(*BY_TIMING, *BY_RANK),
-    *("input_seconds", "contention_seconds", "background_seconds"),
+    *("rank_compute_seconds", "input_seconds", "contention_seconds", "background_seconds"),
 ]
 # Phases of one process's work by itself, which is longer by all that its own background threads
 # take; where ranks meet, each is by what the threads of all do.
@@ -86,18 +86,18 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
 
     ``compute_seconds`` and ``mean_compute_seconds`` without the exchange and what background
     threads took of it, by the slowest rank of each interval and on average over ranks, and
-    ``typical_compute_seconds`` by the median rank, of two the faster; ``met_seconds`` with an
-    exchange of a single element, less background threads too, and ``latency_seconds`` of that
-    alone; ``bare_exchange_seconds`` of the exchange without a step; ``input_seconds``, what a step
-    without exchange takes longer than on one batch that is at hand, by the median rank as above;
-    ``contention_seconds``, what a step on one batch takes longer than on one rank a host while the
-    others sleep, on average over these ranks, or before schema 5 a step without exchange;
-    ``background_seconds``, what of a step the process's own threads took that work unasked, on
-    average over ranks. Runs on one device have this and ``input_seconds`` alone. Of programs, by
-    the median rank as above, ``forward_seconds`` in the forward pass, ``backward_seconds`` in the
-    backward pass but for the exchange, and ``own_seconds`` in all but the exchange and waiting in
-    it; ``exposed_seconds`` of the exchange. ``trained_seconds`` are those of training itself, by
-    the slowest rank.
+    ``typical_compute_seconds`` by the median rank, of two the faster; ``rank_compute_seconds``, the
+    mean again where several ranks were timed; ``met_seconds`` with an exchange of a single element,
+    less background threads too, and ``latency_seconds`` of that alone; ``bare_exchange_seconds`` of
+    the exchange without a step; ``input_seconds``, what a step without exchange takes longer than
+    on one batch that is at hand, by the median rank as above; ``contention_seconds``, what a step
+    on one batch takes longer than on one rank a host while the others sleep, on average over these
+    ranks, or before schema 5 a step without exchange; ``background_seconds``, what of a step the
+    process's own threads took that work unasked, on average over ranks. Runs on one device have
+    this and ``input_seconds`` alone. Of programs, by the median rank as above, ``forward_seconds``
+    in the forward pass, ``backward_seconds`` in the backward pass but for the exchange, and
+    ``own_seconds`` in all but the exchange and waiting in it; ``exposed_seconds`` of the exchange.
+    ``trained_seconds`` are those of training itself, by the slowest rank.
     """
     timed = by_timing(ranks)
     timed["seconds"] -= _own_background(timed)
@@ -127,7 +127,9 @@ def phase_seconds(ranks: pd.DataFrame) -> pd.DataFrame:
         "background_seconds": _background(timed, parts),
     }
     runs = pd.MultiIndex.from_frame(parts[RUN].drop_duplicates())
-    return pd.DataFrame(found, index=runs).reindex(columns=COLUMNS)
+    table = pd.DataFrame(found, index=runs).reindex(columns=COLUMNS)
+    several = without.groupby(RUN, sort=False).size() > 1
+    return table.assign(rank_compute_seconds=table["mean_compute_seconds"].where(several))
 
 
 def _typical(of_rank: pd.DataFrame, phase: str) -> "pd.Series[float]":
@@ -211,7 +213,7 @@ def _by_rank(ranks: pd.DataFrame, phase: str) -> pd.DataFrame:
     of_phase = by_timing(ranks[ranks["phase"] == phase])
     of_phase["seconds"] /= of_phase["steps"]
     timings = [*RUN, "interval", "timing"]
-    return of_phase.pivot_table(index=timings, columns="rank", values="seconds").dropna()
+    return of_phase.pivot(index=timings, columns="rank", values="seconds").dropna()
 
 
 def _longer(wide: pd.DataFrame, rank: int) -> float:

@@ -28,6 +28,9 @@ def begin_to_read(folder: Path) -> Callable[[], Results]:
     if "scipy.stats" in sys.modules:
         # Nothing is left to import that would take a while.
         return lambda: read_folder(folder)
+    # Both processes need it.
+    import pandas as pd  # noqa: F401
+
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
     reading = pool.submit(read_results, folder)
     pool.shutdown(wait=False)

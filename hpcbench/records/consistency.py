@@ -38,9 +38,9 @@ def refuse_contradictions(
             mine, theirs = values[first_of_row[other[0]]], values[other[0]]
             what = "rows of another run" if column in RUN else f"more than one {column}"
             raise ValueError(f"{name} has {what}: {mine} and {theirs}")
-    firsts = table[columns].iloc[starts].to_dict("records")
+    firsts = zip(*(table[column].iloc[starts].tolist() for column in columns), strict=True)
     for start, first in zip(starts, firsts, strict=True):
-        _refuse_stranger(name, first, documents[of_run[start]])
+        _refuse_stranger(name, dict(zip(columns, first, strict=True)), documents[of_run[start]])
     if kind is ThroughputRow:
         _refuse_wrong_intervals(table, name, starts, numbers)
     elif kind is RankRow:

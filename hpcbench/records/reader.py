@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,11 @@ class _File:
     body: str = ""
     columns: tuple[str, ...] = ()
     defaults: tuple[tuple[str, Any], ...] = ()
+
+    @cached_property
+    def lines(self) -> int:
+        """How many rows there are, blank lines being none."""
+        return sum(map(bool, self.body.split("\n")))
 
 
 @dataclass(frozen=True)
@@ -215,8 +221,8 @@ _KINDS = {
 def _check_facts(document: dict[str, Any]) -> None:
     """Raise ValueError where run.json has something else than what is written there."""
     for path, (fits, what) in _FIELDS.items():
-        *outer, name = path.split(".")
-        place = document.get(outer[0], {}) if outer else document
+        outer, _, name = path.rpartition(".")
+        place = document.get(outer, {}) if outer else document
         value = place.get(name)
         if name in place and not (fits(value) or (value is None and path in _MAY_BE_NULL)):
             raise ValueError(f"{RUN_FILE}: {name} is no {what}")
@@ -226,9 +232,12 @@ def _check_facts(document: dict[str, Any]) -> None:
 
 def _read(path: Path, row: type, version: int, optional: bool = False) -> _File:
     """A file of rows; raises ValueError if they cannot be all there."""
-    if optional and not path.exists():
-        return _File()
-    header, _, body = path.read_text(encoding="utf-8").partition("\n")
+    try:
+        header, _, body = path.read_text(encoding="utf-8").partition("\n")
+    except FileNotFoundError:
+        if optional:
+            return _File()
+        raise
     names = header.split(",")
     try:
         defaults = missing_columns(names, columns(row), version)
@@ -239,11 +248,6 @@ def _read(path: Path, row: type, version: int, optional: bool = False) -> _File:
     if not body and row is ThroughputRow:
         raise ValueError(f"{path.name} has no rows")
     return _File(body, tuple(names), tuple(defaults.items()))
-
-
-def _lines(body: str) -> int:
-    """How many rows there are, blank lines being none."""
-    return sum(map(bool, body.split("\n")))
 
 
 def _parse(runs: list[_Found]) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]":
@@ -277,7 +281,7 @@ def _table(
     for kind, numbers in by_columns.items():
         bodies = [files[number].body for number in numbers]
         part = _parsed("".join(bodies), row, kind.columns, name).assign(**dict(kind.defaults))
-        lines = list(map(_lines, bodies))
+        lines = [files[number].lines for number in numbers]
         if sum(lines) != len(part):
             raise ValueError(f"{name} has a line that is broken")
         parts.append(part)
@@ -306,7 +310,7 @@ def _parsed(text: str, row: type, names: tuple[str, ...], file: str) -> "pd.Data
         # An infinity where a whole number belongs is an error, and no warning before it.
         with np.errstate(invalid="ignore"):
             return pd.read_csv(
-                io.StringIO(text),
+                io.BytesIO(text.encode()),
                 names=names,
                 dtype=kinds,
                 keep_default_na=False,
@@ -376,7 +380,7 @@ def _is_whole(run: _Found, skipped: list[str]) -> bool:
     files = zip(_KINDS, (run.throughput, run.accuracy, run.energy, run.ranks), strict=True)
     written = run.document.get("rows", {})
     for name, file in files:
-        there = _lines(file.body) if name in written else 0
+        there = file.lines if name in written else 0
         if written.get(name, there) == there:
             continue
         if file.columns:

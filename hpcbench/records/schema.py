@@ -14,6 +14,7 @@ History of ``SCHEMA_VERSION``, which :mod:`hpcbench.records.upgrade` bridges:
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import zip_longest
 from typing import Any, get_type_hints
 
@@ -178,6 +179,7 @@ MAY_BE_EMPTY = frozenset(
 )
 
 
+@cache
 def columns(row: type) -> list[str]:
     """The header of a file of ``row``s."""
     return [*_of_identity(row), *(field.name for field in fields(row))]

@@ -14,6 +14,7 @@ from hpcbench.analysis.figures.overview import overview_figure
 from hpcbench.analysis.figures.panels import Key
 from hpcbench.analysis.figures.scaling import scaling_figure
 from hpcbench.analysis.figures.step_time import step_figure
+from hpcbench.analysis.load import SERIES
 from hpcbench.analysis.step_time import timed_apart
 from hpcbench.collective.rows import SINGLE
 from hpcbench.words import MICROSECONDS
@@ -38,30 +39,31 @@ def all_figures(
 ) -> dict[str, Drawing]:
     """Every figure that there are points for, by file name; ``runs`` as ``with_speedups`` gives,
     ``curves`` as ``accuracy_curves`` of ``epochs``, ``collectives`` as ``collective_points``."""
+    runs_of = {tuple(key): of_series for key, of_series in runs.groupby(SERIES, sort=False)}
     drawings = {
         "overview": Drawing(
             "Overview",
             "Throughput and parallel efficiency against the number of devices, one line per "
             "strategy, with 95 % intervals, one dot per run, and the ideal",
-            lambda: overview_figure(table, runs),
+            lambda: overview_figure(table, runs_of),
         ),
         "throughput": Drawing(
             "Throughput",
             "Samples per second against the number of devices, with 95 % intervals and one dot per "
             "run; dashed: each strategy's smallest count scaled ideally",
-            lambda: scaling_figure(table, runs, "samples_per_second", "throughput, samples/s"),
+            lambda: scaling_figure(table, runs_of, "samples_per_second", "throughput, samples/s"),
         ),
         "speedup": Drawing(
             "Speedup",
             "Speedup over the base against the number of devices, with 95 % intervals and one dot "
             "per run",
-            lambda: scaling_figure(table, runs, "speedup", "speedup over the base"),
+            lambda: scaling_figure(table, runs_of, "speedup", "speedup over the base"),
         ),
         "efficiency": Drawing(
             "Parallel efficiency",
             "Speedup over its ideal, in percent, against the number of devices, with 95 % "
             "intervals and one dot per run",
-            lambda: scaling_figure(table, runs, "efficiency", "parallel efficiency, %", 100.0),
+            lambda: scaling_figure(table, runs_of, "efficiency", "parallel efficiency, %", 100.0),
         ),
     }
     if len(timed_apart(table)):
@@ -71,14 +73,14 @@ def all_figures(
             "compute, slower input, background threads, contention between devices, waiting for "
             "other ranks, gradient exchange; the whole step with its 95 % interval and one dot per "
             "run",
-            lambda: step_figure(table, runs),
+            lambda: step_figure(table, runs_of),
         )
     if any(one.choice.best for one in extrapolations.values()):
         drawings["laws"] = Drawing(
             "Scaling laws",
             "Throughput against devices with the best-fitting scaling law, dashed beyond the "
             "largest measured count, and the band of all laws that the runs do not contradict",
-            lambda: laws_figure(table, runs, extrapolations),
+            lambda: laws_figure(table, runs_of, extrapolations),
         )
     if len(curves):
         drawings["accuracy_epochs"] = Drawing(

@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+# Of zlib: two thirds of the time of its default, for files that are 5 % larger.
+PNG_LEVEL = 3
 # A fork finds the work here, since it cannot be pickled.
 _forked: list[Callable[[], None]] = []
 
@@ -27,7 +29,9 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
         engine.execute(figure)
         figure.set_layout_engine("none")
     figure.set_dpi(mpl.rcParams["savefig.dpi"])
-    FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
+        path.with_suffix(".png"), pil_kwargs={"compress_level": PNG_LEVEL}
+    )
     figure.set_dpi(72)
     FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
         path.with_suffix(".svg"), metadata={"Date": None}

@@ -11,6 +11,7 @@ from hpcbench.analysis.extrapolation import Extrapolation
 from hpcbench.analysis.figures import style
 from hpcbench.analysis.figures.panels import (
     Key,
+    RunsOf,
     device_axis,
     draw_points,
     handles,
@@ -30,7 +31,7 @@ _SMOOTH = 400
 
 
 def laws_figure(
-    table: pd.DataFrame, runs: pd.DataFrame, extrapolations: Mapping[Key, Extrapolation]
+    table: pd.DataFrame, runs: RunsOf, extrapolations: Mapping[Key, Extrapolation]
 ) -> Figure:
     """Points, and the law of each series that has one, dashed beyond its largest count."""
     drawn = {key: one for key, one in extrapolations.items() if one.choice.best}

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from hpcbench.analysis.figures import style
 from hpcbench.analysis.figures.panels import (
+    RunsOf,
     caption,
     handles,
     ideal_handle,
@@ -19,7 +20,7 @@ from hpcbench.analysis.figures.scaling import scaling_panel
 MOST_IN_OVERVIEW = 4
 
 
-def overview_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+def overview_figure(table: pd.DataFrame, runs: RunsOf) -> Figure:
     """Throughput beside parallel efficiency, a line a model: the figure to show first."""
     looks_of = looks(table)
     every = list(panels(table))

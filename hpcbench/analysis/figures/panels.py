@@ -1,6 +1,6 @@
 """What all figures share: how a series looks, panels, axes, legends and small print."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from textwrap import fill, wrap
 from typing import Any
@@ -32,6 +32,8 @@ DOT_OFFSET = 4.0
 LEGEND_COLUMNS = ((8, 4), (12, 3), (25, 2))
 
 Key = tuple[Any, ...]
+# Runs by the values of SERIES.
+RunsOf = Mapping[Key, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def error_lengths(series: pd.DataFrame, value: str) -> list[pd.Series]:
 def draw_points(
     axes: Axes,
     series: pd.DataFrame,
-    runs: pd.DataFrame,
+    runs: RunsOf,
     value: str,
     look: Look,
     scale: float,
@@ -156,7 +158,7 @@ def draw_points(
         capsize=2,
         elinewidth=0.7,
     )
-    own = runs[(runs[SERIES] == series[SERIES].iloc[0]).all(axis=1)]
+    own = runs[tuple(series[SERIES].iloc[0])]
     # The first of two series has its runs on the left, so that its neighbour does not hide them.
     offset = DOT_OFFSET if look.shift >= 1 else -DOT_OFFSET
     beside = ScaledTranslation(offset / 72, 0, axes.figure.dpi_scale_trans)

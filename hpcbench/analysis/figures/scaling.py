@@ -9,6 +9,7 @@ from hpcbench.analysis.figures import style
 from hpcbench.analysis.figures.panels import (
     Key,
     Look,
+    RunsOf,
     caption,
     device_axis,
     draw_points,
@@ -30,7 +31,7 @@ WIDE_RANGE = 16
 
 
 def scaling_figure(
-    table: pd.DataFrame, runs: pd.DataFrame, value: str, label: str, scale: float = 1.0
+    table: pd.DataFrame, runs: RunsOf, value: str, label: str, scale: float = 1.0
 ) -> Figure:
     """``value`` (a column of the scaling table and of ``runs``) times ``scale`` against devices."""
     looks_of = looks(table)
@@ -48,7 +49,7 @@ def scaling_figure(
 def scaling_panel(
     axes: Axes,
     rows: pd.DataFrame,
-    runs: pd.DataFrame,
+    runs: RunsOf,
     value: str,
     looks_of: dict[Key, Look],
     scale: float,

@@ -10,7 +10,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from hpcbench.analysis.figures import style
-from hpcbench.analysis.figures.panels import WITHIN, error_lengths, legend, looks, note, panels
+from hpcbench.analysis.figures.panels import (
+    WITHIN,
+    RunsOf,
+    error_lengths,
+    legend,
+    looks,
+    note,
+    panels,
+)
 from hpcbench.analysis.load import POINT, SERIES
 from hpcbench.analysis.step_time import PARTS, timed_apart
 
@@ -50,7 +58,7 @@ def step_parts(table: pd.DataFrame) -> pd.DataFrame:
     return known.assign(base_compute_ms=base, extra_compute_ms=compute - base, **others)
 
 
-def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+def step_figure(table: pd.DataFrame, runs: RunsOf) -> Figure:
     """A bar a point: what a step's time is spent on; the whole step's interval, a dot a run."""
     parts = step_parts(table)
     looks_of = looks(table)
@@ -95,8 +103,9 @@ def step_figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             elinewidth=0.7,
             capsize=1.5,
         )
-        for place, key in zip(places, ordered[POINT].to_dict("records"), strict=True):
-            own = runs[(runs[POINT] == pd.Series(key)).all(axis=1)]
+        for place, (*key, devices) in zip(places, ordered[POINT].to_numpy(), strict=True):
+            of_series = runs[tuple(key)]
+            own = of_series[of_series["devices"] == devices]
             axes.plot(
                 1e3 * own["step_seconds"],
                 np.full(len(own), place - DOTS_BELOW),
