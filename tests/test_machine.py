@@ -109,6 +109,10 @@ def test_the_first_schema_counted_too_much(tmp_path):
         ('{"calibration": 1, "device_kind": "a"}', "names no device or has no products"),
         ('{"calibration": 1, "device_kind": "a", "products": [{"precision": "x"}]}', "no measure"),
         (json.dumps({"calibration": 1} | calibration(-1.0)), "has a product that is no measure"),
+        (
+            json.dumps({"calibration": 1, "memory": {}} | calibration(1.0)),
+            "has a bandwidth of memory that is no measure",
+        ),
     ],
 )
 def test_a_file_that_is_no_calibration_is_named(tmp_path, content, reason):

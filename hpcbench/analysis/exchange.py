@@ -9,13 +9,11 @@ import pandas as pd
 from hpcbench.analysis.collectives import Collectives
 from hpcbench.analysis.estimates import Estimate
 from hpcbench.analysis.load import POINT
-from hpcbench.collective import ELEMENT_BYTES, OPERATIONS
+from hpcbench.analysis.machine import weight_bytes
+from hpcbench.collective import OPERATIONS
 from hpcbench.collective.libraries import LIBRARIES
 from hpcbench.collective.rows import SINGLE
 from hpcbench.records.identity import RUN
-
-# Gradients of all other precisions are float32.
-FLOAT64 = 8
 
 
 def exchange_table(
@@ -47,7 +45,7 @@ def exchange_table(
         own = _of_library(measured.points, libraries.get(str(first["strategy"]), ""), first)
         if not weights or own.empty:
             continue
-        size = weights * (FLOAT64 if first["precision"] == "float64" else ELEMENT_BYTES)
+        size = weights * weight_bytes(first["precision"])
         if not own["bytes"].min() <= size <= own["bytes"].max():
             continue
         factor = OPERATIONS["all_reduce"].bus_factor(int(first["devices"]))

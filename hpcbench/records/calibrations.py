@@ -36,7 +36,16 @@ def read(path: Path) -> dict[str, Any]:
         )
         if not fits or not (math.isfinite(product["teraflops"]) and product["teraflops"] > 0):
             raise ValueError(f"has a product that is no measurement: {product}")
+    # Null where there was no room for the arrays.
+    memory = document.get("memory")
+    if memory is not None and not _is_memory(memory):
+        raise ValueError(f"has a bandwidth of memory that is no measurement: {memory}")
     return document
+
+
+def _is_memory(found: object) -> bool:
+    rate = found.get("gigabytes_per_second") if isinstance(found, dict) else None
+    return isinstance(rate, float) and math.isfinite(rate) and rate > 0
 
 
 def above(root: Path) -> Iterator[Path]:

@@ -193,13 +193,16 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
         (lambda value: isinstance(value, dict), "table"),
     ),
     **dict.fromkeys(
-        ("run_id", "sweep", "provenance.started", "provenance.git_commit"),
+        ("run_id", "sweep", "provenance.started", "provenance.git_commit", "schedule.optimizer"),
         (lambda value: isinstance(value, str), "text"),
     ),
     **dict.fromkeys(
         (
             *("provenance.load_average", "provenance.cores_of_machine"),
             *("cores_taken_share", "waiting_for_data_share"),
+            *("schedule.global_batch", "schedule.world_size", "schedule.momentum"),
+            *("parameters", "trainable_parameters"),
+            *("flops_per_sample", "tokens_per_sample", "peak_memory_bytes"),
         ),
         (_is_number, "number"),
     ),
@@ -209,6 +212,7 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
 _MAY_BE_NULL = {
     *("provenance.git_commit", "provenance.site", "provenance.cores_of_machine"),
     *("cores_taken_share", "waiting_for_data_share"),
+    *("parameters", "flops_per_sample", "tokens_per_sample", "peak_memory_bytes"),
 }
 _KINDS = {
     THROUGHPUT_FILE: ThroughputRow,

@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from hpcbench.analysis.collectives import LINE
-from hpcbench.analysis.figures import style
 from hpcbench.analysis.figures.panels import (
     Look,
     error_lengths,
@@ -64,12 +63,7 @@ def _looks(single: pd.DataFrame) -> dict[tuple[object, ...], Look]:
     found = {}
     for index, line in enumerate(lines.to_dict("records")):
         parts = [line["library"], *(named.get(n, "{}").format(line[n]) for n in varying)]
-        found[tuple(line[name] for name in LINE)] = Look(
-            ", ".join(map(str, parts)),
-            style.COLOURS[index % len(style.COLOURS)],
-            style.MARKERS[index % len(style.MARKERS)],
-            1.0,
-        )
+        found[tuple(line[name] for name in LINE)] = Look.at(index, ", ".join(map(str, parts)))
     return found
 
 

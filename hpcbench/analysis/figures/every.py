@@ -12,9 +12,11 @@ from hpcbench.analysis.figures.collectives import collectives_figure
 from hpcbench.analysis.figures.laws import laws_figure
 from hpcbench.analysis.figures.overview import overview_figure
 from hpcbench.analysis.figures.panels import Key
+from hpcbench.analysis.figures.roofline import roofline_figure
 from hpcbench.analysis.figures.scaling import scaling_figure
 from hpcbench.analysis.figures.step_time import step_figure
 from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.machine import under_roofs
 from hpcbench.analysis.step_time import timed_apart
 from hpcbench.collective.rows import SINGLE
 from hpcbench.words import MICROSECONDS
@@ -74,6 +76,15 @@ def all_figures(
             "other ranks, gradient exchange; the whole step with its 95 % interval and one dot per "
             "run",
             lambda: step_figure(table, runs_of),
+        )
+    roofed = under_roofs(table)
+    if len(roofed):
+        drawings["roofline"] = Drawing(
+            "Roofline",
+            "Operations a second of a device against operations per byte that a step moves at "
+            "least, one mark per line at its smallest count, below the roof that bandwidth of "
+            "memory and products of matrices set",
+            lambda: roofline_figure(roofed),
         )
     if any(one.choice.best for one in extrapolations.values()):
         drawings["laws"] = Drawing(

@@ -44,7 +44,14 @@ class Look:
     colour: str
     marker: str
     # Factor on the device axis, so that the bars of equal points stand beside each other.
-    shift: float
+    shift: float = 1.0
+
+    @classmethod
+    def at(cls, place: int, label: str, shift: float = 1.0) -> "Look":
+        """Of the ``place``-th label: where the colours begin anew, another marker."""
+        count = len(style.COLOURS)
+        marker = style.MARKERS[(place + place // count) % len(style.MARKERS)]
+        return cls(label, style.COLOURS[place % count], marker, shift)
 
 
 def looks(table: pd.DataFrame) -> dict[Key, Look]:
@@ -71,16 +78,9 @@ def looks(table: pd.DataFrame) -> dict[Key, Look]:
         labels[tuple(kind[name] for name in WITHIN)] = ", ".join([subject, *extra])
     order = sorted(set(labels.values()))
     return {
-        key: Look(
-            label,
-            style.COLOURS[order.index(label) % len(style.COLOURS)],
-            # Another marker where the colours begin anew.
-            style.MARKERS[
-                (order.index(label) + order.index(label) // len(style.COLOURS)) % len(style.MARKERS)
-            ],
-            SHIFT ** (order.index(label) - (len(order) - 1) / 2),
-        )
+        key: Look.at(place, label, SHIFT ** (place - (len(order) - 1) / 2))
         for key, label in labels.items()
+        for place in [order.index(label)]
     }
 
 

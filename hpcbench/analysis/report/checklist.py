@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hpcbench.analysis.answers import Answers
 from hpcbench.analysis.estimates import ENOUGH_RUNS
 from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.machine import OF_CALIBRATED, OF_VENDOR
 from hpcbench.analysis.pairing import in_blocks
 from hpcbench.analysis.report.cells import Table, text
 from hpcbench.records.identity import PROGRAM
@@ -166,11 +167,16 @@ def _timing(answers: Answers) -> Answer:
     )
 
 
-def _bounds(_: Answers) -> Answer:
+def _bounds(answers: Answers) -> Answer:
+    points = answers.points
+    known = int(points[[OF_CALIBRATED, OF_VENDOR]].notna().any(axis=1).sum())
+    ideal = "Figures show ideal scaling from the base"
+    if not known:
+        return Answer(IN_PART, f"{ideal}. The peak performance of the hardware is not known here.")
     return Answer(
-        IN_PART,
-        "Figures show ideal scaling from the base. The peak performance of the hardware is not "
-        "known here.",
+        KEPT if known == len(points) else IN_PART,
+        f"{ideal}; {known} of {count(len(points), 'point')} are held against what such a device "
+        f"can compute.",
     )
 
 

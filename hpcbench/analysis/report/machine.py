@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hpcbench.analysis.load import SERIES
-from hpcbench.analysis.machine import OF_CALIBRATED, OF_VENDOR, RATE, TOKENS
+from hpcbench.analysis.machine import INTENSITY, OF_CALIBRATED, OF_VENDOR, RATE, TOKENS
 from hpcbench.analysis.report.cells import (
     SERIES_HEADER,
     Cell,
@@ -24,6 +24,11 @@ SHARES = {
     OF_VENDOR: "the vendor's peak",
 }
 
+_OF_INTENSITY = (
+    " FLOP a byte: operations of a step over what it moves at least, weights and optimizer state "
+    "read and written once."
+)
+
 
 def machine_report(points: pd.DataFrame) -> Table | None:
     """Of ``scaling_table``'s rows; None where neither operations nor memory are known."""
@@ -32,7 +37,9 @@ def machine_report(points: pd.DataFrame) -> Table | None:
         return None
     extra = varying_settings(known)
     peaks = [name for name in (OF_CALIBRATED, OF_VENDOR) if known[name].notna().any()]
-    tokens = [TOKENS] if known[TOKENS].notna().any() else []
+    tokens, intensity = (
+        [name] if known[name].notna().any() else [] for name in (TOKENS, INTENSITY)
+    )
     titles = {OF_CALIBRATED: "of the calibrated peak", OF_VENDOR: "of the vendor's peak"}
     missing = (
         ""
@@ -47,6 +54,7 @@ def machine_report(points: pd.DataFrame) -> Table | None:
         "of a product of large matrices in the same precision: measured on one device of this kind "
         "(hpcbench calibrate), or the vendor's, dense. Memory: the most that the process of a "
         "device had; of a GPU what the framework allocated on it, on CPUs all of the process."
+        + (_OF_INTENSITY if intensity else "")
         + missing,
         [
             *SERIES_HEADER,
@@ -57,6 +65,7 @@ def machine_report(points: pd.DataFrame) -> Table | None:
             *("tokens/s" for _ in tokens),
             "GFLOP/s a device",
             *(titles[name] for name in peaks),
+            *("FLOP a byte, at most" for _ in intensity),
             "memory, GiB",
         ],
         [
@@ -67,6 +76,7 @@ def machine_report(points: pd.DataFrame) -> Table | None:
                 *(between(row, name, lambda rate: number(rate, 4)) for name in tokens),
                 between(row, RATE, lambda rate: number(rate * 1e3)),
                 *(between(row, name, percent) for name in peaks),
+                *(Cell(number(row[name]), row[name]) for name in intensity),
                 Cell(number(row["memory_gib"], 2), row["memory_gib"]),
             ]
             for row in known.to_dict("records")
