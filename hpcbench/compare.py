@@ -139,17 +139,27 @@ def differences(
 
 
 def print_words(comparison: "Comparison", remarks: Sequence[str]) -> None:
-    """A table of points, and what else is to be said."""
-    from hpcbench.analysis.report.comparison import HEADER, cells, sentences
+    """A table of points, one of what they use of the machine, and what else is to be said."""
+    from hpcbench.analysis.report.comparison import HEADER, cells, sentences, usage_cells
 
-    table = Table(box=None, pad_edge=False)
-    for number, title in enumerate(HEADER):
-        table.add_column(title, justify="left" if number < 2 else "right")
-    for row in cells(comparison):
-        table.add_row(*row)
-    console().print(table)
+    header, used = usage_cells(comparison)
+    _print_table(HEADER, cells(comparison), names=2)
+    if used:
+        print()
+        _print_table(header, used, names=1)
+        print()
     for sentence in [*remarks, *sentences(comparison)]:
         print(sentence)
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> None:
+    """``names`` of the columns are words, the others numbers."""
+    table = Table(box=None, pad_edge=False)
+    for place, title in enumerate(header):
+        table.add_column(title, justify="left" if place < names else "right")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
 
 
 def print_json(comparison: "Comparison", remarks: Sequence[str]) -> None:
@@ -160,6 +170,7 @@ def print_json(comparison: "Comparison", remarks: Sequence[str]) -> None:
     whole: dict[str, Any] = asdict(comparison) | {
         "slower": comparison.slower,
         "points": comparison.points.to_dict("records"),
+        "usage": comparison.usage.to_dict("records"),
         "sentences": [*remarks, *sentences(comparison)],
     }
     if comparison.common and not comparison.common.agree:

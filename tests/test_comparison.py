@@ -19,7 +19,7 @@ from hpcbench.analysis.ratios import (
     reach,
     student_interval,
 )
-from hpcbench.analysis.report.comparison import not_told, sentences
+from hpcbench.analysis.report.comparison import not_told, sentences, usage_cells
 from hpcbench.analysis.sides import COMPARED, across_unknown, check_distinct
 from hpcbench.analysis.together import common_change, pseudomedian
 from hpcbench.analysis.verdicts import FASTER, SLOWER, UNTOLD, WITHIN, change
@@ -270,6 +270,59 @@ def test_the_assumption_of_one_sweep_a_side_is_said():
     assert "counts as change" in " ".join(sentences(compared(old, later, 0.05)))
     within = within.assign(folder="other")
     assert "measured in turns" in " ".join(sentences(compared(old, within, 0.05)))
+
+
+def test_what_either_side_uses_of_the_machine_is_told_and_decides_nothing():
+    """A third more memory at the same rate; of a device that 0.1 TFLOP/s were measured on."""
+    generator = np.random.default_rng(12)
+    facts = {"flops_per_sample": 1e7, "calibrated_teraflops": 0.1}
+    old, new = (
+        side_of(np.zeros((2, 1)), runs=6, noise=0.001, generator=generator, hour=hour).assign(
+            **facts, memory_gib=[gib * (1 + 0.001 * (run % 6)) for run in range(12)]
+        )
+        for hour, gib in ((0, 3.0), (1, 4.0))
+    )
+    found = compared(old, new, 0.05)
+    assert not found.slower
+    assert found.usage["point"].tolist() == found.points["point"].tolist()
+    for row in found.usage.to_dict("records"):
+        assert row["memory_change"] == pytest.approx(1 / 3, abs=1e-3)
+        assert 0.32 < row["memory_change_low"] < 1 / 3 < row["memory_change_high"] < 0.35
+        devices = next(int(n) for n in (1, 2) if row["point"].endswith(f"at {n}"))
+        for side in ("old", "new"):
+            # 1,000 samples a second on all devices.
+            assert row[f"{side}_teraflops"] == pytest.approx(0.01 / devices, rel=0.01)
+            assert row[f"{side}_share_of_calibrated"] == pytest.approx(0.1 / devices, rel=0.01)
+    header, rows_of = usage_cells(found)
+    assert header[1:] == [
+        *("GFLOP/s a device", "of the calibrated peak", "peak memory, GiB", "change", "95 %")
+    ]
+    assert [cells[2] for cells in sorted(rows_of)] == ["10 % → 10 %", "5 % → 5 %"]
+    assert [cells[4] for cells in rows_of] == ["+33.3", "+33.3"]
+    assert any("no verdict depends on it" in sentence for sentence in sentences(found))
+
+
+def test_of_few_runs_a_change_of_memory_has_no_interval_and_of_unknown_memory_none():
+    old, new = (
+        side_of(np.zeros((2, 1)), runs=2, noise=0.01, hour=hour).assign(memory_gib=gib)
+        for hour, gib in ((0, 2.0), (1, 3.0))
+    )
+    _, rows_of = usage_cells(compared(old, new, 0.05))
+    assert [cells[1:] for cells in rows_of] == [["2.00 → 3.00", "+50.0", "too few"]] * 2
+    known = compared(old, new.assign(memory_gib=[3.0, np.nan] * 2), 0.05)
+    assert known.usage["memory_change"].isna().all()
+    assert usage_cells(
+        compared(*(side.drop(columns="memory_gib") for side in (old, new)), 0.05)
+    ) == (
+        [],
+        [],
+    )
+    several = [
+        side_of(np.zeros((2, 3)), runs=2, noise=0.01, hour=hour, day=day).assign(memory_gib=gib)
+        for hour, day, gib in ((1, 1, 2.0), (2, 9, 3.0))
+    ]
+    usage = compared(*several, 0.05).usage
+    assert usage["memory_change_low"].tolist() == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize(

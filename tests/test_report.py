@@ -313,6 +313,8 @@ def test_comparing_several_sweeps_a_side(tmp_path):
     assert words["slower"]
     assert words["sweeps"] == [3, 3]
     assert {row["old_count"] for row in words["points"]} == {3}
+    names = [[row["point"] for row in words[name]] for name in ("points", "usage")]
+    assert names[0] == names[1]
     assert words["common"]["low"] < -0.15 < words["common"]["high"]
     for wrong in (
         ["--old", *folders["old"], "--new", *folders["new"], folders["old"][0]],

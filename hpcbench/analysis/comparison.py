@@ -22,20 +22,23 @@ from hpcbench.analysis.sides import (
     with_names,
 )
 from hpcbench.analysis.together import Common, by_unit, common_change
+from hpcbench.analysis.usage import usage
 from hpcbench.analysis.verdicts import ERROR, SLOWER, UNTOLD, change
 from hpcbench.errors import EnvironmentLacks
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``points`` as :func:`changes` describes them; ``common`` where there are several points;
-    ``threshold`` a share; ``sweeps`` how many OLD and NEW have; ``missing`` and ``added`` the names
-    of points that only OLD and only NEW has.
+    """``points`` as :func:`changes` describes them; ``usage`` as
+    :func:`hpcbench.analysis.usage.usage`, in the same order; ``common`` where there are several
+    points; ``threshold`` a share; ``sweeps`` how many OLD and NEW have; ``missing`` and ``added``
+    the names of points that only OLD and only NEW has.
 
     ``needed`` observations of each point and side would tell of all points that they are not slower
     in four of five comparisons in which nothing changed; None where that takes too many."""
 
     points: pd.DataFrame
+    usage: pd.DataFrame
     common: Common | None
     design: Design
     threshold: float
@@ -78,6 +81,7 @@ def compared(old: pd.DataFrame, new: pd.DataFrame, threshold: float) -> Comparis
     points = changes(found, method, threshold)
     return Comparison(
         points=points,
+        usage=points[["point"]].merge(usage(found, method), on="point"),
         common=common_change(*by_unit(found), PAIRS if design.paired else STUDENT, threshold),
         design=design,
         threshold=threshold,

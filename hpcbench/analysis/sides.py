@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from hpcbench.analysis.load import SERIES, Row, observe, with_subjects
+from hpcbench.analysis.machine import KNOWN
 from hpcbench.analysis.reading import read_folder
 from hpcbench.errors import ConfigError
 from hpcbench.records.identity import UNKNOWN
@@ -144,9 +145,10 @@ def _within(runs: pd.DataFrame, other: pd.DataFrame) -> bool:
 def observations(old: pd.DataFrame, new: pd.DataFrame, several: bool) -> pd.DataFrame:
     """One row an observation of a point that both sides have, of run tables ``with_names``.
 
-    Columns COMPARED and ``point``; ``side`` (old or new); ``rate`` in samples a second; ``unit``,
-    the number, in order of time, of the sweep or the repeat that it is part of. An observation is a
-    run or, where there are ``several`` sweeps a side, the median of a sweep's.
+    Columns COMPARED and ``point``; ``side`` (old or new); ``rate`` in samples a second; those of
+    :data:`hpcbench.analysis.machine.KNOWN`, missing where not known; ``unit``, the number, in order
+    of time, of the sweep or the repeat that it is part of. An observation is a run or, where there
+    are ``several`` sweeps a side, the median of a sweep's.
     """
     parts = []
     keys = SWEEP if several else REPEAT
@@ -155,7 +157,8 @@ def observations(old: pd.DataFrame, new: pd.DataFrame, several: bool) -> pd.Data
         parts.append(runs.assign(side=side, unit=began.groupby(["began", *keys]).ngroup()))
     both = pd.concat(parts, ignore_index=True).rename(columns={"samples_per_second": "rate"})
     both = both[both.groupby(COMPARED)["side"].transform("nunique") == 2]
-    columns = [*COMPARED, "point", "side", "unit"]
+    columns, values = [*COMPARED, "point", "side", "unit"], ["rate", *KNOWN]
+    both = both.reindex(columns=[*columns, *values])
     if several:
-        both = both.groupby(columns, sort=False)["rate"].median().reset_index()
-    return both[[*columns, "rate"]]
+        both = both.groupby(columns, sort=False)[values].median().reset_index()
+    return both

@@ -1,15 +1,27 @@
 """A comparison in words: the cells of its table, and sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from hpcbench.analysis.comparison import Comparison
+from hpcbench.analysis.load import Row
+from hpcbench.analysis.machine import OF_CALIBRATED, OF_VENDOR, RATE, TOKENS
 from hpcbench.analysis.ratios import MOST, fewest_runs
+from hpcbench.analysis.report.cells import number, percent
+from hpcbench.analysis.usage import MEMORY, MEMORY_CHANGE
 from hpcbench.analysis.verdicts import ERROR, FASTER, SLOWER, VERDICTS, WITHIN
 from hpcbench.words import count
 
 HEADER = ("", "point", "change", "95 %", "95 %, all points", "OLD", "NEW", "finds")
+# Of the machine, from OLD to NEW: a title, and how a value is shown.
+USAGE: dict[str, tuple[str, Callable[[float], str]]] = {
+    RATE: ("GFLOP/s a device", lambda rate: number(1e3 * rate)),
+    OF_CALIBRATED: ("of the calibrated peak", percent),
+    OF_VENDOR: ("of the vendor's peak", percent),
+    TOKENS: ("tokens/s", lambda rate: number(rate, 4)),
+    MEMORY: ("peak memory, GiB", number),
+}
 # A larger change, in percent, is not worth its digits.
 LARGEST = 1000
 # Points that one sentence names; the table has them all.
@@ -31,6 +43,35 @@ def cells(comparison: Comparison) -> list[list[str]]:
         ]
         for row in comparison.points.to_dict("records")
     ]
+
+
+def usage_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """A header, and a row a point in the same order: what OLD and NEW use of the machine, as far as
+    it is known of any point; both empty where nothing is."""
+    used = comparison.usage
+    known = [name for name in USAGE if used[[f"old_{name}", f"new_{name}"]].notna().any(axis=None)]
+    if not known:
+        return [], []
+    header = ["OLD → NEW", *(USAGE[name][0] for name in known)]
+    header += ["change", "95 %"] if MEMORY in known else []
+    return header, [
+        [
+            row["point"],
+            *(_of_sides(row, name) for name in known),
+            *(_change_of_memory(row) if MEMORY in known else []),
+        ]
+        for row in used.to_dict("records")
+    ]
+
+
+def _change_of_memory(row: Row) -> list[str]:
+    low, high = (row[f"{MEMORY_CHANGE}_{end}"] for end in ("low", "high"))
+    return [_percent(row[MEMORY_CHANGE]), _interval(low, high)]
+
+
+def _of_sides(row: Row, name: str) -> str:
+    show = USAGE[name][1]
+    return " → ".join(show(row[f"{side}_{name}"]) for side in ("old", "new"))
 
 
 def _percent(share: float) -> str:
@@ -55,6 +96,11 @@ def sentences(comparison: Comparison) -> Iterator[str]:
         f"{SLOWER}, what lies above 0 % {FASTER}"
     )
     yield f"finds: the change that comparisons like this find beyond {below} in four of five cases"
+    if comparison.usage[MEMORY_CHANGE].notna().any():
+        yield (
+            "peak memory: of the median run, and how it changed with each point's own interval; no "
+            "verdict depends on it, nor does the exit status"
+        )
     yield _measured(comparison)
     yield from _together(comparison)
     yield _smallest(comparison)
