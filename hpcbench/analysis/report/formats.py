@@ -21,7 +21,8 @@ def inline(text: str, name: str, title: str, description: str) -> dict[str, str]
     """An SVG file's ``text`` so that it fills its place in a page and says what it shows."""
     text = text[text.index("<svg") :]
     # Ids are unique in a page, and each figure numbers its own.
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", text)
+    for before in (' id="', 'href="#', "url(#"):
+        text = text.replace(before, f"{before}{name}-")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     opening = re.compile(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', re.DOTALL)
     head = (
