@@ -201,6 +201,9 @@ def test_this_machine_is_calibrated_and_training_is_a_share_of_it(tmp_path, fram
     done = run(["hpcbench", "plot", sweep, "--format=md", f"--output={tmp_path / 'figures'}"])
     assert done.status == 0, done.errors
     assert "How much of the machine" in (tmp_path / "figures" / "report.md").read_text()
+    # Memory is measured where there is room for the arrays.
+    roofed = results.calibrations[0]["memory"] is not None
+    assert (tmp_path / "figures" / "roofline.png").exists() == roofed
 
 
 @pytest.mark.parametrize(

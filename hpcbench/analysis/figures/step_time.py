@@ -105,9 +105,9 @@ def step_figure(table: pd.DataFrame, runs: RunsOf) -> Figure:
         )
         for place, (*key, devices) in zip(places, ordered[POINT].to_numpy(), strict=True):
             of_series = runs[tuple(key)]
-            own = of_series[of_series["devices"] == devices]
+            own = of_series.loc[of_series["devices"] == devices, "step_seconds"]
             axes.plot(
-                1e3 * own["step_seconds"],
+                1e3 * own,
                 np.full(len(own), place - DOTS_BELOW),
                 ".",
                 color="black",
