@@ -75,8 +75,9 @@ def by_timing(ranks: pd.DataFrame) -> pd.DataFrame:
     """``ranks``, with the columns of ``RankRow``, and two more: ``part``, a number for each phase
     of each run, and ``timing``, which of several timings of a phase after the same training
     interval a row is of."""
-    # Numbers group several times as fast as names.
-    part = ranks.groupby([*RUN, "phase"], sort=False).ngroup()
+    # Numbers group several times as fast as names, and these faster as plain objects.
+    names = [ranks[name].to_numpy(object) for name in (*RUN, "phase")]
+    part = ranks.groupby(names, sort=False).ngroup()
     timing = ranks.groupby([part, "interval", "rank"], sort=False).cumcount()
     return ranks.assign(part=part, timing=timing)
 
