@@ -212,7 +212,8 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
 _MAY_BE_NULL = {
     *("provenance.git_commit", "provenance.site", "provenance.cores_of_machine"),
     *("cores_taken_share", "waiting_for_data_share"),
-    *("parameters", "flops_per_sample", "tokens_per_sample", "peak_memory_bytes"),
+    *("parameters", "trainable_parameters"),
+    *("flops_per_sample", "tokens_per_sample", "peak_memory_bytes"),
 }
 _KINDS = {
     THROUGHPUT_FILE: ThroughputRow,
