@@ -24,11 +24,13 @@ WORKSHOP = ROOT / "analysis" / "examples" / "workshop"
 KIND = "a device"
 
 
-def document(optimizer="adam", momentum=0.0, precision="float32", trained=100, copies=1):
+def document(
+    optimizer="adam", momentum=0.0, precision="float32", trained=100, copies=1, strategy="ddp"
+):
     """Of a run of 110 weights and 64 samples a step, of 1,000 operations each."""
     return {
         "schema_version": 6,
-        "identity": {"precision": precision},
+        "identity": {"precision": precision, "strategy": strategy},
         "parameters": 110,
         "trainable_parameters": trained,
         "flops_per_sample": 1000,
@@ -53,12 +55,15 @@ def document(optimizer="adam", momentum=0.0, precision="float32", trained=100, c
         ({"optimizer": "sgd"}, 4 * (110 + 100)),
         ({"optimizer": "somebody's own"}, math.nan),
         ({"trained": None}, math.nan),
+        # All are gathered and read, a fourth of them updated.
+        ({"strategy": "fsdp", "copies": 4}, 4 * (110 + 25 + 2 * 50)),
     ],
 )
 def test_a_step_moves_at_least_its_weights_and_what_the_optimizer_keeps(of, expected):
     assert least_bytes(document(**of)) == pytest.approx(expected, nan_ok=True)
     work = work_of(document(**of))
-    assert work["flops_per_byte"] == pytest.approx(64_000 / expected, nan_ok=True)
+    operations = 64_000 / of.get("copies", 1)
+    assert work["flops_per_byte"] == pytest.approx(operations / expected, nan_ok=True)
 
 
 def test_operations_a_byte_are_those_of_one_copy_of_the_model():

@@ -34,6 +34,8 @@ KNOWN = [
     *("flops_per_sample", "tokens_per_sample", INTENSITY, "memory_gib"),
     *(*ROOFS, "vendor_teraflops"),
 ]
+# Strategies of which each device updates a part of the weights.
+SHARDING = ("fsdp",)
 # Numbers that an optimizer keeps beside each weight; those of MOMENTUM none without it.
 SLOTS, MOMENTUM = {"adam": 2, "adadelta": 2, "sgd": 1, "larc": 1}, ("sgd", "larc")
 
@@ -56,7 +58,8 @@ def work_of(document: Mapping[str, Any]) -> dict[str, float]:
 
 def least_bytes(document: Mapping[str, Any]) -> float:
     """What a step moves at least for each copy of the model, by its run.json: all weights are read,
-    those that are trained written, and what the optimizer keeps is both; nan where it does not say.
+    those that are trained written, and what the optimizer keeps is both, or a part of that where
+    devices share it; nan where it does not say.
 
     Samples, activations and gradients come on top, as far as no cache holds them.
     """
@@ -67,6 +70,8 @@ def least_bytes(document: Mapping[str, Any]) -> float:
         slots = 0
     weights = document.get("parameters") or math.nan
     trained = document.get("trainable_parameters") or math.nan
+    if identity.get("strategy") in SHARDING:
+        trained /= schedule.get("world_size") or math.nan
     return weight_bytes(identity.get("precision", "")) * (weights + trained * (1 + 2 * slots))
 
 
