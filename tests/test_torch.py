@@ -234,6 +234,15 @@ def test_what_does_not_fit_is_refused(results, flags, says):
     assert says in done.errors
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_rank_that_nobody_started_is_alone(results, strategy):
+    """As under Horovod, so that one device needs no launcher."""
+    done = train(results, *FLAGS, f"--strategy={strategy}", "--train-samples=640", "--epochs=1")
+    assert done.status == 0, done.errors
+    assert only_run(results)[1]["config"]["devices"] == 1
+
+
 def test_what_ddp_rounds_on_gpus_alone_is_refused(results):
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")

@@ -1,5 +1,6 @@
 """Where the ranks of a launch meet: the host of each, and ports that are theirs alone."""
 
+import os
 import platform
 import socket
 import zlib
@@ -94,7 +95,11 @@ def pass_proxies(hosts: Sequence[str], environment: MutableMapping[str, str]) ->
 def rendezvous_port(launch: Launch, environment: Mapping[str, str]) -> int:
     """The first of ``launch.size`` ports: the same for all ranks, another for another launch."""
     job = current_job(environment)
-    # Another launcher's daemons are a step of the scheduler's on all nodes but the first.
-    of_job = job.mark if LAUNCHERS[launch.launcher].of_scheduler else job.task
+    if launch.launcher not in LAUNCHERS:
+        # A rank that nobody started meets itself, beside others of its kind.
+        of_job = str(os.getpid())
+    else:
+        # Another launcher's daemons are a step of the scheduler's on all nodes but the first.
+        of_job = job.mark if LAUNCHERS[launch.launcher].of_scheduler else job.task
     marks = [of_job, *(known.mark(environment) for known in LAUNCHERS)]
     return FIRST_PORT + zlib.crc32("/".join(marks).encode()) % (PORTS - launch.size)
