@@ -20,6 +20,7 @@ CHAPTERS = {
     "own_program": "Your own programs",
     "models": "Rate and memory of each model",
     "exchange": "The exchange of gradients",
+    "horovod_synthetic": "Beside Horovod's synthetic benchmark",
     "newcomer": "From nothing to a plot",
     "startup": "Start-up",
     "augmentation": "Augmentation",
