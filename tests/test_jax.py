@@ -21,7 +21,7 @@ FLAGS = ("--framework=jax", "--model=fc-64")
 
 
 def weights_of(folder, framework, strategy, ranks=1, devices=1, rounds=0):
-    """What each rank's weights become."""
+    """What each rank's weights, and what its optimizer keeps of them, become, in one row."""
     folder.mkdir()
     arguments = [framework, strategy, str(devices), str(rounds), folder]
     start = launcher(strategy, ranks) if ranks > 1 else []
@@ -30,7 +30,7 @@ def weights_of(folder, framework, strategy, ranks=1, devices=1, rounds=0):
     kept = []
     for rank in range(ranks):
         with np.load(folder / f"rank{rank}.npz") as state:
-            kept.append([state[name] for name in state.files])
+            kept.append(np.concatenate([state[name].ravel() for name in state.files]))
     return kept
 
 
@@ -41,18 +41,16 @@ def test_all_strategies_take_tensorflows_steps(tmp_path):
     found = {
         "single": weights_of(tmp_path / "single", "jax", "single"),
         "sharded": weights_of(tmp_path / "sharded", "jax", "sharded", devices=2),
-        "ranks": weights_of(
-            tmp_path / "ranks", "jax", "jax-distributed", ranks=2, devices=2, rounds=6
-        ),
     }
-    for name, ranks in found.items():
-        for state in ranks:
-            for ours, theirs, alone in zip(state, expected, found["single"][0], strict=True):
-                # TensorFlow's side rounds a share's size to float32.
-                assert np.abs(ours - theirs).max() < 1e-8, name
-                assert np.abs(ours - alone).max() < 1e-12, name
-    first, second = found["ranks"]
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    for several in ("jax-distributed", "zero-1"):
+        of_ranks = weights_of(tmp_path / several, "jax", several, ranks=2, devices=2, rounds=6)
+        assert np.array_equal(*of_ranks)
+        found[several] = of_ranks
+    for name, states in found.items():
+        for state in states:
+            # TensorFlow's side rounds a share's size to float32.
+            assert np.abs(state - expected).max() < 1e-8, name
+            assert np.abs(state - found["single"][0]).max() < 1e-12, name
 
 
 @pytest.mark.slow
@@ -202,7 +200,7 @@ def apart(mode):
 print(apart("sync"), apart("local"))
 """
 
-ACCUMULATED = """
+IN_PARTS = """
 import numpy as np
 from hpcbench.cluster.launchers import Launch
 from hpcbench.config import RunConfig
@@ -212,35 +210,44 @@ from hpcbench.frameworks.backend import Workload
 from hpcbench.schedule import make_schedule
 from hpcbench.strategies import STRATEGIES
 
-FRAMEWORKS["jax"].prepare(1, 2, 0)
+class OptimizerInParts(STRATEGIES["sharded"]):
+    shards_optimizer = True
+
+FRAMEWORKS["jax"].prepare(1, 4, 0)
 spec = DATASETS["mnist"]
 data = synthetic.arrays(spec, seed=0).first(200, 50)
-order = np.random.default_rng(0).integers(0, 200, (6, 2, 8), np.int32)
+order = np.random.default_rng(0).integers(0, 200, (6, 16), np.int32)
+single, sharded = STRATEGIES["single"], STRATEGIES["sharded"]
+ways = [(single, 1, 1), (single, 1, 4), (sharded, 2, 4), (OptimizerInParts, 4, 2)]
 states, sums = [], []
-for devices, parts in ((1, 1), (1, 4), (2, 4)):
-    strategy = STRATEGIES["sharded" if devices > 1 else "single"](Launch(), devices, "flat")
-    settings = {"precision": "float64", "batch": 16 // devices, "accumulate": parts}
+for kind, devices, parts in ways:
+    strategy = kind(Launch(), devices, "flat")
+    settings = {"precision": "float64", "optimizer": "sgd", "momentum": 0.5}
+    settings |= {"batch": 16 // devices, "accumulate": parts}
     config = RunConfig(model="fc-64", framework="jax", **settings)
     workload = Workload(config, make_schedule(config, devices, 200), 0, spec, data, strategy)
     backend = FRAMEWORKS["jax"].backend(workload)
     of_steps = backend.steps(order.reshape(6, devices, -1), np.full(6, 0.01))
-    shares = np.array_split(order[0].ravel()[:5], devices)
-    of_rest = backend.partial_step(shares, np.full(1, 0.01), 5, 6)
-    states.append(backend.state())
-    sums.append([*of_steps, *of_rest])
-
-def apart(one, other):
-    return max(np.abs(a - b).max() for a, b in zip(one, other, strict=True))
-
-print(apart(states[0], states[1]), apart(states[0], states[2]), apart(sums[0], sums[2]))
+    of_rest = backend.partial_step(np.array_split(order[0, :5], devices), np.full(1, 0.01), 5, 6)
+    backend.gather()
+    states.append(np.concatenate([value.ravel() for value in backend.state()]))
+    sums.append(np.concatenate([of_steps, of_rest]))
+whole = len(states[0])
+print(len(states[3]) - whole)
+print(*(np.abs(state[:whole] - states[0]).max() for state in states))
+print(*(np.abs(each - sums[0]).max() for each in sums))
 """
 
 
 @pytest.mark.slow
-def test_a_batch_in_parts_trains_as_a_whole_one_does():
-    done = run([sys.executable, "-c", ACCUMULATED])
+def test_batches_and_optimizers_in_parts_train_as_whole_ones_do():
+    done = run([sys.executable, "-c", IN_PARTS])
     assert done.status == 0, done.errors
-    assert max(map(float, done.output.split())) < 1e-9
+    filled_up, *apart = done.output.split()
+    # 55,050 weights over four devices.
+    assert filled_up == "2"
+    assert len(apart) == 8
+    assert max(map(float, apart)) < 1e-9
 
 
 @pytest.mark.slow
@@ -310,7 +317,7 @@ def test_streamed_samples_train_as_resident_ones_do(results):
         (["--xla"], "--xla is not supported with framework jax"),
         (["--augment=noise"], "--augment noise is not supported with framework jax"),
         (["--optimizer=larc"], "--optimizer larc is not supported with framework jax"),
-        (["--strategy=horovod"], "not for framework jax, which has jax-distributed, sharded"),
+        (["--strategy=horovod"], "which has jax-distributed, sharded, single, zero-1"),
     ],
 )
 def test_what_does_not_fit_is_refused(results, flags, says):

@@ -94,6 +94,41 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(tmp_path, not_stopped, n
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("framework", "model", "strategy"),
+    [("torch", "cnn-pytorch", "fsdp"), ("jax", "fc-512", "zero-1")],
+)
+def test_parts_of_a_stopped_run_make_a_whole_that_goes_on(tmp_path, framework, model, strategy):
+    """Two ranks, each with a part of what a checkpoint holds; the odd test sample makes the passes
+    of their evaluations differ in number."""
+    pytest.importorskip(framework)
+    flags = (f"--framework={framework}", f"--model={model}", "--epochs=2", "--checkpoint")
+    flags = (*flags, "--train-samples=1541", "--test-samples=2001", "--interval-steps=2")
+    of_ranks = {"strategy": strategy, "devices": 2}
+    through, parts = tmp_path / "through", tmp_path / "parts"
+    done = train(through, *flags, *SEEDED, **of_ranks)
+    assert done.status == 0, done.errors
+    command = train_command(parts, *flags, *SEEDED, **of_ranks)
+    process = start(command, parts, "throughput.csv", 3)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if "hpcbench.train" in child.cmdline():
+            child.send_signal(signal.SIGUSR1)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75, errors
+    done = run([*command, "--resume"])
+    assert done.status == 0, done.errors
+    states = []
+    for results in (through, parts):
+        folder, _ = only_run(results)
+        assert list(folder.glob("model.*"))
+        with np.load(folder / "checkpoint.npz") as file:
+            states.append({name: file[name] for name in file.files if name != "behind"})
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        np.testing.assert_array_equal(value, states[1][name], err_msg=name)
+
+
+@pytest.mark.slow
 def test_a_run_without_a_core_says_so(results):
     """Others have its core for most of the time, until somebody ends it."""
     core = str(min(os.sched_getaffinity(0)))

@@ -1,13 +1,11 @@
 """PyTorch beside TensorFlow: the same network, the same optimizers, real ranks under DDP."""
 
-import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from hpcbench.cluster.site import Machine
@@ -20,7 +18,7 @@ from hpcbench.runs.faults import refuse_lost_gpus
 from hpcbench.schedule import make_schedule
 from hpcbench.sweeps.plan import SweepFile, make_plan
 from hpcbench.training.beside import phases_of
-from support import RANKS, launcher, only_run, run, start, train, train_command
+from support import RANKS, launcher, only_run, run, train
 
 torch = pytest.importorskip("torch", reason="PyTorch is an optional extra")
 
@@ -125,33 +123,6 @@ def test_one_device_with_32_is_two_with_16(tmp_path):
         first, *others = trained(strategy, ranks, parts)
         assert all(np.array_equal(a, b) for o in others for a, b in zip(first, o, strict=True))
         assert max(np.abs(a - b).max() for a, b in zip(alone, first, strict=True)) < 1e-9
-
-
-@pytest.mark.slow
-def test_parts_of_a_stopped_run_make_a_whole_that_goes_on(tmp_path):
-    """Two ranks with a part of the weights each; the odd test sample makes their passes differ."""
-    flags = (*FLAGS, "--train-samples=1541", "--test-samples=1001", "--seed=1", "--repeat=0")
-    flags = (*flags, "--epochs=2", "--interval-steps=2", "--checkpoint")
-    through, parts = tmp_path / "through", tmp_path / "parts"
-    done = train(through, *flags, strategy="fsdp", devices=2)
-    assert done.status == 0, done.errors
-    command = train_command(parts, *flags, strategy="fsdp", devices=2)
-    process = start(command, parts, "throughput.csv", 9)
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if "hpcbench.train" in child.cmdline():
-            child.send_signal(signal.SIGUSR1)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 75, errors
-    done = run([*command, "--resume"])
-    assert done.status == 0, done.errors
-    columns = ["epoch", "train_loss", "train_metric", "test_metric"]
-    one, other = (read_results(each).accuracy[columns].to_numpy() for each in (through, parts))
-    np.testing.assert_allclose(one, other, rtol=1e-5)
-    saved = [torch.load(only_run(each)[0] / "model.pt") for each in (through, parts)]
-    assert saved[0].keys() == MODELS["cnn-pytorch"].builders["torch"](SHAPE, 10).state_dict().keys()
-    for name, whole in saved[0].items():
-        assert torch.allclose(whole, saved[1][name], atol=1e-5), name
-    assert set(read_results(parts).ranks["phase"]) == {"train"}
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ KNOWN = [
     *(*ROOFS, "vendor_teraflops"),
 ]
 # Strategies of which each device updates a part of the weights.
-SHARDING = ("fsdp",)
+SHARDING = ("fsdp", "zero-1")
 # Numbers that an optimizer keeps beside each weight; those of MOMENTUM none without it.
 SLOTS, MOMENTUM = {"adam": 2, "adadelta": 2, "sgd": 1, "larc": 1}, ("sgd", "larc")
 

@@ -236,6 +236,8 @@ class JaxStrategy(Strategy):
     axis ``devices`` of the mesh."""
 
     exchange: str = ""
+    # Whether a device has but a part of the optimizer's state.
+    shards_optimizer: ClassVar[bool] = False
 
     @property
     def mesh(self) -> "jax.sharding.Mesh":

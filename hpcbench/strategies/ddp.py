@@ -37,9 +37,10 @@ class Ddp(TorchStrategy):
 
     @classmethod
     def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
+        world_size = super().check(config, launch, gpus, cores)
         if config.compression == "bf16" and not gpus:
             raise EnvironmentLacks("PyTorch's DDP has compression to bf16 on GPUs alone; take fp16")
-        return super().check(config, launch, gpus, cores)
+        return world_size
 
     @classmethod
     def meeting(cls, launch: Launch, environment: Mapping[str, str]) -> dict[int, Address]:

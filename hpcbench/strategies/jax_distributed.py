@@ -6,6 +6,7 @@ Started by mpirun, srun, horovodrun or torchrun, whose ranks it takes.
 import math
 import os
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,8 @@ from hpcbench.strategies import STRATEGIES, JaxStrategy
 class JaxDistributed(JaxStrategy):
     name = "jax-distributed"
     frameworks = ("jax",)
-    exchanges = ("flat", "per-tensor")
-    compressions = ("fp16", "bf16")
+    exchanges: ClassVar[tuple[str, ...]] = ("flat", "per-tensor")
+    compressions: ClassVar[tuple[str, ...]] = ("fp16", "bf16")
     needs_launcher = True
     start_hint = "mpirun -np"
 

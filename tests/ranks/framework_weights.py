@@ -47,12 +47,15 @@ data = synthetic.arrays(spec, seed=0).first(SAMPLES, 100)
 beside = Beside(int(rounds), strategy.rank == 0)
 training = training_of(config, spec, data, strategy, beside=beside)
 generator = np.random.default_rng(0)
-# Weights, then what the optimizer keeps of each.
+# Weights, then what the optimizer keeps of each, or of all in one.
+training.backend.gather()
 state = training.backend.state()
-count = len(state) // 2
+count = len(state) - 1 if name == "zero-1" else len(state) // 2
 given = [generator.normal(0, 0.05, value.shape) for value in state[:count]]
 training.backend.restore([*given, *state[count:]])
+training.backend.broadcast_state()
 training.warm_up()
 train(training)
+training.backend.gather()
 np.savez(Path(folder) / f"rank{strategy.rank}.npz", *training.backend.state())
 strategy.all_gather([0.0])

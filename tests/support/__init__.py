@@ -76,7 +76,15 @@ def call(main: Callable[[list[str]], int], *arguments: str | Path) -> Finished:
 
 def launcher(strategy: str, devices: int) -> list[str]:
     """What starts ``devices`` ranks here; a machine without MPI has Horovod's Gloo alone."""
-    if strategy not in ("horovod", "mpi", "multiworker", "ddp", "fsdp", "jax-distributed"):
+    if strategy not in (
+        "horovod",
+        "mpi",
+        "multiworker",
+        "ddp",
+        "fsdp",
+        "jax-distributed",
+        "zero-1",
+    ):
         return []
     if program("mpirun"):
         return ["mpirun", "-np", str(devices), "--bind-to", "none", "--oversubscribe"]

@@ -29,6 +29,8 @@ from hpcbench.frameworks.jax.feeding import Feed, Resident, Streamed, filled
 from hpcbench.frameworks.jax.flops import training_flops
 from hpcbench.frameworks.jax.normalization import batch_normalization, moving_statistics
 from hpcbench.frameworks.jax.objectives import objective
+from hpcbench.frameworks.jax.state import State, TrainState
+from hpcbench.frameworks.jax.updating import update
 from hpcbench.frameworks.keras_backend import set_random_seed
 from hpcbench.frameworks.keras_model import build_model, refuse_other_normalization
 from hpcbench.models import BuildContext
@@ -37,11 +39,6 @@ from hpcbench.strategies import JaxStrategy
 MODEL_FILE = "model.keras"
 # So many calls are under way, at most, while the host makes the next.
 AHEAD = 2
-# What Keras' optimizers keep before their slots: the number of the step, and the learning rate.
-OF_STEP = 2
-
-# Trainable weights, other variables, and the optimizer's slots.
-TrainState = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]
 
 
 class JaxBackend(Backend):
@@ -80,22 +77,21 @@ class JaxBackend(Backend):
         self._dtype = self.model.compute_dtype
         self._exchange = GradientExchange(strategy, config.compression)
         self._float = np.float64 if config.precision == "float64" else np.float32
-        self._optimizer = optimizer(schedule.optimizer, schedule.momentum)
-        self._optimizer.build(self.model.trainable_variables)
+        self._update = update(
+            strategy,
+            optimizer(schedule.optimizer, schedule.momentum),
+            self._exchange,
+            self.model.trainable_variables,
+        )
         self._generators = [
             place
             for place, variable in enumerate(self.model.non_trainable_variables)
             if variable.dtype == "uint32"
         ]
         self._batch_norm = moving_statistics(self.model)
-        self._state: TrainState = placement.whole(
-            self._mesh,
-            (
-                [variable.value for variable in self.model.trainable_variables],
-                [variable.value for variable in self.model.non_trainable_variables],
-                [variable.value for variable in self._optimizer.variables[OF_STEP:]],
-            ),
-        )
+        kinds = self.model.trainable_variables, self.model.non_trainable_variables
+        weights, others = ([variable.value for variable in kind] for kind in kinds)
+        self._state = State(strategy, weights, others, self._update, self._generators)
         self.parameters = self.model.count_params()
         self.trainable_parameters = sum(
             math.prod(variable.shape) for variable in self.model.trainable_variables
@@ -155,8 +151,10 @@ class JaxBackend(Backend):
         held: Any = None,
     ) -> Sums:
         mesh = self._mesh_of(exchange)
-        state, resident = placement.on(mesh, self._state), placement.on(mesh, self._feed.resident)
-        program = self._program("train", exchange, self._run, (P(), P(), P(None, "devices")))
+        state, resident = self._state.on(mesh), placement.on(mesh, self._feed.resident)
+        places = self._state.places
+        specs = places, P(), P(None, "devices")
+        program = self._program("train", exchange, self._run, specs, (places, P("devices")))
         # Each number of steps would be a program of its own: there is room for most, filled up.
         room = self._feed.steps if order.shape[-1] == self._batch else 1
         total: list[jax.Array] = []
@@ -173,18 +171,18 @@ class JaxBackend(Backend):
             mine = placement.split(mesh, (*brought, by))
             state, sums = program(state, (*resident, *common), mine)
             total.append(sums)
-        self._state = state
+        self._state.now = state
         return sum((placement.local_sum(sums) for sums in total), np.zeros(1 + self.metric_sums))
 
     def exchanges(self, count: int, exchange: Exchange) -> None:
         mesh = self._mesh_of(exchange)
-        program = self._program("exchange", exchange, self._exchange.repeated, (P(), P()))
-        placement.local_sum(
-            program(placement.on(mesh, self._state[0]), placement.whole(mesh, np.int32(count)))
-        )
+        run, out = self._exchange.repeated, P("devices")
+        program = self._program("exchange", exchange, run, (P(), P()), out)
+        weights, _, _ = self._state.on(mesh)
+        placement.local_sum(program(weights, placement.whole(mesh, np.int32(count))))
 
     def evaluate(self, start: int, stop: int) -> Sums:
-        weights, others, _ = self._mine()
+        weights, others, _ = self._state.mine()
         total = np.zeros(1 + self.metric_sums)
         for first in range(start, stop, self._evaluation_batch):
             last = min(first + self._evaluation_batch, stop)
@@ -201,44 +199,32 @@ class JaxBackend(Backend):
     def average_batch_norm_state(self) -> None:
         if not self._batch_norm or self._strategy.world_size == 1:
             return
-        program = self._program("average", Exchange.GRADIENTS, self._averaged, (P(), P()))
-        weights, others, slots = placement.on(self._mesh, self._state)
+        specs, out = (P(), P()), (P(), P("devices"))
+        program = self._program("average", Exchange.GRADIENTS, self._averaged, specs, out)
+        weights, others, slots = self._state.on(self._mesh)
         moving = program([others[place] for place in self._batch_norm], ())[0]
         for place, value in zip(self._batch_norm, moving, strict=True):
             others[place] = value
-        self._state = weights, others, slots
+        self._state.now = weights, others, slots
+
+    def gather(self) -> None:
+        self._state.gather()
 
     def state(self) -> list[NDArray[Any]]:
-        """All but the states of dropout's generators, which follow from seed, device and step."""
-        weights, others, slots = self._mine()
-        kept = [value for place, value in enumerate(others) if place not in self._generators]
-        return [np.asarray(value) for value in (*weights, *kept, *slots)]
+        return self._state.kept()
 
     def restore(self, state: Sequence[NDArray[Any]]) -> None:
-        now = self._mine()
-        kept, given = [], iter(state)
-        for kind, values in enumerate(now):
-            kept.append(
-                [
-                    value if kind == 1 and place in self._generators else _like(value, given)
-                    for place, value in enumerate(values)
-                ]
-            )
-        if next(given, None) is not None:
-            raise ValueError("the state is longer than this model's")
-        self._state = placement.whole(self._mesh, tuple(kept))
+        self._state.restore(state)
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
         # JAX's arrays never change.
-        before = self._state
+        before = self._state.now
         yield
-        self._state = before
+        self._state.now = before
 
     def broadcast_state(self) -> None:
-        if self._strategy.world_size > 1:
-            program = self._program("share", Exchange.GRADIENTS, self._shared, (P(), P()))
-            self._state = program(placement.on(self._mesh, self._state), ())[0]
+        self._state.share()
 
     def flops_per_sample(self) -> int:
         others = [variable.value for variable in self.model.non_trainable_variables]
@@ -250,7 +236,7 @@ class JaxBackend(Backend):
         )
 
     def save_model(self, folder: Path) -> None:
-        weights, others, _ = self._mine()
+        weights, others, _ = self._state.mine()
         for variable, value in (
             *zip(self.model.trainable_variables, weights, strict=True),
             *zip(self.model.non_trainable_variables, others, strict=True),
@@ -310,10 +296,9 @@ class JaxBackend(Backend):
             weights, others, slots, total = carried
             batch = (*self._feed.sample(resident, brought, row), samples_by[row, 0])
             gradients, others, sums = self._over_parts(loss, weights, others, batch)
-            gradients = self._exchange.of_step(gradients, exchange)
             of_step = [number_of_first + row, rates[row]]
-            weights, after = self._optimizer.stateless_apply([*of_step, *slots], gradients, weights)
-            return weights, others, after[OF_STEP:], total + sums.astype(total.dtype)
+            weights, slots = self._update(of_step, weights, slots, gradients, exchange)
+            return weights, others, slots, total + sums.astype(total.dtype)
 
         first = (weights, others, slots, jnp.zeros(1 + self.metric_sums, self._float))
         *state_after, total = jax.lax.fori_loop(0, count, step, first)
@@ -348,23 +333,18 @@ class JaxBackend(Backend):
     def _averaged(self, _: Exchange, values: Any, __: Any) -> Any:
         return jax.lax.pmean(values, "devices"), jnp.zeros(1)
 
-    def _shared(self, _: Exchange, values: Any, __: Any) -> Any:
-        """Device 0's values on all."""
-        first = jax.lax.axis_index("devices") == 0
-
-        def of_first(value: jax.Array) -> jax.Array:
-            return jax.lax.psum(jnp.where(first, value, jnp.zeros_like(value)), "devices")
-
-        return jax.tree.map(of_first, values), jnp.zeros(1)
-
     def _program(
-        self, name: str, exchange: Exchange, run: Callable[..., Any], specs: tuple[Any, ...]
+        self,
+        name: str,
+        exchange: Exchange,
+        run: Callable[..., Any],
+        specs: tuple[Any, ...],
+        out: Any,
     ) -> Callable[..., Any]:
-        """``run``, compiled for all devices of its mesh; it returns what is the same on all of
-        them, if anything, and a number or a row for each."""
+        """``run``, compiled for all devices of its mesh, on which what it is given lies as
+        ``specs`` say and what it returns as ``out``."""
         key = name, exchange
         if key not in self._programs:
-            out = P("devices") if name == "exchange" else (P(), P("devices"))
             sharded = jax.shard_map(
                 partial(run, exchange),
                 mesh=self._mesh_of(exchange),
@@ -379,20 +359,3 @@ class JaxBackend(Backend):
     def _mesh_of(self, exchange: Exchange) -> Mesh:
         """Where nothing is exchanged, a process runs by itself: others may not even run."""
         return self._local_mesh if exchange is Exchange.NONE else self._mesh
-
-    def _mine(self) -> TrainState:
-        """The state of this process's first device."""
-        weights, others, slots = jax.tree.map(
-            lambda array: array.addressable_shards[0].data, self._state
-        )
-        return weights, others, slots
-
-
-def _like(now: jax.Array, given: Iterator[NDArray[Any]]) -> NDArray[Any]:
-    """The next of ``given``; ValueError where it is not of the shape of ``now``."""
-    value = next(given, None)
-    if value is None:
-        raise ValueError("the state is shorter than this model's")
-    if value.shape != now.shape:
-        raise ValueError(f"shape {value.shape} where {now.shape} is expected")
-    return value

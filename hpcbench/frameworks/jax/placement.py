@@ -9,18 +9,40 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
+# Each device has all of an array, or a part of its first axis.
+WHOLE, PARTS = P(), P("devices")
 
-def on(mesh: Mesh, tree: Any) -> Any:
-    """``tree``, of which each device has a copy, as arrays of ``mesh``; nothing is copied."""
-    place = NamedSharding(mesh, P())
+
+def on(mesh: Mesh, tree: Any, spec: P = WHOLE) -> Any:
+    """``tree``, of which each device has a copy, or by ``spec`` its part, as arrays of ``mesh``;
+    nothing is copied."""
+    place = NamedSharding(mesh, spec)
 
     def moved(array: jax.Array) -> jax.Array:
         if array.sharding == place:
             return array
         parts = [shard.data for shard in array.addressable_shards]
-        return jax.make_array_from_single_device_arrays(array.shape, place, parts)
+        first, *others = parts[0].shape or (1,)
+        shape = parts[0].shape if spec == WHOLE else (first * mesh.size, *others)
+        return jax.make_array_from_single_device_arrays(shape, place, parts)
 
     return jax.tree.map(moved, tree)
+
+
+def parts(mesh: Mesh, tree: Any) -> Any:
+    """Of arrays of the host, the same on all processes, each device of ``mesh`` its part."""
+    place = NamedSharding(mesh, PARTS)
+
+    def copied(value: Any) -> jax.Array:
+        return jax.make_array_from_callback(value.shape, place, lambda part: value[part])
+
+    return jax.tree.map(copied, tree)
+
+
+def gathered(mesh: Mesh, arrays: list[jax.Array]) -> list[NDArray[Any]]:
+    """All of ``arrays`` of which each device has a part; all processes meet in here."""
+    whole = jax.jit(lambda given: given, out_shardings=NamedSharding(mesh, WHOLE))(arrays)
+    return [np.asarray(array.addressable_data(0)) for array in whole]
 
 
 def whole(mesh: Mesh, tree: Any) -> Any:
