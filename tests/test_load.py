@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hpcbench.analysis.accuracy import accuracy_table
 from hpcbench.analysis.figures.panels import looks
-from hpcbench.analysis.load import kept_apart, mixed, observe, run_table, software
+from hpcbench.analysis.load import kept_apart, mixed, observe, run_table, software, with_names
 from hpcbench.analysis.reading import read_folder
 from hpcbench.analysis.scaling import scaling_table
 from support import IDENTITY
@@ -128,3 +128,14 @@ def test_frameworks_are_named_where_there_are_several():
     assert set(both["subject"]) == {"tensorflow horovod fc-64", "torch ddp fc-64"}
     labels = {look.label for look in looks(scaling_table(both)).values()}
     assert {label.split(",")[0] for label in labels} == {"tensorflow horovod", "torch ddp"}
+
+
+def test_what_is_not_known_is_not_named():
+    """Of imported runs no options are known: their label does not end in an empty one."""
+    both = [row | {"run_id": "own"} for row in rows(1, [90])]
+    runs = runs_of(rows(1, [100]), both)
+    runs = with_names(runs.assign(options=["", "optimizer sgd"]))
+    labels = {look.label for look in looks(scaling_table(runs)).values()}
+    assert labels == {"horovod", "horovod, options optimizer sgd"}
+    three = with_names(pd.concat([runs, runs.tail(1).assign(options="optimizer adam")]))
+    assert three["line"].iloc[0] == "horovod fc-64"

@@ -309,7 +309,7 @@ def with_names(table: pd.DataFrame) -> pd.DataFrame:
     varying = {subject: _varying(rows) for subject, rows in known.groupby("subject")}
 
     def line(row: Row) -> str:
-        differs = [f"{name} {row[name]}" for name in varying[row["subject"]]]
+        differs = [f"{name} {row[name]}" for name in varying[row["subject"]] if row[name] != ""]
         return ", ".join([row["subject"], *differs])
 
     return table.assign(line=[line(row) for row in told.to_dict("records")])

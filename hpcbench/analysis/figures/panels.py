@@ -72,7 +72,10 @@ def looks(table: pd.DataFrame) -> dict[Key, Look]:
     labels: dict[Key, str] = {}
     for kind in kinds.to_dict("records"):
         extra = [
-            f"{name} {kind[name]}" for name in WITHIN if name in varying or is_mixed(kind[name])
+            f"{name} {kind[name]}"
+            for name in WITHIN
+            # What is not known of imported runs is empty.
+            if kind[name] != "" and (name in varying or is_mixed(kind[name]))
         ]
         subject = " ".join(kind[name] for name in named)
         labels[tuple(kind[name] for name in WITHIN)] = ", ".join([subject, *extra])
