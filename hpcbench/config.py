@@ -162,7 +162,7 @@ class RunConfig(BaseModel):
         description="change training images at random: any of rotate, scale, shift and noise, "
         "joined by +",
     )
-    exchange: Literal["per-tensor", "grouped", "flat", "buckets"] | None = Field(
+    exchange: Literal["per-tensor", "grouped", "flat", "buckets", "reduce-scatter"] | None = Field(
         None, description="how gradients travel; default: the strategy's"
     )
     compression: Literal["none", "fp16", "bf16"] = Field(

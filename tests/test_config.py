@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hpcbench.config import RunConfig
 from hpcbench.errors import ConfigError
 from hpcbench.schedule import make_schedule
+from hpcbench.strategies import STRATEGIES
 from hpcbench.training.learning_rate import rates
 from hpcbench.validation import parse
 
@@ -15,6 +16,15 @@ def test_the_workshops_defaults():
     plan = make_schedule(RunConfig(model="cnn-2"), 1, 60_000)
     assert (plan.optimizer, plan.learning_rate, plan.momentum) == ("sgd", 0.01, 0.9)
     assert (plan.global_batch, plan.epochs, plan.full_steps, plan.remainder) == (32, 10, 1875, 0)
+
+
+def test_what_strategies_exchange_can_be_asked_for():
+    """As each run of a sweep does on its command line."""
+    for kind in STRATEGIES:
+        for exchange in kind.exchanges:
+            assert RunConfig(strategy=kind.name, exchange=exchange).exchange == exchange
+        for compression in kind.compressions:
+            assert RunConfig(strategy=kind.name, compression=compression)
 
 
 def test_weak_keeps_the_device_batch_and_strong_the_global_one():

@@ -116,6 +116,7 @@ class State:
             given = self._slots or self._update.first_slots()
             whole = self._share(placement.whole(self._mesh, given))
             slots = self._placed([np.asarray(one.addressable_data(0)) for one in whole])
+            self._slots = None
         self.now = weights, others, slots
 
     def _placed(self, slots: list[Host]) -> list[jax.Array]:

@@ -290,6 +290,7 @@ class TorchBackend(Backend):
             self._strategy.broadcast(self._shared)
         elif self._strategy.all_gather([float(self._gathered is not None)])[0, 0]:
             self._strategy.scatter(self._shared, self._gathered)
+            self._gathered = None
 
     def flops_per_sample(self) -> int:
         return self._flops
