@@ -15,8 +15,7 @@ PAGE = ROOT / "docs" / "measurements.md"
 
 # The chapters of the page in their order: a record and its heading.
 CHAPTERS = {
-    "keras_fit": "Against plain Keras `fit`",
-    "torch_loop": "PyTorch on a GPU",
+    "peers": "Beside loops written by hand",
     "own_program": "Your own programs",
     "models": "Rate and memory of each model",
     "exchange": "The exchange of gradients",

@@ -58,15 +58,17 @@ class Mpi(TensorFlowStrategy):
         if self.processes == 1:
             return list(tensors)
 
-        def allreduce(local: NDArray[np.float32]) -> NDArray[np.float32]:
-            total = np.empty_like(local)
-            self._comm.Allreduce(local, total)
-            total *= 1 / self.processes
-            return total
-
         import tensorflow as tf
 
         flat = flatten(tensors)
+        # Kept: what a step got is used up before the next step has gradients.
+        received = np.empty(flat.shape, flat.dtype.as_numpy_dtype)
+
+        def allreduce(local: NDArray[np.float32]) -> NDArray[np.float32]:
+            self._comm.Allreduce(local, received)
+            np.multiply(received, 1 / self.processes, out=received)
+            return received
+
         total = tf.numpy_function(allreduce, [flat], flat.dtype)
         return unflatten(tf.ensure_shape(total, flat.shape), tensors)
 
