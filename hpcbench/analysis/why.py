@@ -12,6 +12,7 @@ from hpcbench.analysis.phases import PARTS_OF_RANKS, SHOWS_SLOW_RANKS, slow_rank
 from hpcbench.analysis.scaling import OF_PROGRAMS, PLAUSIBLE
 from hpcbench.analysis.step_time import PARTS, parts_of, timed_apart
 from hpcbench.records.identity import RUN
+from hpcbench.words import significant
 
 IN_WORDS = {
     "extra_data": "waiting for data",
@@ -119,10 +120,10 @@ def sentence(row: Row) -> str:
     if row["runs"] < 2:
         return f"{where}: a single run is not enough to explain the step time; repeat it."
     lost = (
-        f"a step takes {1e3 * row['step_seconds']:.3g} ms, {milliseconds:.3g} ms ({share:.0f} %) "
-        f"longer than at the base"
+        f"a step takes {significant(1e3 * row['step_seconds'])} ms, {significant(milliseconds)} ms "
+        f"({share:.0f} %) longer than at the base"
         if row["loss_seconds"] > 0
-        else f"a step takes {1e3 * row['step_seconds']:.3g} ms, no longer than at the base"
+        else f"a step takes {significant(1e3 * row['step_seconds'])} ms, no longer than at the base"
     )
     parts = [
         f"{named(row, name)} {1e3 * row[f'{name}_seconds']:.3g} ms{_interval(row, name)}"
@@ -133,8 +134,8 @@ def sentence(row: Row) -> str:
     # What steps that only meet take longer than whole ones stands with the exchange, below zero.
     beyond = -row["exchange_seconds"] > (PLAUSIBLE - 1) * row["step_seconds"]
     too_much = (
-        f"; these are too much by {-1e3 * row['exchange_seconds']:.3g} ms, by which steps in which "
-        f"ranks only meet took longer than whole ones"
+        f"; these are too much by {significant(-1e3 * row['exchange_seconds'])} ms, by which steps "
+        f"in which ranks only meet took longer than whole ones"
     )
     return (
         f"{where}: {lost}: {reasons}{too_much if parts and beyond else ''}"
@@ -152,7 +153,7 @@ def _interval(row: Row, name: str) -> str:
     if min(row["runs"], row["base_runs"]) < ENOUGH_RUNS:
         return ""
     low, high = (1e3 * row[f"{name}_seconds_{end}"] for end in ("low", "high"))
-    return f" [{low:.3g}, {high:.3g}]"
+    return f" [{significant(low)}, {significant(high)}]"
 
 
 def _of_rank(row: Row) -> str:
@@ -173,7 +174,7 @@ def slow_rank_in_words(row: Row) -> str:
         return ""
     host = f" ({row['host']})" if row["host"] else ""
     mostly = (
-        f", mostly {row['mostly']}: {1e3 * row['mostly_seconds']:.3g} ms a step longer"
+        f", mostly {row['mostly']}: {significant(1e3 * row['mostly_seconds'])} ms a step longer"
         if row["mostly"]
         else ""
     )
@@ -185,5 +186,5 @@ def slow_rank_in_words(row: Row) -> str:
         )
     return (
         f"Rank {row['rank']:.0f}{host} is the slowest in {row['slowest']} of {row['intervals']} "
-        f"{row['of']}, {100 * row['excess']:.3g} % above the others' median{mostly}"
+        f"{row['of']}, {significant(100 * row['excess'])} % above the others' median{mostly}"
     )

@@ -8,6 +8,7 @@ from itertools import chain, pairwise
 from statistics import mean, median
 
 from hpcbench.programs.probe_lines import Mark, Process
+from hpcbench.words import significant
 
 # Below this share of what follows, an interval at the beginning is warm-up.
 STEADY = 0.9
@@ -197,9 +198,8 @@ def _broken(
     length = max(b.at - a.at for a, b in pairs)
     if max(paused) - min(paused) > TOGETHER * length:
         which = processes[max(range(len(paused)), key=paused.__getitem__)]
-        return (
-            f"{which} paused for {max(paused):.2g} s (evaluation, a checkpoint) and others did not"
-        )
+        pause = significant(max(paused), 2)
+        return f"{which} paused for {pause} s (evaluation, a checkpoint) and others did not"
     inside = [
         mark
         for process, (a, b) in zip(processes, pairs, strict=True)
@@ -209,5 +209,6 @@ def _broken(
     longest = max((mark.longest for mark in inside), default=0.0) - max(paused)
     explained = max(b.waited - a.waited for a, b in pairs)
     if longest > max(GAP * usual, LEAST_GAP) and longest > 2 * explained:
-        return f"a gap of {longest:.2g} s without a step, where one takes {usual:.2g} s"
+        gap, step = significant(longest, 2), significant(usual, 2)
+        return f"a gap of {gap} s without a step, where one takes {step} s"
     return ""

@@ -21,6 +21,8 @@ OF_STATUS = {2: "config", 3: "environment"}
 def said_last(log: Path, start: int) -> str:
     """Why a run ended, from its ``log`` after the first ``start`` bytes: its own last word, since
     launchers add pages of theirs; else the last line with a word in it."""
+    if not log.exists():
+        return "its log is gone"
     text = log.read_bytes()[start:].decode(errors="replace")
     own = [line for line in text.splitlines() if line.startswith(OWN_WORD)]
     lines = own or [line for line in text.splitlines() if re.search(r"\w", line)]

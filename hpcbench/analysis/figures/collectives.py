@@ -18,6 +18,7 @@ from hpcbench.analysis.figures.panels import (
 )
 from hpcbench.collective import OPERATIONS
 from hpcbench.collective.rows import SINGLE
+from hpcbench.words import significant
 
 # At most so many sizes are named on an axis.
 NAMED = 4
@@ -78,7 +79,7 @@ def _binary(size: float, _: object = None) -> str:
     """A tick's label: 4194304 as 4M."""
     for power, letter in ((3, "G"), (2, "M"), (1, "K")):
         if size >= 1024**power:
-            return f"{size / 1024**power:.3g}{letter}"
+            return f"{significant(size / 1024**power)}{letter}"
     return f"{size:g}"
 
 

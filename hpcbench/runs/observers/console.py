@@ -20,7 +20,7 @@ from hpcbench.records.schema import (
     ThroughputRow,
 )
 from hpcbench.terminal import console
-from hpcbench.words import count
+from hpcbench.words import count, significant
 
 RESAMPLES = 2000
 
@@ -150,4 +150,5 @@ def _energy(rows: Sequence[EnergyRow]) -> list[tuple[str, str]]:
     watts = joules / seconds
     samples = sum(row.samples for row in rows)
     counted = count(rows[0].counters, rows[0].counted.removesuffix("s"))
-    return [("energy", f"{samples / joules:,.4g} samples/J, {watts:,.4g} W of {counted}")]
+    rate, power = significant(samples / joules, 4), significant(watts, 4)
+    return [("energy", f"{rate} samples/J, {power} W of {counted}")]

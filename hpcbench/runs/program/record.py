@@ -27,6 +27,7 @@ from hpcbench.records.schema import (
     RankTimes,
     ThroughputRow,
 )
+from hpcbench.words import significant
 
 # By which ranks were compared.
 COMPARED = ("gradients", "weights")
@@ -158,8 +159,8 @@ def summary(config: ProgramConfig, identity: Identity, rows: Sequence[Row]) -> s
     samples, seconds = sum(row.samples for row in rows), sum(row.seconds for row in rows)
     return (
         f"hpcbench: {identity.model} on {config.devices} x {identity.device_kind}: "
-        f"{samples / seconds:,.4g} {config.unit} over {len(rows)} intervals, "
-        f"{1e3 * mean(row.seconds / row.steps for row in rows):.3g} ms a step"
+        f"{significant(samples / seconds, 4)} {config.unit} over {len(rows)} intervals, "
+        f"{significant(1e3 * mean(row.seconds / row.steps for row in rows))} ms a step"
     )
 
 
