@@ -50,6 +50,11 @@ MODELS.add("slow", ModelSpec(name="slow", builders={"torch": build}, epochs=1, *
         ("mirrored", ["--model=fc-512"]),
         # Each device has moving statistics of its own, to be averaged at an epoch's end.
         ("mirrored", ["--model=cnn-strided-bn", "--batchnorm=local", "--train-samples=1000"]),
+        # Normalization would wait for ranks that sleep while one computes alone.
+        *(
+            (ranks, ["--model=cnn-strided-bn", "--batchnorm=sync", "--train-samples=512"])
+            for ranks in ("mpi", "horovod", "multiworker")
+        ),
         ("ddp", ["--framework=torch", "--model=cnn-pytorch", "--train-samples=512"]),
     ],
 )

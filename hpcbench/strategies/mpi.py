@@ -3,6 +3,7 @@
 On CPUs the floor that the other strategies are held against.
 """
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from hpcbench.cluster.launchers import Launch
 from hpcbench.errors import EnvironmentLacks
 from hpcbench.strategies import STRATEGIES, TensorFlowStrategy
-from hpcbench.strategies.tensors import flatten, unflatten
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+# In bytes, of what TensorFlow's kernels read (EIGEN_MAX_ALIGN_BYTES with AVX-512).
+MEMORY_ALIGNMENT = 64
 
 
 @STRATEGIES.register("mpi")
@@ -45,7 +48,7 @@ class Mpi(TensorFlowStrategy):
                 f"strategy mpi needs an MPI library, which does not load here ({error}); "
                 f"install one (Debian: apt-get install openmpi-bin libopenmpi-dev)"
             ) from error
-        self._comm = MPI.COMM_WORLD
+        self._comm, self._in_place = MPI.COMM_WORLD, MPI.IN_PLACE
         if self._comm.size != launch.size:
             raise EnvironmentLacks(
                 f"{launch.launcher} started {launch.size} processes but mpi4py sees "
@@ -60,17 +63,19 @@ class Mpi(TensorFlowStrategy):
 
         import tensorflow as tf
 
-        flat = flatten(tensors)
-        # Kept: what a step got is used up before the next step has gradients.
-        received = np.empty(flat.shape, flat.dtype.as_numpy_dtype)
+        whole, parts = _buffer([tensor.shape.as_list() for tensor in tensors], tensors[0].dtype)
 
-        def allreduce(local: NDArray[np.float32]) -> NDArray[np.float32]:
-            self._comm.Allreduce(local, received)
-            np.multiply(received, 1 / self.processes, out=received)
-            return received
+        def allreduce(*local: NDArray[Any]) -> list[NDArray[Any]]:
+            for part, tensor in zip(parts, local, strict=True):
+                np.copyto(part, tensor)
+            self._comm.Allreduce(self._in_place, whole)
+            np.multiply(whole, 1 / self.processes, out=whole)
+            return parts
 
-        total = tf.numpy_function(allreduce, [flat], flat.dtype)
-        return unflatten(tf.ensure_shape(total, flat.shape), tensors)
+        means = tf.numpy_function(allreduce, list(tensors), [tensor.dtype for tensor in tensors])
+        return [
+            tf.ensure_shape(mean, tensor.shape) for mean, tensor in zip(means, tensors, strict=True)
+        ]
 
     def all_gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         mine = np.array(values, np.float64)
@@ -81,3 +86,20 @@ class Mpi(TensorFlowStrategy):
     def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
         for variable in variables:
             variable.assign(self._comm.bcast(variable.numpy(), root=0))
+
+
+def _buffer(shapes: Sequence[Sequence[int]], dtype: "tf.DType") -> tuple[NDArray[Any], list[Any]]:
+    """A flat buffer, and its parts in these ``shapes``, which TensorFlow takes as tensors as they
+    are, without a copy, since they begin where it wants memory to. They change with the next
+    exchange: a step's updates, of which it waits for all, have used them up by then."""
+    alignment = MEMORY_ALIGNMENT // dtype.size
+    sizes = [math.prod(shape) for shape in shapes]
+    ends = np.cumsum([-(-size // alignment) * alignment for size in sizes])
+    memory = np.zeros(ends[-1] + alignment, dtype.as_numpy_dtype)
+    first = -memory.ctypes.data % MEMORY_ALIGNMENT // dtype.size
+    whole = memory[first : first + ends[-1]]
+    starts = [0, *ends[:-1]]
+    return whole, [
+        whole[start : start + size].reshape(shape)
+        for start, size, shape in zip(starts, sizes, shapes, strict=True)
+    ]

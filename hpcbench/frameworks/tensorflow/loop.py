@@ -17,7 +17,7 @@ from hpcbench.datasets import Arrays
 from hpcbench.errors import DataError
 from hpcbench.frameworks.backend import DEVICE_STRIDE, Exchange, Sums
 from hpcbench.frameworks.tensorflow.augmentation import Augmentation
-from hpcbench.frameworks.tensorflow.exchanging import GradientExchange, Mean
+from hpcbench.frameworks.tensorflow.exchanging import GradientExchange, Mean, StatisticsExchange
 from hpcbench.frameworks.tensorflow.functions import compiled, over
 from hpcbench.frameworks.tensorflow.objectives import Objective
 from hpcbench.frameworks.tensorflow.optimizers import Optimizer
@@ -41,6 +41,7 @@ class TrainingLoop:
         optimizer: Optimizer,
         strategy: TensorFlowStrategy,
         exchange: GradientExchange,
+        statistics: StatisticsExchange,
         data: Arrays,
         objective: Objective,
         batch: int,
@@ -80,7 +81,7 @@ class TrainingLoop:
             self._targets = strategy.place(lambda _: tf.constant(targets))
         # One trace each, whatever the number of steps or samples.
         self._trace = self._trace_streamed if streamed else self._trace_resident
-        self._exchange = exchange
+        self._exchange, self._statistics = exchange, statistics
         self._runs = {Exchange.GRADIENTS: self._trace(exchange.mean)}
         self._exchanges: dict[Exchange, Any] = {}
         self._partial_step = compiled(self._run_partial_step)
@@ -111,7 +112,8 @@ class TrainingLoop:
         gave, if that is ``held``.
         """
         if exchange not in self._runs:
-            self._runs[exchange] = self._trace(self._exchange.of_step(exchange))
+            with self._statistics.of_step(exchange):
+                self._runs[exchange] = self._trace(self._exchange.of_step(exchange))
         run = self._runs[exchange]
         if self._streamed:
             batches = self._stream(order) if held is None else held.repeat(len(order))
