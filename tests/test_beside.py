@@ -17,6 +17,21 @@ SHORT = (
     "--interval-steps=4",
     "--seed=1",
 )
+NORMALIZED = ["--model={folder}/normalized.py", "--batchnorm=sync", "--train-samples=512"]
+NORMALIZED_NET = """
+def build(context):
+    from keras import Input, Sequential, layers
+
+    return Sequential(
+        [
+            Input(context.input_shape),
+            layers.Flatten(),
+            layers.Dense(16),
+            context.batch_normalization(),
+            layers.Dense(context.outputs, dtype=context.logits_dtype),
+        ]
+    )
+"""
 SLOW_RANK = """
 import os
 import time
@@ -51,21 +66,22 @@ MODELS.add("slow", ModelSpec(name="slow", builders={"torch": build}, epochs=1, *
         # Each device has moving statistics of its own, to be averaged at an epoch's end.
         ("mirrored", ["--model=cnn-strided-bn", "--batchnorm=local", "--train-samples=1000"]),
         # Normalization would wait for ranks that sleep while one computes alone.
-        *(
-            (ranks, ["--model=cnn-strided-bn", "--batchnorm=sync", "--train-samples=512"])
-            for ranks in ("mpi", "horovod", "multiworker")
-        ),
+        *((ranks, NORMALIZED) for ranks in ("mpi", "horovod", "multiworker")),
+        ("jax-distributed", ["--framework=jax", *NORMALIZED]),
         ("ddp", ["--framework=torch", "--model=cnn-pytorch", "--train-samples=512"]),
     ],
 )
 def test_training_is_bit_for_bit_the_same_without_it(tmp_path, strategy, flags):
-    if strategy == "ddp":
-        pytest.importorskip("torch")
+    needed = {"ddp": "torch", "jax-distributed": "jax"}
+    if strategy in needed:
+        pytest.importorskip(needed[strategy])
+    (tmp_path / "normalized.py").write_text(NORMALIZED_NET)
     states, losses = [], []
     for rounds in (0, 4):
         results = tmp_path / str(rounds)
         done = train(
-            *(results, *SHORT, *flags, "--checkpoint", f"--no-exchange-intervals={rounds}"),
+            *(results, *SHORT, *(flag.format(folder=tmp_path) for flag in flags)),
+            *("--checkpoint", f"--no-exchange-intervals={rounds}"),
             strategy=strategy,
             devices=2,
         )

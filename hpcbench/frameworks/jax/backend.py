@@ -27,12 +27,17 @@ from hpcbench.frameworks.jax.arithmetic import optimizer, set_arithmetic
 from hpcbench.frameworks.jax.exchanging import GradientExchange
 from hpcbench.frameworks.jax.feeding import Feed, Resident, Streamed, filled
 from hpcbench.frameworks.jax.flops import training_flops
-from hpcbench.frameworks.jax.normalization import batch_normalization, moving_statistics
+from hpcbench.frameworks.jax.normalization import (
+    batch_normalization,
+    moving_statistics,
+    over_devices,
+)
 from hpcbench.frameworks.jax.objectives import objective
 from hpcbench.frameworks.jax.state import State, TrainState
 from hpcbench.frameworks.jax.updating import update
 from hpcbench.frameworks.keras_backend import set_random_seed
 from hpcbench.frameworks.keras_model import build_model, refuse_other_normalization
+from hpcbench.frameworks.statistics import StatisticsExchange
 from hpcbench.models import BuildContext
 from hpcbench.strategies import JaxStrategy
 
@@ -58,7 +63,8 @@ class JaxBackend(Backend):
         self.metric = self._objective.metric
         set_arithmetic(config.precision, self._mesh)
         set_random_seed(workload.seed)
-        normalization = batch_normalization(config.batchnorm)
+        self._statistics = StatisticsExchange(over_devices)
+        normalization = batch_normalization(config.batchnorm, self._statistics)
         self.model = build_model(
             config.framework,
             config.model,
@@ -169,7 +175,8 @@ class JaxBackend(Backend):
             )
             common = placement.whole(mesh, (*scalars, of_steps))
             mine = placement.split(mesh, (*brought, by))
-            state, sums = program(state, (*resident, *common), mine)
+            with self._statistics.of_step(exchange):
+                state, sums = program(state, (*resident, *common), mine)
             total.append(sums)
         self._state.now = state
         return sum((placement.local_sum(sums) for sums in total), np.zeros(1 + self.metric_sums))

@@ -6,22 +6,30 @@ import jax
 import jax.numpy as jnp
 import keras
 
-
-class SyncBatchNormalization(keras.layers.BatchNormalization):
-    """Mean and mean of squares are averaged over the devices of the program that it is in, and so
-    are their gradients."""
-
-    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
-        values = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
-        axes = tuple(self._reduction_axes)
-        own = jnp.mean(values, axes), jnp.mean(jnp.square(values), axes)
-        mean, of_squares = jax.lax.pmean(own, "devices")
-        return mean, of_squares - jnp.square(mean)
+from hpcbench.frameworks.statistics import StatisticsExchange
 
 
-def batch_normalization(mode: str) -> type[keras.layers.BatchNormalization]:
+def over_devices(values: Any) -> Any:
+    """Averages over the devices of the program that this is in; their gradients are, too."""
+    return jax.lax.pmean(values, "devices")
+
+
+def batch_normalization(
+    mode: str, statistics: StatisticsExchange
+) -> type[keras.layers.BatchNormalization]:
     """The layer that normalizes as ``mode``, ``local`` or ``sync``, has it."""
-    return SyncBatchNormalization if mode == "sync" else keras.layers.BatchNormalization
+    if mode == "local":
+        return keras.layers.BatchNormalization
+
+    class SyncBatchNormalization(keras.layers.BatchNormalization):
+        def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
+            values = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+            axes = tuple(self._reduction_axes)
+            own = jnp.mean(values, axes), jnp.mean(jnp.square(values), axes)
+            mean, of_squares = statistics.mean(own)
+            return mean, of_squares - jnp.square(mean)
+
+    return SyncBatchNormalization
 
 
 def moving_statistics(model: keras.Model) -> list[int]:

@@ -21,9 +21,10 @@ from hpcbench.frameworks.backend import (
 )
 from hpcbench.frameworks.keras_backend import set_random_seed
 from hpcbench.frameworks.keras_model import build_model, refuse_other_normalization
+from hpcbench.frameworks.statistics import StatisticsExchange
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.augmentation import augmentation
-from hpcbench.frameworks.tensorflow.exchanging import GradientExchange, StatisticsExchange
+from hpcbench.frameworks.tensorflow.exchanging import GradientExchange
 from hpcbench.frameworks.tensorflow.flops import step_flops
 from hpcbench.frameworks.tensorflow.loop import TrainingLoop
 from hpcbench.frameworks.tensorflow.loss_scale import LossScaled
@@ -60,7 +61,7 @@ class TensorFlowBackend(Backend):
         self.metric, self.metric_sums = self._objective.metric, self._objective.sums
         set_random_seed(workload.seed)
         set_arithmetic(config.precision)
-        statistics = StatisticsExchange(strategy)
+        statistics = StatisticsExchange(strategy.all_reduce_mean)
         normalization = batch_normalization(config.batchnorm, statistics.mean)
         with strategy.scope():
             self.model = build_model(

@@ -1,7 +1,6 @@
 """What replicas give each other in a step of TensorFlow's loop, and that alone, time after time."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -14,25 +13,6 @@ from hpcbench.strategies import TensorFlowStrategy
 Mean = Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
 # Gradients that are compressed.
 TRAVELS_AS = {"fp16": tf.float16, "bf16": tf.bfloat16}
-
-
-class StatisticsExchange:
-    """Of what synchronized batch normalization averages over all devices, in steps that exchange
-    gradients. In others each device has its own: one that computes alone would wait for ever."""
-
-    def __init__(self, strategy: TensorFlowStrategy) -> None:
-        self._strategy, self._exchanged = strategy, True
-
-    def mean(self, statistics: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Over all devices, or as :meth:`of_step` has it."""
-        return self._strategy.all_reduce_mean(statistics) if self._exchanged else list(statistics)
-
-    @contextmanager
-    def of_step(self, exchange: Exchange) -> Iterator[None]:
-        """Within it, steps with such an exchange are traced."""
-        self._exchanged = exchange is Exchange.GRADIENTS
-        yield
-        self._exchanged = True
 
 
 class GradientExchange:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from hpcbench.datasets import Arrays
 from hpcbench.errors import DataError
 from hpcbench.frameworks.backend import DEVICE_STRIDE, Exchange, Sums
+from hpcbench.frameworks.statistics import StatisticsExchange
 from hpcbench.frameworks.tensorflow.augmentation import Augmentation
-from hpcbench.frameworks.tensorflow.exchanging import GradientExchange, Mean, StatisticsExchange
+from hpcbench.frameworks.tensorflow.exchanging import GradientExchange, Mean
 from hpcbench.frameworks.tensorflow.functions import compiled, over
 from hpcbench.frameworks.tensorflow.objectives import Objective
 from hpcbench.frameworks.tensorflow.optimizers import Optimizer
