@@ -5,9 +5,8 @@
 A process a side; the sides take turns, an epoch each, after one that is not counted, and sleep
 while another has its turn. An epoch's time is the wall's, with all that happens between its steps,
 progress display included; no side evaluates within it. ``fit`` has Keras' defaults: XLA "auto",
-which leaves it off on a machine without an accelerator. How fast is not the only thing that one
-has a framework for: what a side trains is the same network on the same images, and each is shown
-beside the fastest that is written by hand.
+which leaves it off on a machine without an accelerator. All train the same network on the same
+images; each is shown beside the fastest that is written by hand.
 """
 
 import argparse
@@ -115,7 +114,6 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="of an epoch; default: by the model")
     parser.add_argument("--measure", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-
     if arguments.measure:
         measure(arguments.models[0], arguments.measure, arguments.samples)
         return

@@ -19,6 +19,7 @@ from hpcbench.config import OutputConfig
 from hpcbench.errors import ConfigError
 from hpcbench.sweeps.arrays import right_sized
 from hpcbench.sweeps.commands import job_command, local_command, train_command
+from hpcbench.sweeps.failures import said_last
 from hpcbench.sweeps.plan import Plan, SweepFile, make_plan, read_sweep
 from hpcbench.sweeps.runner import Runner
 from support import ROOT, environment, run
@@ -391,6 +392,7 @@ def test_why_a_run_failed_is_its_own_word_and_of_its_last_attempt(tmp_path):
     assert json.loads(document.read_text())["message"] == "slurmstepd: killed"
     failing(planned, logs, "")
     assert json.loads(document.read_text())["message"] == "nothing stands in its log"
+    assert said_last(logs / "deleted.log", 0) == "its log is gone"
     # A run that is complete, or that another process is writing, is not ours to call failed.
     for state in ("complete", "running"):
         theirs = json.loads(document.read_text()) | {"status": state, "message": "theirs"}

@@ -1,5 +1,6 @@
 """Why a point loses: causes that are put in are found, by name, in milliseconds, with the rank."""
 
+import re
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
@@ -305,6 +306,15 @@ def test_causes_that_are_more_than_a_step_takes_are_called_too_much(monkeypatch)
     assert "too much" not in sentence(row)
     said = sentence(row | {"exchange_seconds": -1e-3})
     assert "; these are too much by 1 ms, by which steps in which ranks only meet" in said
+
+
+def test_a_step_of_seconds_is_told_without_exponents(monkeypatch):
+    row = reasons(monkeypatch, INJECTED["one rank slower always"][0])
+    slow = {name: 1e6 * row[name] for name in row if "_seconds" in name}
+    said = sentence(row | slow)
+    assert row["blamed"]
+    assert re.search(r"takes \d+(,\d{3})+ ms", said), said
+    assert "e+" not in said, said
 
 
 def test_ranks_that_are_alike_are_seldom_called_slow():

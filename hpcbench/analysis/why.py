@@ -126,7 +126,7 @@ def sentence(row: Row) -> str:
         else f"a step takes {significant(1e3 * row['step_seconds'])} ms, no longer than at the base"
     )
     parts = [
-        f"{named(row, name)} {1e3 * row[f'{name}_seconds']:.3g} ms{_interval(row, name)}"
+        f"{named(row, name)} {significant(1e3 * row[f'{name}_seconds'])} ms{_interval(row, name)}"
         for name in row["blamed"]
     ]
     reasons = ", ".join(parts) if parts else "no cause is distinguishable from noise"
@@ -179,7 +179,9 @@ def slow_rank_in_words(row: Row) -> str:
         else ""
     )
     if not math.isnan(row["excess_at_end"]):
-        start, end = (f"{100 * row[f'excess_at_{when}']:.3g} %" for when in ("start", "end"))
+        start, end = (
+            f"{significant(100 * row[f'excess_at_{when}'])} %" for when in ("start", "end")
+        )
         return (
             f"Rank {row['rank']:.0f}{host} becomes slower in the course of a run: in {row['of']} "
             f"{start} above the others' median at its beginning, {end} at its end{mostly}"
