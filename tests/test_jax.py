@@ -53,6 +53,30 @@ def test_all_strategies_take_tensorflows_steps(tmp_path):
             assert np.abs(state - found["single"][0]).max() < 1e-12, name
 
 
+# All distributions that a model's first weights are drawn from.
+STARTING = ("bert-base", "gpt-124m", "resnet-50", "vgg-16", "cnn-pytorch", "text-average")
+
+
+@pytest.mark.slow
+def test_training_starts_from_tensorflows_weights(tmp_path):
+    """But for the last bits of a sine and a logarithm."""
+    found = []
+    for framework in ("tensorflow", "jax"):
+        file = tmp_path / f"{framework}.npz"
+        done = run([sys.executable, RANKS / "initial_weights.py", framework, file, *STARTING])
+        assert done.status == 0, done.errors
+        with np.load(file) as weights:
+            found.append({name: weights[name] for name in weights.files})
+    theirs, ours = found
+    assert theirs.keys() == ours.keys()
+    for name, expected in theirs.items():
+        assert ours[name].dtype == expected.dtype
+        np.testing.assert_allclose(
+            ours[name], expected, rtol=0, atol=8 * np.finfo(expected.dtype).eps
+        )
+        assert len(np.unique(expected)) > 100, name
+
+
 @pytest.mark.slow
 def test_two_ranks_learn_and_time_their_phases(results):
     samples = ("--train-samples=6000", "--test-samples=500", "--epochs=2")

@@ -8,27 +8,24 @@ large ones a small one of the same layers is trained.
 
 import json
 import sys
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hpcbench.config import RunConfig
-from hpcbench.datasets import DATASETS, Arrays, DatasetSpec
-from hpcbench.datasets.masking import MASK, masked_rows
+from hpcbench.datasets import Arrays, DatasetSpec
 from hpcbench.datasets.masking import TRAIN as TRAIN_PART
-from hpcbench.models import MASKED_TOKENS, MODELS, OF_TOKENS, ModelSpec
+from hpcbench.datasets.masking import masked_rows
+from hpcbench.models import MASKED_TOKENS, MODELS, ModelSpec
 from hpcbench.records.schema import AccuracyRow
 from rank import connected, train, training_of
-from small_models import add_small, small
+from small_models import add_small, family, small, small_data
 
 TRAIN, TEST, BATCH = 384, 64, 32
 # Of the networks that take long: few samples, and no partial step, which is one more graph to make.
 FEW = {"fields": (8, 4), "inception": (64, 8)}
 # Some steps are too few for the rates of long trainings, or too large at their start.
 RATES = {"unet": 1e-3, "gpt": 1e-2, "bert": 1e-2, "inception": 1e-4}
-# The least that strides and pools leave a pixel of.
-SIDES = {"alexnet": 67, "inception": 75}
 
 
 def learnable(spec: DatasetSpec) -> Arrays:
@@ -70,17 +67,8 @@ strategy = connected(name, devices=int(devices), framework=framework)
 
 def losses_of(model: ModelSpec) -> dict[str, Any]:
     """The training loss after each epoch, and the metric's name."""
-    spec = DATASETS[model.datasets[-1]]
-    family = model.kind if model.kind == "fields" else model.name.partition("-")[0]
-    if spec.name == "imagenet":
-        side = SIDES.get(family, 32)
-        spec = replace(spec, input_shape=(side, side, 3), outputs=10)
-    if model.kind in OF_TOKENS:
-        words = MASK + 1 if model.kind == MASKED_TOKENS else 32
-        spec = replace(spec, input_shape=(16,), words=words, outputs=words)
-    if model.kind == "fields":
-        spec = spec.resized(spec, 32)
-    samples, batch = FEW.get(family, (TRAIN, BATCH))
+    spec = small_data(model)
+    samples, batch = FEW.get(family(model), (TRAIN, BATCH))
     config = RunConfig(
         model=small(model.name).name,
         framework=framework,
@@ -88,7 +76,7 @@ def losses_of(model: ModelSpec) -> dict[str, Any]:
         epochs=3,
         train_samples=samples,
         batch=batch,
-        learning_rate=RATES.get(model.name.partition("-")[0]),
+        learning_rate=RATES.get(family(model)),
         # Steps without exchange are a graph of their own, whose making takes long.
         no_exchange_intervals=0,
         warmup_steps=1,

@@ -3,8 +3,12 @@
 from dataclasses import replace
 from functools import partial
 
+from hpcbench.datasets import DATASETS, DatasetSpec
+from hpcbench.datasets.masking import MASK
 from hpcbench.models import (
+    MASKED_TOKENS,
     MODELS,
+    OF_TOKENS,
     ModelSpec,
     alexnet,
     bert,
@@ -37,6 +41,25 @@ SIZES = {
     "gpt-124m": (gpt, GPT),
     "bert-base": (bert, BERT),
 }
+# The least that strides and pools leave a pixel of.
+SIDES = {"alexnet": 67, "inception": 75}
+
+
+def family(model: ModelSpec) -> str:
+    """Of models that are trained alike."""
+    return model.kind if model.kind == "fields" else model.name.partition("-")[0]
+
+
+def small_data(model: ModelSpec) -> DatasetSpec:
+    """The shape of samples that are small enough for the model at its small size."""
+    spec = DATASETS[model.datasets[-1]]
+    if spec.name == "imagenet":
+        side = SIDES.get(family(model), 32)
+        return replace(spec, input_shape=(side, side, 3), outputs=10)
+    if model.kind in OF_TOKENS:
+        words = MASK + 1 if model.kind == MASKED_TOKENS else 32
+        return replace(spec, input_shape=(16,), words=words, outputs=words)
+    return spec.resized(spec, 32) if model.kind == "fields" else spec
 
 
 def small(name: str) -> ModelSpec:

@@ -27,6 +27,7 @@ from hpcbench.frameworks.jax.arithmetic import optimizer, set_arithmetic
 from hpcbench.frameworks.jax.exchanging import GradientExchange
 from hpcbench.frameworks.jax.feeding import Feed, Resident, Streamed, filled
 from hpcbench.frameworks.jax.flops import training_flops
+from hpcbench.frameworks.jax.initial_weights import drawn_as_by_tensorflow
 from hpcbench.frameworks.jax.normalization import (
     batch_normalization,
     moving_statistics,
@@ -65,19 +66,20 @@ class JaxBackend(Backend):
         set_random_seed(workload.seed)
         self._statistics = StatisticsExchange(over_devices)
         normalization = batch_normalization(config.batchnorm, self._statistics)
-        self.model = build_model(
-            config.framework,
-            config.model,
-            BuildContext(
-                input_shape=spec.input_shape,
-                outputs=spec.outputs,
-                words=spec.words,
-                # Devices' own seeds are made of this one in the loop.
-                seed=workload.seed,
-                logits_dtype="float64" if config.precision == "float64" else "float32",
-                batch_normalization=normalization,
-            ),
-        )
+        with drawn_as_by_tensorflow():
+            self.model = build_model(
+                config.framework,
+                config.model,
+                BuildContext(
+                    input_shape=spec.input_shape,
+                    outputs=spec.outputs,
+                    words=spec.words,
+                    # Devices' own seeds are made of this one in the loop.
+                    seed=workload.seed,
+                    logits_dtype="float64" if config.precision == "float64" else "float32",
+                    batch_normalization=normalization,
+                ),
+            )
         if config.batchnorm == "sync":
             refuse_other_normalization(self.model, config.model, normalization)
         self._dtype = self.model.compute_dtype
