@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from hpcbench.references import reference_name
 from hpcbench.validation import NAME_PATTERN
 
+Optimizer = Literal["adam", "sgd", "larc", "adadelta"]
 AUGMENTATIONS = frozenset({"rotate", "scale", "shift", "noise"})
 
 DEFAULT_FRAMEWORK = "tensorflow"
@@ -115,9 +116,7 @@ class RunConfig(BaseModel):
     test_samples: int | None = Field(
         None, ge=1, description="evaluate on the first so many test samples only; default: all"
     )
-    optimizer: Literal["adam", "sgd", "larc", "adadelta"] | None = Field(
-        None, description="default: the model's"
-    )
+    optimizer: Optimizer | None = Field(None, description="default: the model's")
     learning_rate: float | None = Field(None, gt=0, description="default: the model's")
     momentum: float | None = Field(
         None, ge=0, lt=1, description="of sgd and larc; default: the model's"

@@ -1,10 +1,11 @@
 """What a run comes to: batch, steps and learning rate."""
 
 import math
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from hpcbench.config import RunConfig
+from hpcbench.config import Optimizer, RunConfig
 from hpcbench.errors import ConfigError
 from hpcbench.models import MODELS
 
@@ -57,7 +58,8 @@ def make_schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
     """Work out batch, steps and learning rate of a run.
 
     Raises ConfigError where a strong-scaling batch is not divisible by the world size, a device's
-    by the parts that it is computed in, or a global batch is larger than the training set.
+    by the parts that it is computed in, a global batch is larger than the training set, or the
+    model's optimizer is unknown.
     """
     spec = MODELS[config.model]
     per_device, global_batch = batches(config, world_size)
@@ -72,6 +74,12 @@ def make_schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
     if global_batch > samples:
         raise ConfigError(
             f"a global batch of {global_batch} is larger than the {samples} training samples"
+        )
+    optimizer = config.optimizer or spec.optimizer
+    if optimizer not in get_args(Optimizer):
+        raise ConfigError(
+            f"model {spec.name} is to be trained by {optimizer}; choose --optimizer "
+            f"{' or '.join(get_args(Optimizer))}"
         )
     if config.target is not None and config.seconds and not config.epochs:
         raise ConfigError("--target with --seconds needs --epochs: else nothing is evaluated")
@@ -89,7 +97,7 @@ def make_schedule(config: RunConfig, world_size: int, samples: int) -> Schedule:
         batch_per_device=per_device,
         global_batch=global_batch,
         epochs=epochs,
-        optimizer=config.optimizer or spec.optimizer,
+        optimizer=optimizer,
         learning_rate=rate,
         scaled_learning_rate=rate * factor[config.lr_scaling],
         momentum=spec.momentum if config.momentum is None else config.momentum,

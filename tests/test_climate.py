@@ -14,6 +14,7 @@ from hpcbench.datasets import DATASETS
 from hpcbench.datasets.climate import CLASSES, STORM_SHARES
 from hpcbench.datasets.sources import locate
 from hpcbench.errors import DataError
+from hpcbench.frameworks.optimizers import LARC_TRUST
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.loss_scale import LossScaled
 from hpcbench.frameworks.tensorflow.objectives import Segmentation
@@ -104,7 +105,7 @@ def test_the_climate_network_trains_without_onednn(results):
 
 
 def test_larc_holds_an_update_to_a_share_of_the_weights():
-    trust, rate = optimizers.Larc.TRUST, 0.5
+    trust, rate = LARC_TRUST, 0.5
     start = [np.full((3, 2), 2.0, np.float32), np.zeros(4, np.float32), np.ones(2, np.float32)]
     gradients = [np.full((3, 2), 7.0), np.ones(4), np.full(2, 1e-4)]
     variables = [tf.Variable(value) for value in start]

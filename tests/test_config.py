@@ -92,3 +92,16 @@ def test_a_bad_value_is_one_sentence(values, says):
 def test_what_does_not_fit_together_is_refused(config, says):
     with pytest.raises(ConfigError, match=says):
         make_schedule(config, 3, 1000)
+
+
+def test_an_optimizer_that_is_not_known_is_refused_and_not_another(tmp_path):
+    net = tmp_path / "net.py"
+    net.write_text(
+        "from hpcbench.models import MODELS, ModelSpec\n"
+        'MODELS.add("net", ModelSpec("net", build=lambda context: None, optimizer="lamb"))\n'
+    )
+    config = RunConfig(model=str(net))
+    with pytest.raises(ConfigError, match=r"net is to be trained by lamb; choose --optimizer adam"):
+        make_schedule(config, 1, 1000)
+    chosen = config.model_copy(update={"optimizer": "larc"})
+    assert make_schedule(chosen, 1, 1000).optimizer == "larc"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpcbench.datasets import DATASETS
-from hpcbench.errors import CommunicationFailed, ConfigError, OutOfMemory
+from hpcbench.errors import CommunicationFailed, OutOfMemory
 from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.models import MODELS
 from hpcbench.records.reader import read_results
@@ -20,10 +20,10 @@ jax = pytest.importorskip("jax", reason="JAX is an optional extra")
 FLAGS = ("--framework=jax", "--model=fc-64")
 
 
-def weights_of(folder, framework, strategy, ranks=1, devices=1, rounds=0):
+def weights_of(folder, framework, strategy, ranks=1, devices=1, rounds=0, optimizer="sgd"):
     """What each rank's weights, and what its optimizer keeps of them, become, in one row."""
     folder.mkdir()
-    arguments = [framework, strategy, str(devices), str(rounds), folder]
+    arguments = [framework, strategy, str(devices), str(rounds), folder, "fc-64", optimizer]
     start = launcher(strategy, ranks) if ranks > 1 else []
     done = run([*start, sys.executable, RANKS / "framework_weights.py", *arguments])
     assert done.status == 0, done.errors
@@ -51,6 +51,16 @@ def test_all_strategies_take_tensorflows_steps(tmp_path):
             # TensorFlow's side rounds a share's size to float32.
             assert np.abs(state - expected).max() < 1e-8, name
             assert np.abs(state - found["single"][0]).max() < 1e-12, name
+
+
+@pytest.mark.slow
+def test_larc_is_tensorflows(tmp_path):
+    theirs, ours = (
+        weights_of(tmp_path / framework, framework, "single", optimizer="larc")[0]
+        for framework in ("tensorflow", "jax")
+    )
+    assert np.abs(ours - theirs).max() < 1e-7
+    assert np.abs(ours).max() > 0.1
 
 
 # All distributions that a model's first weights are drawn from.
@@ -336,11 +346,10 @@ def test_streamed_samples_train_as_resident_ones_do(results):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--model=alexnet"], "is not written for jax; choose from"),
         (["--devices=2", "--strategy=single"], "strategy single has one device, not 2"),
         (["--xla"], "--xla is not supported with framework jax"),
         (["--augment=noise"], "--augment noise is not supported with framework jax"),
-        (["--optimizer=larc"], "--optimizer larc is not supported with framework jax"),
+        (["--strategy=zero-1", "--optimizer=larc"], "larc needs the norms of whole layers"),
         (["--strategy=horovod"], "which has jax-distributed, sharded, single, zero-1"),
     ],
 )
@@ -407,9 +416,9 @@ def test_operations_are_those_that_tensorflow_computes():
 
 
 @pytest.mark.slow
-def test_tables_and_texts_are_learned():
+def test_tables_texts_and_storms_are_learned():
     """Image networks are in the tests above."""
-    names = ["mlp-boston", "text-average"]
+    names = ["climate-tiny", "mlp-boston", "text-average"]
     done = run([sys.executable, RANKS / "every_model.py", "single", "1", "jax", *names])
     assert done.status == 0, done.errors
     lines = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
@@ -417,37 +426,80 @@ def test_tables_and_texts_are_learned():
     assert all(found["losses"][-1] < found["losses"][0] for found in lines), lines
 
 
-@pytest.mark.parametrize("task", ["classification", "binary", "regression"])
-def test_what_is_minimized_is_what_tensorflow_minimizes(task):
+@pytest.mark.parametrize(
+    ("task", "outputs_shape", "classes"),
+    [
+        ("classification", (20, 10), 10),
+        ("binary", (20, 1), 2),
+        ("regression", (20, 1), 2),
+        ("segmentation", (20, 4, 5, 3), 3),
+    ],
+)
+def test_what_is_minimized_is_what_tensorflow_minimizes(task, outputs_shape, classes):
     import tensorflow as tf
 
     from hpcbench.frameworks.jax.objectives import objective
     from hpcbench.frameworks.tensorflow.objectives import objective as of_tensorflow
 
-    spec = replace(DATASETS["mnist"], task=task)
+    spec = replace(DATASETS["mnist"], task=task, class_shares=(0.9, 0.02, 0.08))
     ours, theirs = objective(spec), of_tensorflow(spec)
     generator = np.random.default_rng(0)
-    outputs = generator.normal(0, 30, (20, 10 if task == "classification" else 1))
-    outputs = outputs.astype(np.float32)
-    targets = generator.integers(0, 10 if task == "classification" else 2, 20).astype(np.int32)
+    outputs = generator.normal(0, 30, outputs_shape).astype(np.float32)
+    targets = generator.integers(0, classes, outputs_shape[:-1] or 20).astype(np.int32)
     expected = theirs.losses(tf.constant(targets), tf.constant(outputs)).numpy()
-    assert np.asarray(ours.losses(targets, outputs)) == pytest.approx(expected, abs=1e-5)
+    assert np.asarray(ours.losses(targets, outputs)) == pytest.approx(expected, rel=1e-6, abs=1e-5)
     tally = theirs.tally(tf.constant(targets), tf.constant(outputs)).numpy()
-    assert np.asarray(ours.tally(targets, outputs)).sum() == pytest.approx(tally[0], rel=1e-6)
+    of_samples = np.asarray(ours.tally(targets, outputs), float).reshape(20, ours.sums)
+    assert of_samples.sum(axis=0) == pytest.approx(tally, rel=1e-6)
     assert (ours.metric, ours.value(tally, 20)) == (theirs.metric, theirs.value(tally, 20))
 
 
-def test_storms_are_not_for_jax():
-    from hpcbench.frameworks.jax.objectives import objective
-
-    with pytest.raises(ConfigError, match="is not for framework jax, which has no segmentation"):
-        objective(replace(DATASETS["mnist"], task="segmentation"))
+def test_every_keras_model_is_jaxs_too():
+    of_keras = {model.name for model in MODELS if "tensorflow" in model.frameworks}
+    assert of_keras == {model.name for model in MODELS if "jax" in model.frameworks}
 
 
-def test_models_say_whether_jax_can_train_them():
-    known = {model.name for model in MODELS if "jax" in model.frameworks}
-    assert {"fc-64", "fc-512", "cnn-1", "cnn-2", "cnn-pytorch"} <= known
-    assert not {name for name in known if name.startswith(("alexnet", "climate"))}
+OUTPUTS_OF_LAYERS = """
+import sys
+from hpcbench.frameworks import FRAMEWORKS
+
+FRAMEWORKS[sys.argv[1]].prepare(1, 1, 0)
+import numpy as np
+from hpcbench.frameworks.keras_backend import load_keras
+
+load_keras(sys.argv[1])
+from hpcbench.layers.dilated_convolution import DilatedConv2D
+from hpcbench.layers.grouped_convolution import GroupedConv2D
+from hpcbench.layers.response_normalization import LocalResponseNormalization
+
+generator = np.random.default_rng(0)
+images = generator.normal(0, 30, (2, 9, 9, 8)).astype(np.float32)
+found = {}
+for layer in (
+    LocalResponseNormalization(2),
+    LocalResponseNormalization(),
+    GroupedConv2D(6, 3, 2, padding="same", groups=2),
+    DilatedConv2D(4, 3, padding="same", dilation_rate=2),
+):
+    layer.build(images.shape)
+    layer.set_weights([generator.normal(size=part.shape) for part in layer.weights])
+    found[layer.name] = np.asarray(layer(images))
+np.savez(sys.argv[2], **found)
+"""
+
+
+@pytest.mark.slow
+def test_layers_of_ours_compute_what_they_do_in_tensorflow(tmp_path):
+    found = []
+    for framework in ("tensorflow", "jax"):
+        done = run([sys.executable, "-c", OUTPUTS_OF_LAYERS, framework, tmp_path / framework])
+        assert done.status == 0, done.errors
+        with np.load(tmp_path / f"{framework}.npz") as outputs:
+            found.append({name: outputs[name] for name in outputs.files})
+    theirs, ours = found
+    assert len(theirs) == 4
+    for name, expected in theirs.items():
+        np.testing.assert_allclose(ours[name], expected, rtol=1e-5, atol=1e-3, err_msg=name)
 
 
 def test_without_jax_one_sentence_says_what_to_install(results):

@@ -72,12 +72,12 @@ def test_first_weights_are_drawn_alike():
                 assert drawn.std() == pytest.approx(bound / 3**0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["adadelta", "adam", "sgd"])
+@pytest.mark.parametrize("name", ["adadelta", "adam", "larc", "sgd"])
 def test_optimizers_are_those_of_the_other_framework(name):
     import tensorflow as tf
 
     from hpcbench.frameworks.tensorflow import optimizers
-    from hpcbench.frameworks.torch.backend import make_optimizer
+    from hpcbench.frameworks.torch.optimizers import make_optimizer
 
     generator = np.random.default_rng(0)
     start = generator.normal(size=(5, 3)).astype(np.float32)

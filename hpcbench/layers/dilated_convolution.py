@@ -1,7 +1,8 @@
 """A dilated convolution by TensorFlow's own kernel, where that has gradients."""
 
+from typing import Any
+
 import keras
-import tensorflow as tf
 
 
 def one_dnn_is_on() -> bool:
@@ -18,12 +19,16 @@ def one_dnn_is_on() -> bool:
 class DilatedConv2D(keras.layers.Conv2D):
     """Keras' convolution of stride 1, dilated by TensorFlow's own kernel.
 
-    Keras pads and rearranges to batches what a dilated kernel sees, which takes hundreds of times
-    as long where the dilation is larger than the image. On CPUs only oneDNN has the gradients, for
-    two types.
+    Under TensorFlow, Keras pads and rearranges to batches what a dilated kernel sees, which takes
+    hundreds of times as long where the dilation is larger than the image. On CPUs only oneDNN has
+    the gradients, for two types.
     """
 
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        if keras.backend.backend() != "tensorflow":
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
         known = self.compute_dtype in ("float32", "bfloat16") and one_dnn_is_on()
         if not known and not tf.config.get_visible_devices("GPU"):
             return super().convolution_op(inputs, kernel)

@@ -1,17 +1,22 @@
 """A grouped convolution that trains on CPUs."""
 
+from typing import Any
+
 import keras
-import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("hpcbench")
 class GroupedConv2D(keras.layers.Conv2D):
-    """Keras' grouped convolution, on CPUs as one convolution a group.
+    """Keras' grouped convolution, under TensorFlow on CPUs as one convolution a group.
 
     TensorFlow's CPU kernels have no gradients of a grouped convolution; Keras goes through XLA.
     """
 
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        if keras.backend.backend() != "tensorflow":
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
         kernel = tf.convert_to_tensor(kernel)
         parts = [(inputs, kernel)]
         if not tf.config.get_visible_devices("GPU"):

@@ -21,6 +21,8 @@ DIGITS = ("mnist", "fashion-mnist", "mnist-5k")
 # Kinds of data whose samples are rows of tokens, each of which a network tells.
 TOKENS, MASKED_TOKENS = "tokens", "masked tokens"
 OF_TOKENS = (TOKENS, MASKED_TOKENS)
+# The frameworks that Keras models are trained by.
+KERAS_FRAMEWORKS = ("tensorflow", "jax")
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ class Workshop:
 class ModelSpec:
     """A model and how it is trained; every default can be overridden on the command line.
 
-    ``build`` makes it as a Keras model, for TensorFlow and JAX, or ``tensorflow_only`` where it has
-    layers of TensorFlow's operations; ``builders`` make the same network for other frameworks, by
-    their names, each called as its framework documents it. It takes data sets of one ``kind``;
-    ``datasets`` are those that ``auto`` looks for, in this order. ``parameters`` and
-    ``trainable_parameters`` are counts for the first of them, None where they are not known.
+    ``build`` makes it as a Keras model, for TensorFlow and JAX; ``builders`` make the same network
+    for other frameworks, by their names, each called as its framework documents it. It takes data
+    sets of one ``kind``; ``datasets`` are those that ``auto`` looks for, in this order.
+    ``parameters`` and ``trainable_parameters`` are counts for the first of them, None where they
+    are not known.
     ``lr_decay`` multiplies the learning rate after each epoch; ``image_size`` is the pixels a side
     to which images of any size are brought; ``devices_per_replica`` over how many devices one copy
     of the network can be split. ``workshop`` holds what the workshop printed of it, if it did.
@@ -84,12 +86,10 @@ class ModelSpec:
     image_size: int = 32
     devices_per_replica: tuple[int, ...] = (1,)
     builders: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    tensorflow_only: bool = False
 
     def builder(self, framework: str) -> Callable[..., Any]:
         """What makes it for ``framework``; ConfigError where it is not written for that."""
-        of_keras = ("tensorflow",) if self.tensorflow_only else ("tensorflow", "jax")
-        build = self.build if framework in of_keras else self.builders.get(framework)
+        build = self.build if framework in KERAS_FRAMEWORKS else self.builders.get(framework)
         if build is None:
             raise ConfigError(f"model {self.name} is not written for {framework}")
         return build
@@ -97,8 +97,7 @@ class ModelSpec:
     @property
     def frameworks(self) -> tuple[str, ...]:
         """The frameworks that the model is written for."""
-        of_keras = ["tensorflow"] if self.tensorflow_only else ["tensorflow", "jax"]
-        return (*(of_keras if self.build else []), *self.builders)
+        return (*(KERAS_FRAMEWORKS if self.build else ()), *self.builders)
 
 
 class ModelRegistry(Registry[ModelSpec]):

@@ -40,7 +40,7 @@ CIFAR = AlexNetSizes((48, 128, 192, 192, 128), 512, 5, 1, pool=2, first_padding=
 def keras_network(
     shape: AlexNetSizes, grouped: frozenset[int], context: BuildContext
 ) -> "keras.Model":
-    """The network in TensorFlow; ``grouped`` are the convolutions, from 1, whose towers see their
+    """The network on Keras; ``grouped`` are the convolutions, from 1, whose towers see their
     own channels alone."""
     import keras
     from keras import layers
@@ -140,7 +140,6 @@ def _add(
         ModelSpec(
             name=name,
             build=partial(keras_network, shape, frozenset(grouped)),
-            tensorflow_only=True,
             optimizer="sgd",
             learning_rate=0.01,
             momentum=0.9,

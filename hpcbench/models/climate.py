@@ -120,7 +120,6 @@ def _add(
         ModelSpec(
             name=name,
             build=partial(_network, shape),
-            tensorflow_only=True,
             optimizer="larc",
             learning_rate=0.1,
             momentum=0.9,

@@ -61,7 +61,6 @@ MODELS.add(
     ModelSpec(
         name="unet",
         build=partial(keras_network, UNET),
-        tensorflow_only=True,
         optimizer="adam",
         learning_rate=1e-4,
         batch=2,

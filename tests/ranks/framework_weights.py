@@ -1,6 +1,6 @@
 """Trains a network in float64 as one rank from given weights; what they become is in a file a rank.
 
-framework_weights.py FRAMEWORK STRATEGY DEVICES ROUNDS FOLDER [MODEL]
+framework_weights.py FRAMEWORK STRATEGY DEVICES ROUNDS FOLDER [MODEL [OPTIMIZER]]
 
 The global batch is 32 for any number of devices, and the last step has 5 samples, so that all
 frameworks and strategies compute the same; ROUNDS are those of phases timed beside training. MODEL
@@ -22,7 +22,8 @@ from small_models import add_small
 
 BATCH, SAMPLES = 32, 10 * 32 + 5
 
-framework, name, devices, rounds, folder, model = [*sys.argv[1:], "fc-64"][:6]
+arguments = [*sys.argv[1:], *("fc-64", "sgd")[len(sys.argv) - 6 :]]
+framework, name, devices, rounds, folder, model = arguments[:6]
 strategy = connected(name, devices=int(devices), framework=framework)
 add_small()
 spec = DATASETS["mnist"]
@@ -33,7 +34,7 @@ config = RunConfig(
     model=model if model == "fc-64" else f"small-{model}",
     framework=framework,
     precision="float64",
-    optimizer="sgd",
+    optimizer=arguments[6],
     momentum=0.5,
     # Exact in float32, to which TensorFlow's side rounds it.
     learning_rate=0.125,

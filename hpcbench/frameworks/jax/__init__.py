@@ -74,7 +74,7 @@ class Jax(Framework):
     over_devices = "sharded"
     options = MappingProxyType(
         {
-            "optimizer": ("adam", "sgd", "adadelta"),
+            "optimizer": None,
             "momentum": None,
             "batchnorm": None,
             "precision": ("float32", "tf32", "mixed_bfloat16", "float64"),

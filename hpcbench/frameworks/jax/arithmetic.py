@@ -1,4 +1,4 @@
-"""How Keras calculates on JAX, and its optimizers."""
+"""How Keras calculates on JAX."""
 
 import jax
 import keras
@@ -26,12 +26,3 @@ def set_products(precision: str, device: jax.Device) -> None:
         check_tf32((int(major), int(minor or 0)) if gpu else None)
     jax.config.update("jax_enable_x64", precision == "float64")
     jax.config.update("jax_default_matmul_precision", PRODUCTS.get(precision, "highest"))
-
-
-def optimizer(name: str, momentum: float) -> keras.optimizers.Optimizer:
-    """Keras' own, which is given its learning rate at each step."""
-    if name == "sgd":
-        return keras.optimizers.SGD(0.0, momentum=momentum)
-    if name == "adam":
-        return keras.optimizers.Adam(0.0)
-    return keras.optimizers.Adadelta(0.0)

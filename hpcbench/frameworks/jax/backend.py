@@ -23,7 +23,7 @@ from hpcbench.frameworks.backend import (
     evaluation_batch,
 )
 from hpcbench.frameworks.jax import placement
-from hpcbench.frameworks.jax.arithmetic import optimizer, set_arithmetic
+from hpcbench.frameworks.jax.arithmetic import set_arithmetic
 from hpcbench.frameworks.jax.exchanging import GradientExchange
 from hpcbench.frameworks.jax.feeding import Feed, Resident, Streamed, filled
 from hpcbench.frameworks.jax.flops import training_flops
@@ -34,6 +34,7 @@ from hpcbench.frameworks.jax.normalization import (
     over_devices,
 )
 from hpcbench.frameworks.jax.objectives import objective
+from hpcbench.frameworks.jax.optimizers import make_optimizer
 from hpcbench.frameworks.jax.state import State, TrainState
 from hpcbench.frameworks.jax.updating import update
 from hpcbench.frameworks.keras_backend import set_random_seed
@@ -50,8 +51,6 @@ AHEAD = 2
 class JaxBackend(Backend):
     """Every device has its own copy of the weights, which the exchange keeps the same."""
 
-    metric_sums = 1
-
     def __init__(self, workload: Workload) -> None:
         config, schedule, spec = workload.config, workload.schedule, workload.spec
         strategy = workload.strategy
@@ -61,7 +60,7 @@ class JaxBackend(Backend):
         self._batch, self._parts = schedule.batch_per_device, config.accumulate
         self._mesh, self._local_mesh = strategy.mesh, strategy.local_mesh
         self._objective = objective(spec)
-        self.metric = self._objective.metric
+        self.metric, self.metric_sums = self._objective.metric, self._objective.sums
         set_arithmetic(config.precision, self._mesh)
         set_random_seed(workload.seed)
         self._statistics = StatisticsExchange(over_devices)
@@ -87,7 +86,7 @@ class JaxBackend(Backend):
         self._float = np.float64 if config.precision == "float64" else np.float32
         self._update = update(
             strategy,
-            optimizer(schedule.optimizer, schedule.momentum),
+            make_optimizer(schedule.optimizer, schedule.momentum),
             self._exchange,
             self.model.trainable_variables,
         )
@@ -262,8 +261,9 @@ class JaxBackend(Backend):
     def _sums(self, targets: jax.Array, outputs: jax.Array, counted: jax.Array) -> jax.Array:
         """Of the losses and of what the metric is made of, over samples that are ``counted``."""
         losses = self._objective.losses(targets, outputs)
-        both = jnp.stack([losses, self._objective.tally(targets, outputs).astype(losses.dtype)])
-        return both @ counted.astype(losses.dtype)
+        tally = self._objective.tally(targets, outputs).reshape(len(losses), self.metric_sums)
+        both = jnp.concatenate([losses[:, None], tally.astype(losses.dtype)], axis=1)
+        return counted.astype(losses.dtype) @ both
 
     def _evaluated(
         self,

@@ -1,6 +1,7 @@
 """What a run minimizes and what it is judged by, of each sample, as TensorFlow's side has it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcbench.datasets import NOT_ASKED, DatasetSpec
-from hpcbench.errors import ConfigError
-from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR
+from hpcbench.metrics import class_weights, mean_iou
+from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU
 
 
 class Objective(ABC):
-    """``metric`` is its name in accuracy.csv: the mean over samples of what :meth:`tally` gives."""
+    """``metric`` is its name in accuracy.csv, made of ``sums`` numbers a sample."""
 
     metric: str
+    sums = 1
 
     @abstractmethod
     def losses(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
@@ -23,10 +25,10 @@ class Objective(ABC):
 
     @abstractmethod
     def tally(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
-        """What the metric is made of, of each sample, shape (n,)."""
+        """What the metric is made of, of each sample, shape (n,) or (n, sums)."""
 
     def value(self, tally: NDArray[np.float64], samples: int) -> float:
-        """The metric from its sum over ``samples`` samples, shape (1,)."""
+        """The metric from the sums over ``samples`` samples, shape (sums,)."""
         return float(tally[0] / samples)
 
 
@@ -98,17 +100,45 @@ class MaskedToken(Objective):
         return right.mean(axis=1, where=targets != NOT_ASKED)
 
 
+class Segmentation(Objective):
+    """A class for every pixel: ``outputs`` (n, height, width, classes), judged by the mean
+    intersection over union.
+
+    The cross-entropy of a pixel is weighted by its class, as ``class_weights`` says. Intersections
+    and unions are those of all pixels of all samples together.
+    """
+
+    metric = MEAN_IOU
+
+    def __init__(self, shares: Sequence[float]) -> None:
+        self.sums = len(shares) ** 2
+        self._weights = class_weights(shares)
+
+    def losses(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        weights = jnp.asarray(self._weights, outputs.dtype)[targets]
+        likely = jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], axis=-1)
+        return -(weights * likely[..., 0]).mean(axis=(1, 2))
+
+    def tally(self, targets: jax.Array, outputs: jax.Array) -> jax.Array:
+        """Of each class (rows) what was taken for each class (columns), in images."""
+        classes = outputs.shape[-1]
+        right = jax.nn.one_hot(targets, classes, dtype=outputs.dtype)
+        guessed = jax.nn.one_hot(outputs.argmax(-1), classes, dtype=outputs.dtype)
+        counts = jnp.einsum("nhwi,nhwj->nij", right, guessed)
+        return counts.reshape(len(counts), -1) / (targets.shape[1] * targets.shape[2])
+
+    def value(self, tally: NDArray[np.float64], samples: int) -> float:
+        return mean_iou(tally.reshape(-1, round(len(tally) ** 0.5)))
+
+
 def objective(spec: DatasetSpec) -> Objective:
-    """What ``spec`` is there to learn; ConfigError where that is not written for JAX."""
-    known = {
+    """What ``spec`` is there to learn."""
+    if spec.task == "segmentation":
+        return Segmentation(spec.class_shares)
+    return {
         "classification": Classification(),
         "binary": Binary(),
         "regression": Regression(),
         "next-token": NextToken(),
         "masked-token": MaskedToken(),
-    }
-    if spec.task not in known:
-        raise ConfigError(
-            f"data set {spec.name} is not for framework jax, which has no {spec.task}"
-        )
-    return known[spec.task]
+    }[spec.task]

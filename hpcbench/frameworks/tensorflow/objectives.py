@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hpcbench.datasets import NOT_ASKED, DatasetSpec
-from hpcbench.metrics import mean_iou
+from hpcbench.metrics import class_weights, mean_iou
 from hpcbench.records.schema import ACCURACY, MEAN_ABSOLUTE_ERROR, MEAN_IOU
 
 
@@ -110,17 +110,15 @@ class Segmentation(Objective):
     """A class for every pixel: ``outputs`` (n, height, width, classes), judged by the mean
     intersection over union.
 
-    The cross-entropy of a pixel is weighted by the inverse square root of its class' ``shares`` of
-    all pixels, as Kurth et al. (SC'18) do, then by what makes the mean weight 1. Intersections and
-    unions are those of all pixels of all samples together.
+    The cross-entropy of a pixel is weighted by its class, as ``class_weights`` says. Intersections
+    and unions are those of all pixels of all samples together.
     """
 
     metric = MEAN_IOU
 
     def __init__(self, shares: Sequence[float]) -> None:
-        frequency = np.array(shares) / np.sum(shares)
-        self.sums = len(frequency) ** 2
-        self._weights = frequency**-0.5 / np.sum(frequency**0.5)
+        self.sums = len(shares) ** 2
+        self._weights = class_weights(shares)
 
     def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         targets = tf.cast(targets, tf.int32)

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from hpcbench.frameworks.optimizers import ADADELTA_RHO, ADAM_BETAS, EPSILON, LARC_TRUST
+
 
 class Optimizer(ABC):
     """Holds ``slots``, per variable the tensors that an update needs beside the gradient."""
@@ -27,7 +29,7 @@ class Optimizer(ABC):
         ]
 
     def scalars(self, first_step: int, rates: NDArray[np.float64]) -> NDArray[np.float32]:
-        """LazyArray of scalars for the steps from ``first_step`` (0 is the first).
+        """Scalars for the steps from ``first_step`` (0 is the first).
 
         Shape (len(rates), scalar_count).
         """
@@ -57,7 +59,7 @@ class Adam(Optimizer):
 
     slots_per_variable = 2
     scalar_count = 3
-    BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+    BETA_1, BETA_2 = ADAM_BETAS
 
     def scalars(self, first_step: int, rates: NDArray[np.float64]) -> NDArray[np.float32]:
         step = np.arange(first_step + 1, first_step + 1 + len(rates), dtype=np.float64)
@@ -76,7 +78,7 @@ class Adam(Optimizer):
                 lr=rate,
                 beta1=self.BETA_1,
                 beta2=self.BETA_2,
-                epsilon=self.EPSILON,
+                epsilon=EPSILON,
                 grad=gradient,
             )
 
@@ -105,21 +107,14 @@ class Sgd(Optimizer):
 
 
 class Larc(Sgd):
-    """Each layer with a learning rate of its own, after You, Gitman and Ginsburg, arXiv 1708.03888.
-
-    Layer-wise adaptive rate control: the rate of section 4's equation 6 without weight decay,
-    ``TRUST`` times the norm of the weights over that of the gradient, where it is below the
-    optimizer's. Weights that are all zero, as biases are at first, take the optimizer's.
-    """
-
-    TRUST = 0.02
+    """As ``hpcbench.frameworks.optimizers`` has it."""
 
     def _apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
         rate = scalars[0]
         adapted = []
         for variable, gradient in zip(self.variables, gradients, strict=True):
             weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
-            own = tf.math.divide_no_nan(self.TRUST * weight_norm, gradient_norm * rate)
+            own = tf.math.divide_no_nan(LARC_TRUST * weight_norm, gradient_norm * rate)
             known = (weight_norm > 0) & (gradient_norm > 0)
             adapted.append(gradient * tf.where(known, tf.minimum(own, 1), 1))
         super()._apply(scalars, adapted)
@@ -129,7 +124,6 @@ class Adadelta(Optimizer):
     """Zeiler, arXiv 1212.5701, algorithm 1."""
 
     slots_per_variable = 2
-    RHO, EPSILON = 0.95, 1e-7
 
     def _apply(self, scalars: tf.Tensor, gradients: Sequence[tf.Tensor]) -> None:
         rate = scalars[0]
@@ -141,8 +135,8 @@ class Adadelta(Optimizer):
                 accum=squares.handle,
                 accum_update=updates.handle,
                 lr=rate,
-                rho=self.RHO,
-                epsilon=self.EPSILON,
+                rho=ADADELTA_RHO,
+                epsilon=EPSILON,
                 grad=gradient,
             )
 

@@ -32,7 +32,7 @@ class Torch(Framework):
     over_devices = "ddp"
     options = MappingProxyType(
         {
-            "optimizer": ("adam", "sgd", "adadelta"),
+            "optimizer": None,
             "momentum": None,
             "precision": ("float32", "tf32", "mixed_bfloat16", "float64"),
             "input": None,

@@ -28,13 +28,12 @@ from hpcbench.frameworks.backend import (
     evaluation_batch,
 )
 from hpcbench.frameworks.torch.flops import training_flops
+from hpcbench.frameworks.torch.optimizers import make_optimizer
 from hpcbench.models import MODELS
 from hpcbench.records.schema import ACCURACY
-from hpcbench.schedule import Schedule
 from hpcbench.strategies import TorchStrategy
 
 # Keras' constants where the two frameworks' differ, so that both do the same computation.
-EPSILON, RHO = 1e-7, 0.95
 
 # Gradients that are compressed.
 TRAVELS_AS = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -309,18 +308,6 @@ def set_arithmetic(precision: str, device: torch.device) -> None:
         check_tf32(torch.cuda.get_device_capability() if device.type == "cuda" else None)
     torch.backends.cudnn.allow_tf32 = rounded
     torch.set_float32_matmul_precision("high" if rounded else "highest")
-
-
-def make_optimizer(
-    schedule: Schedule, weights: Sequence[torch.nn.Parameter]
-) -> torch.optim.Optimizer:
-    """The optimizer of ``schedule``, with Keras' constants."""
-    rate = schedule.scaled_learning_rate
-    if schedule.optimizer == "sgd":
-        return torch.optim.SGD(weights, rate, schedule.momentum)
-    if schedule.optimizer == "adam":
-        return torch.optim.Adam(weights, rate, eps=EPSILON)
-    return torch.optim.Adadelta(weights, rate, rho=RHO, eps=EPSILON)
 
 
 def _parted(batch: Batch, parts: int) -> list[Batch]:
