@@ -7,6 +7,7 @@ import hpcbench
 from hpcbench.records.reader import read_results
 from hpcbench.training.beside import FEWEST, Beside, phases_of
 from support import only_run, train
+from support.networks import own_network
 
 pytestmark = pytest.mark.slow
 
@@ -17,21 +18,7 @@ SHORT = (
     "--interval-steps=4",
     "--seed=1",
 )
-NORMALIZED = ["--model={folder}/normalized.py", "--batchnorm=sync", "--train-samples=512"]
-NORMALIZED_NET = """
-def build(context):
-    from keras import Input, Sequential, layers
-
-    return Sequential(
-        [
-            Input(context.input_shape),
-            layers.Flatten(),
-            layers.Dense(16),
-            context.batch_normalization(),
-            layers.Dense(context.outputs, dtype=context.logits_dtype),
-        ]
-    )
-"""
+OWN = ["--model={network}", "--train-samples=512"]
 SLOW_RANK = """
 import os
 import time
@@ -60,27 +47,25 @@ MODELS.add("slow", ModelSpec(name="slow", builders={"torch": build}, epochs=1, *
 @pytest.mark.parametrize(
     ("strategy", "flags"),
     [
-        # Dropout and Adam: random numbers and slots are part of the state.
-        ("mpi", ["--model=cnn-2", "--train-samples=512"]),
-        ("mirrored", ["--model=fc-512"]),
-        # Each device has moving statistics of its own, to be averaged at an epoch's end.
-        ("mirrored", ["--model=cnn-strided-bn", "--batchnorm=local", "--train-samples=1000"]),
-        # Normalization would wait for ranks that sleep while one computes alone.
-        *((ranks, NORMALIZED) for ranks in ("mpi", "horovod", "multiworker")),
-        ("jax-distributed", ["--framework=jax", *NORMALIZED]),
-        ("ddp", ["--framework=torch", "--model=cnn-pytorch", "--train-samples=512"]),
+        # Dropout and Adam: random numbers and slots are part of the state, and each device has
+        # moving statistics of its own, to be averaged at an epoch's end.
+        ("mirrored", OWN),
+        # Exchanges of normalization's own would wait for ranks that sleep while one computes alone.
+        *((ranks, [*OWN, "--batchnorm=sync"]) for ranks in ("mpi", "horovod", "multiworker")),
+        ("jax-distributed", ["--framework=jax", *OWN, "--batchnorm=sync"]),
+        ("ddp", ["--framework=torch", *OWN]),
     ],
 )
 def test_training_is_bit_for_bit_the_same_without_it(tmp_path, strategy, flags):
     needed = {"ddp": "torch", "jax-distributed": "jax"}
     if strategy in needed:
         pytest.importorskip(needed[strategy])
-    (tmp_path / "normalized.py").write_text(NORMALIZED_NET)
+    network = own_network(tmp_path, needed.get(strategy, "tensorflow"))
     states, losses = [], []
     for rounds in (0, 4):
         results = tmp_path / str(rounds)
         done = train(
-            *(results, *SHORT, *(flag.format(folder=tmp_path) for flag in flags)),
+            *(results, *SHORT, *(flag.format(network=network) for flag in flags)),
             *("--checkpoint", f"--no-exchange-intervals={rounds}"),
             strategy=strategy,
             devices=2,

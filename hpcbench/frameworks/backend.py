@@ -41,11 +41,6 @@ class Workload:
     data: Arrays
     strategy: Strategy
 
-    @property
-    def rank_seed(self) -> int:
-        """Of what this process alone draws at random, as dropout's masks."""
-        return self.seed + RANK_STRIDE * self.strategy.rank
-
 
 # Seeds of two ranks, and of two devices, lie so far apart that those of runs do not meet them.
 RANK_STRIDE = 1_000_003

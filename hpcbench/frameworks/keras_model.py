@@ -57,6 +57,13 @@ def build_model(framework: str, name: str, context: BuildContext) -> "keras.Mode
     return model
 
 
+def generator_states(model: "keras.Model") -> "list[keras.Variable]":
+    """The states, (seed, counter), of the generators of random numbers that layers have, such as
+    dropout's: what is a model's and no weight of it. Their type is each backend's own."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
 def refuse_other_normalization(
     model: "keras.Model", name: str, normalization: "BatchNormalizationFactory"
 ) -> None:

@@ -7,8 +7,8 @@ buckets of its own choice.
 import atexit
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -91,8 +91,14 @@ class Ddp(TorchStrategy):
         distributed.all_reduce(tensor)
         tensor /= self.processes
 
-    def unsynchronized(self, module: Any) -> AbstractContextManager[Any]:
-        return module.no_sync()
+    @contextmanager
+    def unsynchronized(self, module: Any) -> Iterator[None]:
+        # Or the first pass in here would wait for rank 0's moving statistics, as each pass after a
+        # synchronized one does.
+        before, module.require_forward_param_sync = module.require_forward_param_sync, False
+        with module.no_sync():
+            yield
+        module.require_forward_param_sync = before
 
     def all_gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         import torch

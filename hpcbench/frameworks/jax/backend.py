@@ -38,7 +38,11 @@ from hpcbench.frameworks.jax.optimizers import make_optimizer
 from hpcbench.frameworks.jax.state import State, TrainState
 from hpcbench.frameworks.jax.updating import update
 from hpcbench.frameworks.keras_backend import set_random_seed
-from hpcbench.frameworks.keras_model import build_model, refuse_other_normalization
+from hpcbench.frameworks.keras_model import (
+    build_model,
+    generator_states,
+    refuse_other_normalization,
+)
 from hpcbench.frameworks.statistics import StatisticsExchange
 from hpcbench.models import BuildContext
 from hpcbench.strategies import JaxStrategy
@@ -90,10 +94,11 @@ class JaxBackend(Backend):
             self._exchange,
             self.model.trainable_variables,
         )
+        states = {id(state) for state in generator_states(self.model)}
         self._generators = [
             place
             for place, variable in enumerate(self.model.non_trainable_variables)
-            if variable.dtype == "uint32"
+            if id(variable) in states
         ]
         self._batch_norm = moving_statistics(self.model)
         kinds = self.model.trainable_variables, self.model.non_trainable_variables

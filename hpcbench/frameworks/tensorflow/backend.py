@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hpcbench.datasets import DATASETS
 from hpcbench.frameworks.backend import (
+    DEVICE_STRIDE,
     Backend,
     Exchange,
     Sums,
@@ -20,7 +21,11 @@ from hpcbench.frameworks.backend import (
     evaluation_batch,
 )
 from hpcbench.frameworks.keras_backend import set_random_seed
-from hpcbench.frameworks.keras_model import build_model, refuse_other_normalization
+from hpcbench.frameworks.keras_model import (
+    build_model,
+    generator_states,
+    refuse_other_normalization,
+)
 from hpcbench.frameworks.statistics import StatisticsExchange
 from hpcbench.frameworks.tensorflow import optimizers
 from hpcbench.frameworks.tensorflow.augmentation import augmentation
@@ -71,7 +76,8 @@ class TensorFlowBackend(Backend):
                     input_shape=spec.input_shape,
                     outputs=spec.outputs,
                     words=spec.words,
-                    seed=workload.rank_seed,
+                    # Devices' own seeds are made of this one below.
+                    seed=workload.seed,
                     logits_dtype="float64" if config.precision == "float64" else "float32",
                     devices=strategy.replica_devices,
                     batch_normalization=normalization,
@@ -104,11 +110,10 @@ class TensorFlowBackend(Backend):
         self.parameters = self.model.count_params()
         self.trainable_parameters = sum(weight.shape.num_elements() for weight in weights)
         slots = [slot for kind in self._optimizer.slots for slot in kind]
-        # The same on all ranks; the states of dropout's generators, (seed, counter), are not.
+        # The same on all ranks; the seeds of dropout's generators are not.
         self._shared = [variable.value for variable in self.model.weights] + slots
-        self._generators = [
-            variable.value for variable in self.model.variables if variable.dtype == "uint32"
-        ]
+        self._generators = [variable.value for variable in generator_states(self.model)]
+        self._set_generators([variable.numpy() for variable in self._generators])
         strategy.broadcast(weights)
 
     def metric_value(self, sums: Sums, samples: int) -> float:
@@ -152,11 +157,24 @@ class TensorFlowBackend(Backend):
         self._loop.average_batch_norm_state()
 
     def state(self) -> list[NDArray[Any]]:
-        return [variable.numpy() for variable in self._shared + self._generators]
+        return [variable.numpy() for variable in self._shared] + self._of_first_device()
 
     def restore(self, state: Sequence[NDArray[Any]]) -> None:
-        for variable, value in zip(self._shared + self._generators, state, strict=True):
+        count = len(self._shared)
+        for variable, value in zip(self._shared, state[:count], strict=True):
             variable.assign(value)
+        self._set_generators(state[count:])
+
+    def _of_first_device(self) -> list[NDArray[Any]]:
+        """The states of generators as the first of all devices has them."""
+        states = [self._strategy.copies(variable)[0].numpy() for variable in self._generators]
+        return [state - _of_device(self._strategy.first_device, state) for state in states]
+
+    def _set_generators(self, of_first_device: Sequence[NDArray[Any]]) -> None:
+        """Each device draws numbers of its own."""
+        for variable, state in zip(self._generators, of_first_device, strict=True):
+            for place, copy in enumerate(self._strategy.copies(variable)):
+                copy.assign(state + _of_device(self._strategy.first_device + place, state))
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
@@ -170,10 +188,11 @@ class TensorFlowBackend(Backend):
 
     def broadcast_state(self) -> None:
         self._strategy.broadcast(self._shared)
-        for variable in self._generators:
-            seed, counter = variable.numpy()
-            of_ranks = self._strategy.all_gather([float(seed), float(counter)])
-            variable.assign(np.array([seed, of_ranks[0, 1]], np.uint32))
+        states = self._of_first_device()
+        counters = self._strategy.all_gather([float(counter) for _, counter in states])[0]
+        for state, counter in zip(states, counters, strict=True):
+            state[1] = counter
+        self._set_generators(states)
 
     def flops_per_sample(self) -> int | None:
         flops = step_flops(self._loop.graph, self._parts)
@@ -184,6 +203,11 @@ class TensorFlowBackend(Backend):
 
     def save_model(self, folder: Path) -> None:
         self.model.save(folder / MODEL_FILE)
+
+
+def _of_device(device: int, state: NDArray[Any]) -> NDArray[Any]:
+    """What tells a device's generator from that of the first, in the type of its ``state``."""
+    return np.array([DEVICE_STRIDE * device, 0], state.dtype)
 
 
 def gradient_sizes(name: str) -> list[int]:

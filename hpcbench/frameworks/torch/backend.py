@@ -248,11 +248,13 @@ class TorchBackend(Backend):
             self.model(self._scaled(self._placed(np.asarray(self._data.test_inputs[:1]))))
 
     def average_batch_norm_state(self) -> None:
-        # DDP has rank 0's everywhere.
-        if self._strategy.shards:
-            for buffer in self.model.buffers():
-                if buffer.is_floating_point():
-                    self._strategy.all_reduce_mean_(buffer)
+        buffers = [one for one in self.model.buffers() if one.is_floating_point()]
+        if not self._strategy.shards:
+            # As DDP does before each forward pass, though not after the last.
+            self._strategy.broadcast(buffers)
+            return
+        for buffer in buffers:
+            self._strategy.all_reduce_mean_(buffer)
 
     def gather(self) -> None:
         if self._strategy.shards:

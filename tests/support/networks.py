@@ -1,0 +1,43 @@
+"""Small networks of a user's own, whose layers keep all kinds of state: moving statistics, and a
+generator of random numbers whose seed is the framework's own choice."""
+
+from pathlib import Path
+
+SOURCE = """
+def build(context):
+    from keras import Input, Sequential, layers
+
+    return Sequential(
+        [
+            Input(context.input_shape),
+            layers.Flatten(),
+            layers.Dense({width}, "relu"),
+            context.batch_normalization(),
+            layers.Dropout(0.2),
+            layers.Dense(context.outputs, dtype=context.logits_dtype),
+        ]
+    )
+"""
+
+
+SOURCE_OF_TORCH = """
+from torch import nn
+
+from hpcbench.models import MODELS, ModelSpec
+
+
+def build(input_shape, outputs):
+    normalized = (nn.Flatten(), nn.Linear(784, {width}), nn.BatchNorm1d({width}))
+    return nn.Sequential(*normalized, nn.ReLU(), nn.Dropout(0.2), nn.Linear({width}, outputs))
+
+
+MODELS.add("own", ModelSpec("own", builders={{"torch": build}}, epochs=1, learning_rate=0.01))
+"""
+
+
+def own_network(folder: Path, framework: str = "tensorflow", width: int = 16) -> Path:
+    """A file of one in ``folder``."""
+    file = folder / "own_network.py"
+    source = SOURCE_OF_TORCH if framework == "torch" else SOURCE
+    file.write_text(source.format(width=width))
+    return file
