@@ -13,9 +13,27 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+# Files that take longest, so that none is left for one worker at the end. Slurm's tests wait more
+# than they compute: each beside a file that computes.
+FIRST = (
+    "test_slurm",
+    "test_exercises",
+    "test_slurm_faults",
+    "test_scale_programs",
+    "test_docs",
+    "test_equivalence",
+    "test_reference_models",
+    "test_beside",
+    "test_jax",
+    "test_install",
+    "test_stops",
+    "test_probe",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slurm's tests first: they wait more than they compute, while others run beside them."""
-    items.sort(key=lambda item: not item.path.name.startswith("test_slurm"))
+    order = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(FIRST)))
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ FULL = ClimateSizes(64, ((64, 3), (128, 4), (256, 6), (512, 3)), 256, 64, (6, 12
 TINY = ClimateSizes(16, ((8, 1), (12, 1), (16, 1), (16, 1)), 32, 16, (1, 2, 3))
 
 
-def _network(shape: ClimateSizes, context: BuildContext) -> "keras.Model":
+def keras_network(shape: ClimateSizes, context: BuildContext) -> "keras.Model":
+    """The network on Keras."""
     from keras import Input, Model, layers
 
     from hpcbench.layers.dilated_convolution import DilatedConv2D
@@ -119,7 +120,7 @@ def _add(
         name,
         ModelSpec(
             name=name,
-            build=partial(_network, shape),
+            build=partial(keras_network, shape),
             optimizer="larc",
             learning_rate=0.1,
             momentum=0.9,

@@ -12,6 +12,7 @@ from hpcbench.models import (
     ModelSpec,
     alexnet,
     bert,
+    climate,
     gpt,
     resnet,
     unet,
@@ -23,6 +24,7 @@ RESNET = resnet.ResNetSizes(8, ((4, 1), (8, 2)))
 VGG = vgg.VggSizes(((8, 1), (16, 2)), 32)
 VIT = vision_transformer.VitSizes(8, 2, 24, 48, 3)
 UNET = unet.UnetSizes(4, 2)
+CLIMATE = climate.ClimateSizes(8, ((4, 1), (4, 2), (4, 1), (4, 1)), 8, 8, (1, 2, 3))
 GPT = gpt.GptSizes(2, 24, 3)
 # Of which samples have 16.
 BERT = bert.BertSizes(2, 24, 48, 3, 20)
@@ -38,6 +40,7 @@ SIZES = {
     "vgg-16": (vgg, VGG),
     "vit-b16": (vision_transformer, VIT),
     "unet": (unet, UNET),
+    "climate": (climate, CLIMATE),
     "gpt-124m": (gpt, GPT),
     "bert-base": (bert, BERT),
 }
