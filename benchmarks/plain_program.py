@@ -58,18 +58,23 @@ def batches(name: str, images: Tensor, labels: Tensor) -> Iterable[tuple[Tensor,
     return ((images[chosen].float() / 255, labels[chosen]) for chosen in each)
 
 
+def part(name: str) -> Any:
+    """What the probe has for PyTorch under this name."""
+    return getattr(sys.modules[f"hpcbench_probe.pytorch.{name}"], name)
+
+
 def take_out(probe: Any) -> None:
     """Leave PyTorch as it is without the probe."""
     probe.recorder.pause(True)
-    probe.sparing.take_out()
-    probe.sparing.unhook()
-    probe.pytorch.time_forward(False)
+    part("sparing").take_out()
+    part("steps").unhook()
+    part("passes").time_forward(False)
 
 
 def put_back(probe: Any) -> None:
     probe.recorder.pause(False)
-    probe.sparing.put_back()
-    probe.pytorch.time_forward(not probe.recorder.sparing)
+    part("sparing").put_back()
+    part("passes").time_forward(not probe.recorder.sparing)
 
 
 def main(name: str, epochs: int) -> None:

@@ -6,6 +6,7 @@ docs/architecture.md draws what is held here.
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ def modules() -> dict[str, ast.Module]:
 MODULES = modules()
 
 
+def below(name: str) -> str:
+    """A module's name below the package; the probe's own are imported from its folder."""
+    name = name.removeprefix("hpcbench.")
+    return f"probe.{name}" if name.split(".")[0] == "hpcbench_probe" else name
+
+
 def imported(tree: ast.AST) -> set[str]:
     """The dotted names that are imported anywhere in a module, in functions too."""
     names = set()
@@ -62,15 +69,14 @@ def imported(tree: ast.AST) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             parts = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules_of = {part for part in parts if part.removeprefix("hpcbench.") in MODULES}
+            modules_of = {part for part in parts if below(part) in MODULES}
             names |= modules_of or {node.module}
     return names
 
 
 def own(tree: ast.AST) -> set[str]:
     """The modules of this package that are imported."""
-    names = {name.removeprefix("hpcbench.") for name in imported(tree)}
-    return names & MODULES.keys()
+    return {below(name) for name in imported(tree)} & MODULES.keys()
 
 
 def room(module: str) -> str:
@@ -117,8 +123,22 @@ def test_frameworks_are_imported_only_in_their_rooms():
     }
     # Which ranks are on this host, and whether they came bound, is asked of MPI itself.
     # The probe is in a program that has imported them.
-    asking = {"cluster.place": {"mpi4py"}, "probe.sitecustomize": {"torch", "keras"}}
+    asking = {
+        "cluster.place": {"mpi4py"},
+        "probe.hpcbench_probe.keras": {"keras"},
+        "probe.hpcbench_probe.pytorch.facts": {"torch"},
+    }
     assert strangers == asking
+
+
+def test_the_probe_needs_the_standard_library_alone():
+    """Nothing of ours can be imported where it runs; and nothing of ours imports it."""
+    for module, tree in MODULES.items():
+        names = {name.split(".")[0] for name in imported(tree)}
+        if room(module) == "probe":
+            assert names <= sys.stdlib_module_names | {"hpcbench_probe"} | FRAMEWORKS, module
+        else:
+            assert not {room(other) for other in own(tree)} & {"probe"}, module
 
 
 def test_a_framework_is_loaded_only_when_it_is_used():
@@ -153,7 +173,7 @@ def test_a_scheduler_and_a_launcher_are_named_in_one_place(words, where):
         if re.search(words, path.read_text())
     }
     # The probe, in another program's Python, can ask nobody.
-    naming -= {"probe/sitecustomize.py"}
+    naming -= {"probe/hpcbench_probe/process.py"}
     assert naming
     assert all(name.startswith(where) for name in naming), naming
 
@@ -175,8 +195,7 @@ def test_files_have_one_reason_to_exist():
         for path in PACKAGE.rglob("*.py")
         if (lines := len(Path(path).read_text().splitlines())) > 400
     }
-    # The probe is one file on purpose: nothing of ours can be imported where it runs.
-    assert long.keys() <= {"hpcbench/probe/sitecustomize.py"}, long
+    assert not long
 
 
 def test_what_is_imported_here_is_in_the_repository():

@@ -54,6 +54,14 @@ def command(request, wheel, tmp_path_factory):
     return hpcbench
 
 
+def test_it_counts_the_steps_of_a_program(command):
+    """By the probe, which other programs find in the folder that the wheel has installed."""
+    shutil.copy(ROOT / "tests" / "programs" / "own_loop.py", command.folder)
+    program = (str(command.folder / "venv" / "bin" / "python"), "own_loop.py")
+    done = command("scale", "--repeats=1", "--interval-seconds=0.1", "--", *program)
+    assert done.status == 0, done.errors + done.output
+
+
 def test_it_draws_a_report_plans_and_says_what_training_needs(command):
     folder = command.folder
     done = command("plot", str(EXAMPLES), "--output", "figures")

@@ -21,10 +21,11 @@ PROBE = ROOT / "hpcbench" / "probe"
 BATCH, BATCHES, EPOCHS, PAUSE = 64, 40, 6, 0.2
 
 
-def with_probe(folder, *command, path=(), first_lines=16, seconds=0.05, **options):
+def with_probe(folder, *command, path=(PROBE,), first_lines=16, seconds=0.05, **options):
     """Run under the probe, whose lines go into ``folder``."""
-    probe = {"PYTHONPATH": os.pathsep.join(map(str, (PROBE, *path))), "HPCBENCH_PROBE": str(folder)}
-    probe |= {
+    probe = {
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "HPCBENCH_PROBE": str(folder),
         "HPCBENCH_PROBE_SECONDS": str(seconds),
         "HPCBENCH_PROBE_FIRST_LINES": str(first_lines),
     }
@@ -193,17 +194,61 @@ def test_a_folder_that_cannot_be_written_to_is_the_probes_trouble(tmp_path):
     assert "hpcbench probe: cannot write its lines" in done.errors
 
 
-def test_another_sitecustomize_may_import_the_next_one(tmp_path):
+OUT_OF_THE_PATH = f"sys.path[:] = [p for p in sys.path if p != {str(PROBE)!r}]\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "before"),
+    [
+        (PROBE, [], OUT_OF_THE_PATH),
+        (PROBE.relative_to(ROOT), [], "import os\nos.chdir('/')\n" + OUT_OF_THE_PATH),
+        (PROBE, [], "import os\nif pid := os.fork(): sys.exit(os.waitpid(pid, 0)[1])\n"),
+        (PROBE, ["-S"], "import site\nsite.main()\n"),
+    ],
+    ids=["out of the path", "another working directory", "in a child", "a late site"],
+)
+def test_a_framework_may_be_imported_late(tmp_path, place, options, before):
+    """When what the probe was found by at the start may have changed."""
+    program = f"import sys\n{before}assert 'torch' not in sys.modules\n{TRAINS}"
+    done = with_probe(tmp_path, *options, "-c", program, path=[place])
+    assert (done.status, done.errors) == (0, "")
+    (one,) = read(tmp_path)
+    assert one.marks
+    assert one.steps_at_end == 40
+
+
+def test_a_framework_that_is_made_otherwise_is_said_and_left_alone(tmp_path):
+    (tmp_path / "keras.py").write_text("answer = 42\n")
+    done = with_probe(tmp_path, "-c", "import keras; print(keras.answer)", path=[PROBE, tmp_path])
+    assert (done.status, done.output) == (0, "42\n")
+    assert done.errors.startswith("hpcbench probe: keras: AttributeError(")
+
+
+BY_THE_PATH = "del sys.modules['sitecustomize']\nimport sitecustomize\n"
+# As where the probe's folder is in no path of Python's.
+BY_ITS_FILE = f"""
+from importlib.util import module_from_spec, spec_from_file_location
+{OUT_OF_THE_PATH}
+for _ in range(2):
+    spec = spec_from_file_location("sitecustomize", {str(PROBE / "sitecustomize.py")!r})
+    spec.loader.exec_module(module_from_spec(spec))
+"""
+
+
+@pytest.mark.parametrize("stands_first", [False, True], ids=["after ours", "before ours"])
+@pytest.mark.parametrize("imports", [BY_THE_PATH, BY_ITS_FILE], ids=["by the path", "by its file"])
+def test_another_sitecustomize_may_import_the_next_one(tmp_path, imports, stands_first):
     """As those of tracing tools do, which stand first and let the next one run too."""
-    first = tmp_path / "first"
-    first.mkdir()
-    (first / "sitecustomize.py").write_text(
-        "import sys\nsys.path.remove(next(p for p in sys.path if p.endswith('first')))\n"
-        "del sys.modules['sitecustomize']\nimport sitecustomize\nprint('chained')\n"
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "sitecustomize.py").write_text(
+        "import sys\nsys.path.remove(next(p for p in sys.path if p.endswith('theirs')))\n"
+        f"{imports}\nprint('chained')\n"
     )
     lines = tmp_path / "lines"
     lines.mkdir()
-    done = with_probe(lines, "-c", TRAINS, path=[first])
+    path = [PROBE, theirs][:: -1 if stands_first else 1]
+    done = with_probe(lines, "-c", TRAINS, path=path)
     assert (done.status, done.output) == (0, "chained\n"), done.errors
     (one,) = read(lines)
     assert one.marks

@@ -1,1 +1,2 @@
-"""The folder that is put before all others in a program's PYTHONPATH: one file, no more."""
+"""The folder that is put before all others in a program's PYTHONPATH: what Python imports when it
+starts, and the package that this lets in, no more."""
