@@ -190,7 +190,7 @@ class TensorFlowBackend(Backend):
         self._strategy.broadcast(self._shared)
         states = self._of_first_device()
         if not states:
-            # TensorFlow's ranks may crash where they exchange nothing.
+            # Nothing to agree on.
             return
         counters = self._strategy.all_gather([float(counter) for _, counter in states])[0]
         for state, counter in zip(states, counters, strict=True):
