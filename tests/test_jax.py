@@ -10,7 +10,6 @@ import pytest
 from hpcbench.datasets import DATASETS
 from hpcbench.errors import CommunicationFailed, OutOfMemory
 from hpcbench.frameworks import FRAMEWORKS
-from hpcbench.models import MODELS
 from hpcbench.records.reader import read_results
 from hpcbench.training.beside import phases_of
 from support import RANKS, launcher, only_run, run
@@ -445,7 +444,7 @@ def test_what_is_minimized_is_what_tensorflow_minimizes(task, outputs_shape, cla
     ours, theirs = objective(spec), of_tensorflow(spec)
     generator = np.random.default_rng(0)
     outputs = generator.normal(0, 30, outputs_shape).astype(np.float32)
-    targets = generator.integers(0, classes, outputs_shape[:-1] or 20).astype(np.int32)
+    targets = generator.integers(0, classes, outputs_shape[:-1]).astype(np.int32)
     expected = theirs.losses(tf.constant(targets), tf.constant(outputs)).numpy()
     assert np.asarray(ours.losses(targets, outputs)) == pytest.approx(expected, rel=1e-6, abs=1e-5)
     tally = theirs.tally(tf.constant(targets), tf.constant(outputs)).numpy()
@@ -454,9 +453,19 @@ def test_what_is_minimized_is_what_tensorflow_minimizes(task, outputs_shape, cla
     assert (ours.metric, ours.value(tally, 20)) == (theirs.metric, theirs.value(tally, 20))
 
 
-def test_every_keras_model_is_jaxs_too():
-    of_keras = {model.name for model in MODELS if "tensorflow" in model.frameworks}
-    assert of_keras == {model.name for model in MODELS if "jax" in model.frameworks}
+@pytest.mark.slow
+def test_networks_with_layers_of_ours_need_no_tensorflow():
+    """As where JAX alone is installed."""
+    names = ["alexnet-grouped", "climate", "unet"]
+    code = (
+        f"import runpy, sys; sys.modules['tensorflow'] = None; sys.path.insert(0, {str(RANKS)!r}); "
+    )
+    code += f"runpy.run_path({str(RANKS / 'every_model.py')!r})"
+    done = run([sys.executable, "-c", code, "single", "1", "jax", *names])
+    assert done.status == 0, done.errors
+    lines = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
+    assert {found["model"] for found in lines} == set(names)
+    assert all(found["losses"][-1] < found["losses"][0] for found in lines), lines
 
 
 OUTPUTS_OF_LAYERS = """

@@ -64,10 +64,10 @@ class ModelSpec:
     for other frameworks, by their names, each called as its framework documents it. It takes data
     sets of one ``kind``; ``datasets`` are those that ``auto`` looks for, in this order.
     ``parameters`` and ``trainable_parameters`` are counts for the first of them, None where they
-    are not known.
-    ``lr_decay`` multiplies the learning rate after each epoch; ``image_size`` is the pixels a side
-    to which images of any size are brought; ``devices_per_replica`` over how many devices one copy
-    of the network can be split. ``workshop`` holds what the workshop printed of it, if it did.
+    are not known. ``lr_decay`` multiplies the learning rate after each epoch; ``image_size`` is the
+    pixels a side to which images of any size are brought; ``devices_per_replica`` over how many
+    devices one copy of the network can be split. ``workshop`` holds what the workshop printed of
+    it, if it did.
     """
 
     name: str

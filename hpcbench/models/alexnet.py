@@ -46,7 +46,6 @@ def keras_network(
     from keras import layers
 
     from hpcbench.layers.grouped_convolution import GroupedConv2D
-    from hpcbench.layers.on_device import OnDevice
     from hpcbench.layers.response_normalization import LocalResponseNormalization
 
     several = len(context.devices) > 1
@@ -62,6 +61,9 @@ def keras_network(
             for layer in make(name):
                 value = layer(value)
             return [value]
+        # TensorFlow's alone, as is the only strategy with several.
+        from hpcbench.layers.on_device import OnDevice
+
         joined = values if own else [layers.Concatenate(name=f"{name}_meet")(values)] * width
         if len(values) == 1:
             joined = values * width

@@ -18,9 +18,10 @@ class Zero1(JaxDistributed):
 
     @classmethod
     def check(cls, config: RunConfig, launch: Launch, gpus: int, cores: int) -> int:
+        world_size = super().check(config, launch, gpus, cores)
         if (config.optimizer or MODELS[config.model].optimizer) == "larc":
             raise ConfigError(
                 "larc needs the norms of whole layers, and strategy zero-1 updates a part of all "
                 "weights on each device; choose another --optimizer or jax-distributed"
             )
-        return super().check(config, launch, gpus, cores)
+        return world_size

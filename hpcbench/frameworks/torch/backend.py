@@ -33,8 +33,6 @@ from hpcbench.models import MODELS
 from hpcbench.records.schema import ACCURACY
 from hpcbench.strategies import TorchStrategy
 
-# Keras' constants where the two frameworks' differ, so that both do the same computation.
-
 # Gradients that are compressed.
 TRAVELS_AS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
