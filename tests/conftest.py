@@ -25,6 +25,7 @@ FIRST = (
     "test_reference_models",
     "test_beside",
     "test_jax",
+    "test_jax_and_tensorflow",
     "test_install",
     "test_stops",
     "test_probe",
