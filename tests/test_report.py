@@ -101,6 +101,33 @@ def test_a_notebook_has_the_points_of_the_report(sweep, report, capsys):
     np.testing.assert_allclose(points["efficiency_low"].astype(float), written["efficiency_low"])
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "",
+        "import jax; jax.devices()",
+        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+    ],
+)
+def test_nothing_is_forked_beside_threads(sweep, report, tmp_path, beside):
+    """Which JAX, and Python from 3.12 on, would warn of, since the fork may wait for ever."""
+    program = f"""
+import os, sys
+{beside}
+os.register_at_fork(before=lambda: print("forks"))
+from hpcbench.plot import main
+sys.exit(main([{str(sweep)!r}, "--output", {str(tmp_path)!r}, "--price", "2.5"]))
+"""
+    done = run(["python", "-c", program])
+    assert done.status == 0, done.errors
+    assert ("forks\n" in done.output) == (not beside)
+    names = {path.name for path in report.iterdir()}
+    assert names == {path.name for path in tmp_path.iterdir()}
+    for name in names:
+        if name.endswith(".png"):
+            assert (report / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
 def test_markdown_for_a_pull_request(sweep):
     text = report_as("md", sweep)
     assert "| cnn-2 | mnist | tensorflow | horovod | weak | 8 | 6 |" in text

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from hpcbench.analysis.forks import may_fork
 from hpcbench.errors import ConfigError, EnvironmentLacks
 from hpcbench.records.reader import Results, read_results
 
@@ -25,16 +26,21 @@ def begin_to_read(folder: Path) -> Callable[[], Results]:
     Raises ConfigError if there is no such folder.
     """
     check_there(folder)
-    if "scipy.stats" in sys.modules:
-        # Nothing is left to import that would take a while.
+    if "scipy.stats" in sys.modules or not may_fork():
+        # In the first case nothing is left to import that would take a while.
         return lambda: read_folder(folder)
     # Both processes need it.
     import pandas as pd  # noqa: F401
 
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
     reading = pool.submit(read_results, folder)
-    pool.shutdown(wait=False)
-    return lambda: _told(reading.result(), folder)
+
+    def finish() -> Results:
+        # Leaves no thread of the pool's, beside which nothing else would be forked.
+        with pool:
+            return _told(reading.result(), folder)
+
+    return finish
 
 
 def check_there(folder: Path) -> None:

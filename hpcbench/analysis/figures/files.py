@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from hpcbench.analysis.forks import may_fork
 
 # Of zlib: two thirds of the time of its default, for files that are 5 % larger.
 PNG_LEVEL = 3
@@ -41,26 +43,30 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
 def begin_to_save(
     figures: Mapping[str, Callable[[], Figure]], folder: Path
 ) -> Callable[[], list[Path]]:
-    """Draw and write each figure as ``folder``/name.svg and .png, in forked processes, since
-    drawing takes most of a report's time; returns what waits for them and gives the paths of the
-    .svg.
+    """Draw and write each figure as ``folder``/name.svg and .png, in forked processes where this
+    one may fork, since drawing takes most of a report's time; returns what waits for them and
+    gives the paths of the .svg.
 
     That raises what the first that fails raises.
     """
     paths = [folder / f"{name}.svg" for name in figures]
-    _forked[:] = [
-        partial(save, draw, path) for draw, path in zip(figures.values(), paths, strict=True)
-    ]
-    context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(max(1, min(len(paths), os.cpu_count() or 1)), context)
-    saved = pool.map(_do, range(len(paths)))
-    pool.shutdown(wait=False)
+    saves = [partial(save, draw, path) for draw, path in zip(figures.values(), paths, strict=True)]
+    saved = _begin_in_forks(saves) if may_fork() else (write() for write in saves)
 
     def finish() -> list[Path]:
         list(saved)
         return paths
 
     return finish
+
+
+def _begin_in_forks(saves: Sequence[Callable[[], None]]) -> Iterator[None]:
+    _forked[:] = saves
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(max(1, min(len(saves), os.cpu_count() or 1)), context)
+    saved = pool.map(_do, range(len(saves)))
+    pool.shutdown(wait=False)
+    return saved
 
 
 def _do(index: int) -> None:
