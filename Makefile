@@ -2,7 +2,7 @@
 # make slurm-demo: the same sweep through sbatch, on a Slurm of two virtual nodes on this machine.
 # make setup TENSORFLOW=2.21.0: another TensorFlow; containers/setup.sh says what else there is.
 # make test-newest: the tests that another TensorFlow could fail, with the newest one.
-# make check: lint, types, and all tests that train nothing.
+# make check: lint, types, and the tests that neither train nor start a cluster or a browser.
 .PHONY: setup sweep check test test-newest lint slurm-demo
 
 PYTHON_OF_VENV = .venv/bin/python
