@@ -73,6 +73,7 @@ def asked(args: argparse.Namespace) -> RunConfig:
 def _checked(args: argparse.Namespace) -> ResolvedRun:
     """The run, resolved; HpcbenchError where this machine cannot do it."""
     config, output = asked(args), parse(OutputConfig, values_of(args, OutputConfig))
+    FRAMEWORKS[config.framework].set_environment()
     resolved = resolve(config, output, os.environ)
     if resolved.launch.rank == 0:
         ensure_writable(output.results)

@@ -10,6 +10,7 @@ from hpcbench.frameworks import FRAMEWORKS
 from hpcbench.records.reader import read_results
 from hpcbench.training.beside import phases_of
 from support import RANKS, launcher, only_run, run
+from support.networks import AUGMENTED
 
 jax = pytest.importorskip("jax", reason="JAX is an optional extra")
 
@@ -86,6 +87,9 @@ def first_half(one):
 def second_half(one):
     one.steps(order[3:], rates, 3)
 
+def whole(one):
+    one.steps(order, np.full(6, 0.1))
+
 def phases(one):
     before = one.state()
     with one.put_back():
@@ -97,6 +101,7 @@ def phases(one):
 half, through = after(first_half), after(first_half, second_half)
 assert same(through, after(first_half, phases, second_half)), "phases change the training"
 assert not same(half, through)
+assert same(through, after(whole)), "another training where more steps are given at a time"
 fresh.restore(half)
 second_half(fresh)
 fresh.average_batch_norm_state()
@@ -118,9 +123,12 @@ print(*fresh.evaluate(0, 50), *fresh.evaluate(0, 30) + fresh.evaluate(30, 50))
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "strategy", "devices"),
-    [("cnn-dropout", "single", 1), ("cnn-batchnorm", "sharded", 2)],
+    [("cnn-dropout", "single", 1), ("cnn-batchnorm", "sharded", 2), ("augmented.py", "single", 1)],
 )
-def test_state_is_kept_and_put_back(model, strategy, devices):
+def test_state_is_kept_and_put_back(tmp_path, model, strategy, devices):
+    if model == "augmented.py":
+        (tmp_path / model).write_text(AUGMENTED)
+        model = tmp_path / model
     done = run([sys.executable, "-c", RESUMED, model, strategy, str(devices)])
     assert done.status == 0, done.errors
     *errors, sums = done.output.splitlines()

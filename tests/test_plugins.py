@@ -13,6 +13,7 @@ from hpcbench.models import MODELS, BuildContext
 from hpcbench.records.reader import read_results
 from hpcbench.runs.resolve import with_digest
 from support import ROOT, environment, only_run, run
+from support.networks import AUGMENTED
 
 TOYS = ROOT / "tests" / "toys"
 TRAIN = [sys.executable, "-m", "hpcbench.train", "--dataset=mnist-5k", "--epochs=2"]
@@ -148,6 +149,23 @@ def test_a_model_of_a_file_trains_and_is_in_provenance(tmp_path, results):
     assert document["model_file"]["path"] == f"{tmp_path}/my_net.py"
     assert document["config"]["model_digest"] == document["model_file"]["sha256"]
     assert document["parameters"] == 7850
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["tensorflow", "jax"])
+def test_a_file_may_import_keras_as_it_loads_but_not_compute(tmp_path, results, framework):
+    pytest.importorskip(framework)
+    (tmp_path / "net.py").write_text(AUGMENTED)
+    command = [*TRAIN, f"--framework={framework}", f"--results={results}"]
+    done = run([*command, f"--model={tmp_path}/net.py"])
+    assert done.status == 0, done.errors
+    _, document = only_run(results)
+    assert document["parameters"] == 784 + 784 * 16 + 16 + 16 * 10 + 10
+    (tmp_path / "early.py").write_text(AUGMENTED + "\nkeras.ops.ones(3) + 1\n")
+    done = run([*command, f"--model={tmp_path}/early.py"])
+    assert done.status == 2
+    assert f"hpcbench: {framework} had computed before it was told its cores" in done.errors
+    assert "Traceback" not in done.errors
 
 
 def context(**changes):

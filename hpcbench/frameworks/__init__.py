@@ -7,7 +7,8 @@ point of the group ``hpcbench.frameworks``).
 
 import resource
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +62,18 @@ class Probe:
 
     accelerators: list[str]
     cpu_math: str
+
+
+@contextmanager
+def before_it_computes(framework: str) -> Iterator[None]:
+    """What fails within it does so because the framework has computed already."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{framework} had computed before it was told its cores and devices, as where the file "
+            f"of a model computes while it loads: move that into a function"
+        ) from error
 
 
 class SavedModel(ABC):
@@ -126,6 +139,9 @@ class Framework(ABC):
             if values is not None and value not in values:
                 flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
                 raise ConfigError(f"{flag} is not supported with framework {self.name}")
+
+    def set_environment(self) -> None:
+        """Set what it and Keras read as they are imported, which may be by a model's own file."""
 
     @abstractmethod
     def prepare(self, cores: int, devices: int, local_rank: int) -> None:

@@ -12,9 +12,14 @@ from hpcbench.errors import EnvironmentLacks
 UNNEEDED = ("jax", "matplotlib", "pandas", "sklearn")
 
 
+def choose_keras(backend: str) -> None:
+    """What imports Keras next has it on ``backend``."""
+    os.environ["KERAS_BACKEND"] = backend
+
+
 def load_keras(backend: str) -> None:
     """Import Keras on ``backend``; EnvironmentLacks where this process has it on another."""
-    os.environ["KERAS_BACKEND"] = backend
+    choose_keras(backend)
     with _as_if_not_installed(*(name for name in UNNEEDED if name != backend)):
         import keras
     if keras.backend.backend() != backend:

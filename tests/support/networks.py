@@ -19,6 +19,34 @@ def build(context):
     )
 """
 
+# Layers of its own, so that Keras is imported as the file loads; one that draws more than once for
+# a batch, and is at work unless it is told that this is no training; and weights of which the
+# initializer leaves mean and spread to the generator.
+AUGMENTED = """
+import keras
+
+
+class Scaled(keras.layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=shape[1:], initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+def build(context):
+    return keras.Sequential(
+        [
+            keras.Input(context.input_shape),
+            keras.layers.RandomTranslation(0.3, 0.3),
+            keras.layers.Flatten(),
+            Scaled(),
+            keras.layers.Dense(16, "relu", kernel_initializer="orthogonal"),
+            keras.layers.Dense(context.outputs, dtype=context.logits_dtype),
+        ]
+    )
+"""
+
 
 SOURCE_OF_TORCH = """
 from torch import nn

@@ -18,8 +18,8 @@ from hpcbench.errors import (
     OutOfMemory,
     first_line,
 )
-from hpcbench.frameworks import FRAMEWORKS, CpuMath, Framework, Probe
-from hpcbench.frameworks.keras_backend import load_keras
+from hpcbench.frameworks import FRAMEWORKS, CpuMath, Framework, Probe, before_it_computes
+from hpcbench.frameworks.keras_backend import choose_keras, load_keras
 from hpcbench.packages import installation, lacking
 
 if TYPE_CHECKING:
@@ -44,9 +44,14 @@ class XlaMath(CpuMath):
         return {name: value for name, value in asdict(self).items() if name != "one_dnn"}
 
 
+def _set_environment() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    choose_keras("jax")
+
+
 def load() -> None:
     """Import JAX and Keras on it."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _set_environment()
     try:
         import jax  # noqa: F401
 
@@ -84,6 +89,9 @@ class Jax(Framework):
     )
     _cores = 1
 
+    def set_environment(self) -> None:
+        _set_environment()
+
     def prepare(self, cores: int, devices: int, local_rank: int) -> None:
         load()
         import jax
@@ -91,8 +99,9 @@ class Jax(Framework):
         self._cores = cores
         gpus = len(_gpu_names())
         if gpus == 0:
-            jax.config.update("jax_platforms", "cpu")
-            jax.config.update("jax_num_cpu_devices", devices)
+            with before_it_computes(self.name):
+                jax.config.update("jax_platforms", "cpu")
+                jax.config.update("jax_num_cpu_devices", devices)
         elif local_rank >= gpus > 1:
             raise EnvironmentLacks(
                 f"local rank {local_rank} on {os.uname().nodename} finds only {gpus} GPUs; "

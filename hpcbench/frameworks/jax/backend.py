@@ -50,6 +50,8 @@ from hpcbench.strategies import JaxStrategy
 MODEL_FILE = "model.keras"
 # So many calls are under way, at most, while the host makes the next.
 AHEAD = 2
+# More random numbers than a layer draws in a step.
+DRAWS_OF_STEP = 1 << 10
 
 
 class JaxBackend(Backend):
@@ -243,7 +245,9 @@ class JaxBackend(Backend):
         others = [variable.value for variable in self.model.non_trainable_variables]
         inputs = self._prepared(jnp.asarray(self._data.test_inputs[:1]))
         return training_flops(
-            lambda weights, inputs: self.model.stateless_call(weights, others, inputs)[0],
+            lambda weights, inputs: self.model.stateless_call(
+                weights, others, inputs, training=False
+            )[0],
             [variable.value for variable in self.model.trainable_variables],
             inputs,
         )
@@ -278,7 +282,8 @@ class JaxBackend(Backend):
         targets: jax.Array,
         counted: jax.Array,
     ) -> jax.Array:
-        outputs, _ = self.model.stateless_call(weights, others, self._prepared(inputs))
+        prepared = self._prepared(inputs)
+        outputs, _ = self.model.stateless_call(weights, others, prepared, training=False)
         return self._sums(targets, outputs, counted)
 
     def _run(self, exchange: Exchange, state: TrainState, common: Any, mine: Any) -> Any:
@@ -287,12 +292,6 @@ class JaxBackend(Backend):
         *resident, number_of_first, count, rates = common
         weights, others, slots = state
         device = jax.lax.axis_index("devices") + self._offset(exchange)
-        for place in self._generators:
-            # Keras' generators count the numbers that they drew: one for each part of a batch.
-            seed = self.model.non_trainable_variables[place].value[0]
-            of_device = seed + (device * DEVICE_STRIDE).astype(jnp.uint32)
-            drawn = (number_of_first * self._parts).astype(jnp.uint32)
-            others[place] = jnp.stack([of_device, drawn])
 
         def loss(
             weights: list[jax.Array], others: list[jax.Array], inputs: Any, targets: Any, by: Any
@@ -309,14 +308,26 @@ class JaxBackend(Backend):
         def step(row: jax.Array, carried: Any) -> Any:
             weights, others, slots, total = carried
             batch = (*self._feed.sample(resident, brought, row), samples_by[row, 0])
-            gradients, others, sums = self._over_parts(loss, weights, others, batch)
             of_step = [number_of_first + row, rates[row]]
+            others = self._with_random_numbers(others, of_step[0], device)
+            gradients, others, sums = self._over_parts(loss, weights, others, batch)
             weights, slots = self._update(of_step, weights, slots, gradients, exchange)
             return weights, others, slots, total + sums.astype(total.dtype)
 
         first = (weights, others, slots, jnp.zeros(1 + self.metric_sums, self._float))
         *state_after, total = jax.lax.fori_loop(0, count, step, first)
         return tuple(state_after), total[None]
+
+    def _with_random_numbers(
+        self, others: list[jax.Array], step: jax.Array, device: jax.Array
+    ) -> list[jax.Array]:
+        """Keras' generators, a seed and a count each, as they stand where ``step`` begins."""
+        others = list(others)
+        for place in self._generators:
+            seed = self.model.non_trainable_variables[place].value[0]
+            both = seed + device * DEVICE_STRIDE, step * DRAWS_OF_STEP
+            others[place] = jnp.stack([number.astype(jnp.uint32) for number in both])
+        return others
 
     def _over_parts(
         self, loss: Callable[..., Any], weights: list[jax.Array], others: Any, batch: Any

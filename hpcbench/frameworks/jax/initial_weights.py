@@ -6,6 +6,7 @@ the upper half of a counter; each block of four words that the counter's lower h
 numbers of the distribution. Logarithms and sines are NumPy's, whose last bit may differ.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -147,22 +148,25 @@ NUMBERS = {
 
 def _in_place_of(original: Callable[..., Any], numbers: Callable[[Draw, int], Floats]) -> Any:
     """Keras' function of that name on JAX, with other random numbers in it."""
+    signature = inspect.signature(original)
 
-    def drawn(
-        shape: Sequence[int], dtype: Any = None, seed: Any = None, **interval: float
-    ) -> jax.Array:
+    def drawn(*args: Any, **options: Any) -> jax.Array:
         import keras
 
+        call = signature.bind(*args, **options)
+        call.apply_defaults()
+        # The bounds, or mean and standard deviation, between the two.
+        shape, *interval, dtype, seed = call.arguments.values()
         seed = keras.src.backend.random.draw_seed(seed)
         if isinstance(seed, jax.core.Tracer):
             # No weights, but what a layer of a model that is being traced draws.
-            return original(shape, dtype=dtype, seed=seed, **interval)
+            return original(shape, *interval, dtype=dtype, seed=seed)
         dtype = np.dtype(dtype or keras.config.floatx())
         kind = np.float64 if dtype == np.float64 else np.float32
-        offset, width = (kind(number) for number in interval.values())
-        if "minval" in interval:
+        offset, width = (kind(number) for number in interval)
+        if "minval" in call.arguments:
             # To TensorFlow the bounds come by way of float32.
-            offset, end = (kind(np.float32(number)) for number in interval.values())
+            offset, end = (kind(np.float32(number)) for number in interval)
             width = end - offset
         found = numbers(Draw(np.asarray(seed), kind), math.prod(shape)) * width + offset
         return jnp.asarray(found.reshape(shape), dtype)

@@ -14,8 +14,15 @@ from hpcbench.errors import (
     OutOfMemory,
     first_line,
 )
-from hpcbench.frameworks import FRAMEWORKS, CpuMath, Framework, Probe, SavedModel
-from hpcbench.frameworks.keras_backend import load_keras
+from hpcbench.frameworks import (
+    FRAMEWORKS,
+    CpuMath,
+    Framework,
+    Probe,
+    SavedModel,
+    before_it_computes,
+)
+from hpcbench.frameworks.keras_backend import choose_keras, load_keras
 from hpcbench.packages import installation
 
 if TYPE_CHECKING:
@@ -27,11 +34,16 @@ if TYPE_CHECKING:
 LOST_RANKS = ("HorovodInternalError", "Horovod", "MPI_ERR", "NCCL", "Connection closed by peer")
 
 
-def load() -> None:
-    """Import TensorFlow and Keras with the environment that they read; by itself TensorFlow takes
-    oneDNN on some processors only."""
+def _set_environment() -> None:
+    """By itself TensorFlow takes oneDNN on some processors only."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    choose_keras("tensorflow")
+
+
+def load() -> None:
+    """Import TensorFlow and Keras with the environment that they read."""
+    _set_environment()
     load_keras("tensorflow")
 
 
@@ -55,6 +67,9 @@ class TensorFlow(Framework):
         )
     )
 
+    def set_environment(self) -> None:
+        _set_environment()
+
     def prepare(self, cores: int, devices: int, local_rank: int) -> None:
         """Two operations at a time where there are two cores: a convolution's two gradients.
 
@@ -63,8 +78,9 @@ class TensorFlow(Framework):
         load()
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(cores)
-        tf.config.threading.set_inter_op_parallelism_threads(max(devices, min(cores, 2)))
+        with before_it_computes(self.name):
+            tf.config.threading.set_intra_op_parallelism_threads(cores)
+            tf.config.threading.set_inter_op_parallelism_threads(max(devices, min(cores, 2)))
         gpus = tf.config.list_physical_devices("GPU")
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
