@@ -72,20 +72,23 @@ def test_a_device_says_what_it_is_of():
 
 
 def test_ranks_that_want_more_cores_than_there_are_share_them_equally():
-    """Two ranks of two cores each on two: not both on the same two."""
+    """Two ranks of two cores each on two: not both on the same two, nor any thread of theirs."""
     code = (
-        "import os, sys\n"
+        "import os, sys, threading\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "from hpcbench.cluster.launchers import Launch\n"
         "from hpcbench.devices.cores import bind_cores\n"
         "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
         "rank = int(sys.argv[1])\n"
         "print(bind_cores(Launch('pmi', rank, 2, rank, 2), 2, 1, True, {}).threads)\n"
-        "print(sorted(os.sched_getaffinity(0)))\n"
+        "threads = map(int, os.listdir('/proc/self/task'))\n"
+        "print(*{str(os.sched_getaffinity(thread)) for thread in threads})\n"
     )
     first, second = (run([sys.executable, "-c", code, rank]) for rank in ("0", "1"))
     cores = [done.output.splitlines() for done in (first, second)]
     assert [count for count, _ in cores] == ["1", "1"]
     assert cores[0] != cores[1]
+    assert [bound.count("{") for _, bound in cores] == [1, 1]
     assert "are more than the 2 that there are: each has 1 core" in first.errors
     assert second.errors == ""
 

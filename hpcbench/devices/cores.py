@@ -5,6 +5,7 @@ So that 1 -> 2 devices compares like with like.
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -84,7 +85,8 @@ def bind_cores(
 ) -> Cores:
     """Bind this process to the cores of its ``devices``, unless the launcher did.
 
-    Has to come before the framework, whose threads inherit the binding, and before MPI starts.
+    Has to come before the framework computes, whose threads inherit the binding, and before MPI
+    starts.
     Where a host's ranks want more cores than there are, each has an equal share. Ranks on GPUs have
     cores near theirs.
     """
@@ -128,9 +130,16 @@ def bind_cores(
         threads = core_share(cores, local_rank, local_size, wanted)
     elif cores_per_device:
         threads = core_share(cores, 0, 1, cores_per_device * devices)
-    os.sched_setaffinity(0, threads)
+    for thread in _own_threads():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(len(threads)))
     return Cores(len(threads), len(by_core(threads)), processes_per_core)
+
+
+def _own_threads() -> list[int]:
+    """Those that this process has: numerical libraries start some as they are imported."""
+    return [int(thread) for thread in os.listdir("/proc/self/task")]
 
 
 def _near_gpu(
