@@ -19,9 +19,10 @@ INPUT, PAUSES = "input", ("evaluation", "checkpoint")
 def steps(batches: Iterable[Batch], samples: int | None = None) -> Iterator[Batch]:
     """Each of ``batches``; what is done with one is a step of training on so many ``samples``.
 
-    Without ``samples`` the first dimension of a batch's first array counts. Waiting for the next
-    batch is waiting for data. A step that only hands work to a device has to wait for it: JAX's
-    ``block_until_ready`` on a result, every step or now and then.
+    Without ``samples`` the first dimension of a batch's first array counts, unless that may be the
+    number of this process's devices, as for JAX's ``pmap``, or of what several processes train on.
+    Waiting for the next batch is waiting for data. A step that only hands work to a device has to
+    wait for it: JAX's ``block_until_ready`` on a result, every step or now and then.
     """
     probe = _probe()
     if probe is None:
@@ -38,7 +39,7 @@ def steps(batches: Iterable[Batch], samples: int | None = None) -> Iterator[Batc
             return
         recorder.waited += time.perf_counter() - began
         yield batch
-        recorder.step(_facts, samples if samples is not None else probe.batch_size(batch))
+        recorder.step(_facts, samples if samples is not None else _samples(batch, probe))
 
 
 @contextmanager
@@ -68,8 +69,25 @@ def _probe() -> Any:
     return sys.modules.get("hpcbench_probe")
 
 
+def _samples(batch: Any, probe: Any) -> int | None:
+    """Of ``batch``; None where its first dimension need not tell."""
+    array = probe.first_array(batch)
+    if array is None or not getattr(array, "is_fully_addressable", True):
+        return None
+    size = int(array.shape[0])
+    jax = _jax()
+    return None if jax is not None and size == jax.local_device_count() else size
+
+
+def _jax() -> Any:
+    """JAX, where the program computes with it. Others import it too, TensorFlow for one, and to ask
+    it for devices would take their memory."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return sys.modules["jax"] if bridge is not None and bridge.backends_are_initialized() else None
+
+
 def _facts() -> dict[str, Any]:
-    jax = sys.modules.get("jax")
+    jax = _jax()
     if jax is None:
         return {"framework": "own loop"}
     device = jax.devices()[0]

@@ -93,10 +93,50 @@ def test_a_streams_last_batch_may_be_smaller(told):
     assert last.samples == BATCH * (last.steps - of_one) + of_one
 
 
-@pytest.mark.parametrize("habit", ["own_batches", "two_loaders", "glances"])
+@pytest.mark.parametrize("habit", ["own_batches", "batches_as_items", "two_loaders", "glances"])
 def test_samples_that_are_not_surely_those_of_a_step_are_unknown(told, habit):
     found = told.found
     assert found[habit].marks[-1].samples is None
+
+
+@pytest.mark.parametrize(
+    ("habit", "elsewhere"), [("fetches_in_a_thread", 0.48), ("evaluates_late_data", 0.6)]
+)
+def test_what_holds_up_no_step_is_no_waiting_for_data(told, habit, elsewhere):
+    assert told.found[habit].marks[-1].waited < 0.4 * elsewhere
+
+
+OWN_STEPS = """
+import sys
+import jax
+import numpy as np
+import hpcbench
+computes, shape = sys.argv[1] == "jax", tuple(map(int, sys.argv[2:]))
+for batch in hpcbench.steps(np.ones(shape) for _ in range(30)):
+    if computes:
+        jax.numpy.sum(batch).block_until_ready()
+print(jax._src.xla_bridge.backends_are_initialized())
+"""
+
+
+@pytest.mark.parametrize(
+    ("computes", "shape", "samples"),
+    [
+        ("jax", (64, 128), 64),
+        # As pmap wants it: a part for each device.
+        ("jax", (1, 64, 128), None),
+        # Imported for something else, JAX is asked for no devices, whose memory it would take.
+        ("numpy", (1, 128), 1),
+    ],
+)
+def test_a_first_dimension_that_may_be_of_devices_is_none_of_samples(
+    tmp_path, computes, shape, samples
+):
+    pytest.importorskip("jax")
+    done = with_probe(tmp_path, "-c", OWN_STEPS, computes, *map(str, shape), path=(PROBE, ROOT))
+    assert (done.status, done.output) == (0, f"{computes == 'jax'}\n"), done.errors
+    last = read(tmp_path)[0].marks[-1]
+    assert last.samples == (samples and samples * last.steps)
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,34 @@ def test_warm_up_pauses_and_gaps_are_no_training():
     assert len(measured(gap, 0.5).broken) == 1
 
 
+def test_time_in_steps_that_are_no_usual_ones_is_told_of():
+    """Too short a pause to be taken out: 0.3 s at every 100 steps of 10 ms, on both ranks."""
+    config = ProgramConfig(command=["a"], devices=2, batch=64)
+
+    def paused(seconds):
+        found = []
+        for one in ranks(4000, 0.01, 4):
+            marks = [
+                Mark(m.steps, m.at + seconds * (m.steps // 100), m.samples, 0, 0, 0.01 + seconds)
+                if m.steps % 100 == 0
+                else Mark(m.steps, m.at + seconds * (m.steps // 100), m.samples, 0, 0, 0.01)
+                for m in one.marks
+            ]
+            found.append(Process(one.facts, marks))
+        return found
+
+    for seconds, share in ((0.3, "at least 20 %"), (0.05, None)):
+        processes = paused(seconds)
+        counted = measured(processes, 0.5)
+        assert not counted.broken
+        said = warned(config, processes, counted)
+        assert [share in sentence for sentence in said] == ([True] if share else [])
+    # Longer ones are taken out wherever they are.
+    processes = paused(3.0)
+    with pytest.raises(Refused, match=r"--interval-seconds\) that fit between its pauses; a gap"):
+        rows_of_steps(config, processes, measured(processes, 1.5))
+
+
 @given(st.lists(st.floats(0.1, 1e6), min_size=2, max_size=30), st.booleans())
 def test_printed_rates_are_found_in_any_line(values, with_steps):
     metric = Metric(r"(?:step (?P<step>\d+) )?rate=(?P<value>[-\d.e+]+)")

@@ -270,6 +270,17 @@ def test_a_forward_pass_that_is_slow_is_blamed_and_the_rank_named(tmp_path):
 
 
 @pytest.mark.slow
+def test_pauses_that_nobody_knows_are_told_of(tmp_path):
+    done = scale(tmp_path, "--devices=1", "--", *TORCHRUN, "dumps")
+    assert done.status == 0, done.errors + done.output
+    (document,) = documents(tmp_path).values()
+    (remark,) = document["remarks"]
+    assert re.match(r"at least [1-9]\d % of the time .* a checkpoint of its own", remark)
+    drawn = run(["python", "-m", "hpcbench", "plot", tmp_path, "--output", tmp_path / "f"])
+    assert remark in drawn.errors
+
+
+@pytest.mark.slow
 def test_a_compiled_forward_pass_is_not_timed(tmp_path):
     pytest.importorskip("torch")
     done = scale(tmp_path, "--devices=1", "--", *TORCHRUN, "compiled")

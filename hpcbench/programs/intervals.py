@@ -1,7 +1,7 @@
 """Marks of all processes as intervals of training: the same steps on each, by the slowest one."""
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -16,6 +16,8 @@ STEADY = 0.9
 TOGETHER = 0.1
 # A gap this many times the median step, and no shorter than this, holds something else than steps.
 GAP, LEAST_GAP = 20.0, 1.0
+# A step of so many times the median is not one as the others are.
+LONG_STEP = 10.0
 FEWEST = 3
 
 
@@ -26,6 +28,7 @@ class Interval:
     ``backward`` pass, each of them, in seconds; ``exposed``, for how long gradients were under way
     when it had nothing left to compute, of which the ``exchange`` is what the rank that came last
     had (both empty where not seen). The first three are empty where not each step was looked into.
+    ``excess`` seconds, at least, are what steps much longer than usual took more than that.
 
     ``broken`` says why it is not training alone; empty where it is.
     """
@@ -38,6 +41,7 @@ class Interval:
     backward: tuple[float, ...] = ()
     exposed: tuple[float, ...] = ()
     exchange: float = 0.0
+    excess: float = 0.0
     broken: str = ""
 
     @property
@@ -99,12 +103,16 @@ def _grid(processes: Sequence[Process]) -> list[int]:
 
 
 def _usual_step(processes: Sequence[Process]) -> float:
-    """The median seconds of a step, by what lies between marks."""
-    times = [
-        (b.at - a.at) / (b.steps - a.steps)
-        for process in processes
-        for a, b in pairwise(process.marks)
-    ]
+    """The median seconds of a step, by what lies between marks but for the longest step there,
+    which may be another thing each time."""
+    times = []
+    for process in processes:
+        for a, b in pairwise(process.marks):
+            others = b.steps - a.steps - 1
+            whole = b.at - a.at
+            times.append(
+                (whole - b.longest) / others if others and b.longest else whole / (others + 1)
+            )
     return median(times) if times else math.inf
 
 
@@ -159,8 +167,25 @@ def _interval(
         tuple(b.backward - a.backward for a, b in seen),
         tuple(steps * each for each in exposed),
         steps * exchange,
+        max(
+            _excess(process.marks, a, b, usual)
+            for process, (a, b) in zip(processes, pairs, strict=True)
+        ),
         _broken(processes, pairs, paused, usual),
     )
+
+
+def _excess(marks: Sequence[Mark], start: Mark, end: Mark, usual: float) -> float:
+    """Of the longest step before each mark, which is all that marks tell of."""
+    first, last = (
+        bisect_right(marks, one.steps, key=lambda mark: mark.steps) for one in (start, end)
+    )
+    found = 0.0
+    for before, after in pairwise(marks[max(first - 1, 0) : last]):
+        known = after.paused - before.paused + after.waited - before.waited
+        excess = after.longest - known - usual
+        found += excess if excess > LONG_STEP * usual else 0.0
+    return found
 
 
 def _looked_into(start: Mark, end: Mark) -> bool:

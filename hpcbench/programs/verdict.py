@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 
 from hpcbench.programs.config import ProgramConfig
-from hpcbench.programs.intervals import FEWEST, Measured
+from hpcbench.programs.intervals import FEWEST, LONG_STEP, Measured
 from hpcbench.programs.metric import Match, Rated
 from hpcbench.programs.probe_lines import Process
 from hpcbench.words import count
@@ -17,6 +17,8 @@ from hpcbench.words import count
 Tensor = tuple[list[int], float, float]
 # A batch that fewer of the steps have is not what a run trains on.
 MOSTLY = 0.8
+# More of a rate than this has to be told of.
+MUCH = 0.05
 # Seconds; what comes closer was printed together.
 AT_ONCE = 1e-3
 # Of gradients: ranks on processors of several kinds round otherwise. Weights that were averaged are
@@ -148,6 +150,9 @@ def rows_of_steps(
         )
     if len(measured.intervals) < FEWEST:
         broken = f"; {measured.broken[0].broken}" if measured.broken else ""
+        longer = "let it train longer"
+        if len(measured.broken) >= FEWEST:
+            longer += ", or take shorter ones (--interval-seconds) that fit between its pauses"
         fewest, most = (find(processes, key=lambda process: process.steps) for find in (min, max))
         if fewest.steps < most.steps / 2:
             broken = (
@@ -157,16 +162,16 @@ def rows_of_steps(
         raise Refused(
             "config",
             f"{count(len(measured.intervals), 'interval')} of {config.interval_seconds:g} s of "
-            f"training can be counted after the warm-up, and {FEWEST} at least are needed: let it "
-            f"train longer{broken}",
+            f"training can be counted after the warm-up, and {FEWEST} at least are needed: "
+            f"{longer}{broken}",
         )
     known = all(interval.samples for interval in measured.intervals)
     if not known and config.batches is None:
         raise Refused(
             "config",
             "on how many samples a step trains is not seen, since they come from no array and no "
-            "DataLoader of PyTorch's that makes the batches, or from several: give --batch, of a "
-            "device",
+            "DataLoader of PyTorch's that makes the batches, or from several, or in arrays whose "
+            "first dimension may be another: give --batch, of a device",
         )
     rows = []
     for interval in measured.intervals:
@@ -266,6 +271,16 @@ def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measur
         said.append(
             "on how many samples a step trained was not seen: each counts as a batch of --batch, "
             "an epoch's last one too, which may be smaller"
+        )
+    total = sum(interval.slowest for interval in measured.intervals)
+    excess = sum(interval.excess for interval in measured.intervals)
+    if excess > MUCH * total:
+        # In steps of 5 %, so that runs that are alike say the same.
+        share = 5 * math.floor(20 * excess / total)
+        said.append(
+            f"at least {share} % of the time that is counted went into steps of "
+            f"more than {LONG_STEP:g} times the usual, as where the program does what the probe "
+            f"does not know, such as a checkpoint of its own: the rate holds that"
         )
     if measured.broken:
         kinds = Counter(one.broken for one in measured.broken)

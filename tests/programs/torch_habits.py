@@ -4,7 +4,9 @@ line, of what it is called, by whom it is done, and what it truly did."""
 import json
 import os
 import pickle
+import queue
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -22,6 +24,16 @@ inputs, targets = torch.randn(BATCHES * BATCH, 784), torch.randint(0, 10, (BATCH
 data = TensorDataset(inputs, targets)
 check = DataLoader(TensorDataset(inputs[:640], targets[:640]), batch_size=320)
 folder = Path(sys.argv[1])
+
+
+class Late(TensorDataset):
+    """Whose batches take a while to fetch."""
+
+    seconds = 0.0
+
+    def __getitems__(self, places):
+        time.sleep(self.seconds)
+        return [self[place] for place in places]
 
 
 class Images(Dataset):
@@ -143,6 +155,32 @@ def own_batches():
     batches_of(Stream(by_batch=True), batch_size=None)
 
 
+def batches_as_items():
+    net = network()
+    optimizer = sgd(net)
+    batches = list(zip(inputs.split(BATCH), targets.split(BATCH), strict=True))
+    for _ in range(EPOCHS):
+        epoch(net, optimizer, DataLoader(batches, batch_size=1, collate_fn=lambda items: items[0]))
+
+
+def fetches_in_a_thread():
+    """As a generator in the background does, 2 ms for each batch."""
+    late = Late(inputs, targets)
+    late.seconds = 0.002
+    net = network()
+    optimizer = sgd(net)
+    for _ in range(EPOCHS):
+        fetched = queue.Queue(4)
+
+        def fill(fetched=fetched):
+            for batch in DataLoader(late, batch_size=BATCH):
+                fetched.put(batch)
+            fetched.put(None)
+
+        threading.Thread(target=fill).start()
+        epoch(net, optimizer, iter(fetched.get, None))
+
+
 def two_loaders():
     net = network()
     optimizer = sgd(net)
@@ -247,7 +285,7 @@ def recomputes():
             optimizer.step()
 
 
-def evaluating(begin, end, saves=False):
+def evaluating(begin, end, saves=False, check=check):
     """After each epoch, told by ``begin`` and ``end``."""
     net = network()
     outer = nn.Sequential(net)
@@ -267,6 +305,16 @@ def evaluating(begin, end, saves=False):
 
 def evaluates():
     evaluating(lambda outer, net: outer.eval(), lambda outer, net: outer.train())
+
+
+def evaluates_late_data():
+    late = Late(inputs[:640], targets[:640])
+    late.seconds = 0.05
+    evaluating(
+        lambda outer, net: outer.eval(),
+        lambda outer, net: outer.train(),
+        check=DataLoader(late, batch_size=320),
+    )
 
 
 def evaluates_a_part():
@@ -323,10 +371,17 @@ def forks():
 
 HABITS = (
     *(images, sequences, workers, rests, rests_of_workers, accumulates, glances),
-    *(stream, own_batches, two_loaders),
+    *(stream, own_batches, batches_as_items, two_loaders, fetches_in_a_thread),
     *(new_optimizer, later_optimizer, later_model, two_optimizers, wrapped_optimizer),
     *(an_optimizer_a_parameter, replays, recomputes),
-    *(evaluates, evaluates_a_part, evaluates_for_good, evaluates_unsaid, saves_while_evaluating),
+    *(
+        evaluates,
+        evaluates_late_data,
+        evaluates_a_part,
+        evaluates_for_good,
+        evaluates_unsaid,
+        saves_while_evaluating,
+    ),
     *(exports, closes_files, forks),
 )
 for habit in HABITS:

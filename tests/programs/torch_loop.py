@@ -68,6 +68,9 @@ for epoch in range(1 if "short" in how else 400 if "long" in how else 8):
         if (number + 1) % accumulate == 0:
             optimizer.step()
             optimizer.zero_grad()
+        if "dumps" in how and number % 50 == 49:
+            # A checkpoint that is no torch.save.
+            time.sleep(0.3)
         if "raise" in how and epoch == 2:
             raise ValueError("no such layer")
         if "killed" in how and epoch == 4 and rank == 1:

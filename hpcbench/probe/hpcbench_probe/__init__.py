@@ -8,7 +8,7 @@ writes a file of its own into the folder HPCBENCH_PROBE, a JSON object a line, f
 Here stands what ``hpcbench.own_loop`` asks for.
 """
 
-from hpcbench_probe.batches import batch_size
+from hpcbench_probe.batches import first_array
 from hpcbench_probe.recording import recorder
 
-__all__ = ["batch_size", "recorder"]
+__all__ = ["first_array", "recorder"]

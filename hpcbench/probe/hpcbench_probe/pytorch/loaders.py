@@ -136,9 +136,14 @@ def came(iterator, batch, began):
             fetched.digests[loader] = digest(batch)
         if recorder.by_steps:
             return
-        recorder.waited += time.perf_counter() - began
+        # What another thread waits for, or an evaluation, holds up no step.
+        if recorder.thread in (None, threading.get_ident()) and recorder.pause_began is None:
+            recorder.waited += time.perf_counter() - began
         if loader.streams and size is not None:
             size = loader.streamed(size, batch)
+        elif size == 1 and batch_size(batch) != 1:
+            # The data set's items may be batches.
+            size = None
         # Steps that failed are over, unless another thread fetches.
         if steps.within and recorder.thread == threading.get_ident():
             steps.within.clear()
