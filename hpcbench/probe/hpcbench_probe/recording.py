@@ -17,9 +17,9 @@ FOLDER = os.environ.get("HPCBENCH_PROBE", "")
 INTERVAL = float(os.environ.get("HPCBENCH_PROBE_SECONDS", "0.5"))
 # How often a line tells of what a framework timed by itself.
 LOOKS = 6
-# To look into a step costs some 0.04 ms, more than half a per cent of those shorter than this: of
-# these only the steps of the first lines and then of some lines in so many are looked into, others
-# are counted, if they are as many as it is worth.
+# To look into a step of PyTorch's costs some 0.04 ms, more than half a per cent of those shorter than
+# this: of these only the steps of the first lines and then of some lines in so many are to be looked
+# into, others may be counted, if they are as many as it is worth.
 SHORT_STEP, LOOKED_LINES, LINES, WORTH = 0.008, 4, 128, 16
 FIRST_LINES = int(os.environ.get("HPCBENCH_PROBE_FIRST_LINES", "16"))
 
@@ -40,8 +40,8 @@ class Recorder:
         # The one that takes its steps.
         self.thread = None
         self.steps = 0
-        # Of these so many were looked into for all that is told of them; whether that is enough for
-        # now, and the seconds of a step, by the last line.
+        # Of these so many were looked into for all that is told of them; whether a framework to which
+        # that costs something may just count for now, and the seconds of a step, by the last line.
         self.looked = 0
         self.sparing = False
         self.usual = 0.0
@@ -87,8 +87,7 @@ class Recorder:
         took = now - self.last
         self.last, self.paused_before = now, self.paused
         self.steps += steps
-        if not self.sparing:
-            self.looked += steps
+        self.looked += steps
         if samples is None:
             self.counted = False
         else:
@@ -159,9 +158,7 @@ class Recorder:
         self.usual = max(0.0, now - self.line_at - paused) / steps
         number = self.steps // self.every
         seen = number >= FIRST_LINES and number % LINES >= LOOKED_LINES
-        worth_it = self.usual < SHORT_STEP and self.every >= WORTH
-        self.sparing = seen and worth_it and self.framework.may_spare
-        self.framework.spare(self.sparing)
+        self.sparing = seen and self.usual < SHORT_STEP and self.every >= WORTH
         self.steps_at_line, self.paused_at_line = self.steps, self.paused
         self.line_at = self.last = time.perf_counter()
         self.longest = 0.0
