@@ -4,7 +4,7 @@ Without it they do nothing, so they may stay in the program.
 """
 
 import sys
-import time
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -28,17 +28,19 @@ def steps(batches: Iterable[Batch], samples: int | None = None) -> Iterator[Batc
         yield from batches
         return
     recorder = probe.recorder
-    recorder.by_steps = True
+    recorder.by_steps, recorder.thread = True, threading.get_ident()
+    since = recorder.waiting()
     source = iter(batches)
     while True:
-        began = time.perf_counter()
         try:
             batch = next(source)
         except StopIteration:
             return
-        recorder.waited += time.perf_counter() - began
+        finally:
+            recorder.waited_since(*since)
         yield batch
         recorder.step(_facts, samples if samples is not None else probe.batch_size(batch))
+        since = recorder.waiting()
 
 
 @contextmanager
@@ -51,16 +53,17 @@ def phase(name: str) -> Iterator[None]:
     if probe is None:
         yield
         return
-    began = time.perf_counter()
+    recorder = probe.recorder
+    since = recorder.waiting()
     if name in PAUSES:
-        probe.recorder.pause(True)
+        recorder.pause(True)
     try:
         yield
     finally:
         if name in PAUSES:
-            probe.recorder.pause(False)
+            recorder.pause(False)
         else:
-            probe.recorder.waited += time.perf_counter() - began
+            recorder.waited_since(*since)
 
 
 def _probe() -> Any:

@@ -30,8 +30,8 @@ class Sparing:
         # Whether it may be done at all; how often in a row it was not worth it.
         self.possible = True
         self.in_vain = 0
-        # What has hooks around each step, and the class of all optimizers; what times the passes, and
-        # where PyTorch has its backward pass, ours and its own.
+        # What has hooks around each step, and the class of all optimizers; what times the passes,
+        # and where PyTorch has its backward pass, ours and its own.
         self.steps = self.every = self.passes = self.backward = None
         # What is counted, by whose batches of how many samples, so many to a step, and how many of
         # these there had been.
