@@ -46,7 +46,8 @@ def steps(batches: Iterable[Batch], samples: int | None = None) -> Iterator[Batc
 @contextmanager
 def phase(name: str) -> Iterator[None]:
     """What is done within it is no training: "input" is waiting for data, "evaluation" and
-    "checkpoint" are taken out. Raises ConfigError for another name."""
+    "checkpoint" are taken out. Where another thread than the one that trains is in "input", it is
+    not known for how long training waits. Raises ConfigError for another name."""
     if name not in (INPUT, *PAUSES):
         raise ConfigError(f"no phase {name!r}: choose from {', '.join((INPUT, *PAUSES))}")
     probe = _probe()

@@ -20,6 +20,8 @@ KINDS = {
     # Which give all that is asked here only where they are looked into, or cannot be counted.
     "torch": ("torch", LOOKED_INTO),
     "torch, unsaid": ("torch", LOOKED_INTO),
+    "torch, left so": ("torch", LOOKED_INTO),
+    "torch, frozen": ("torch", LOOKED_INTO),
     "torch, stream": ("torch", MERELY_COUNTED),
     "keras, generator": ("jax", MERELY_COUNTED),
     "keras, loader": ("torch", MERELY_COUNTED),

@@ -109,15 +109,17 @@ def loader(count=STEPS, seconds=late, streams=False):
     return DataLoader(Stream() if streams else Samples(), batch_size=BATCH)
 
 
-def torch(tells=True, **options):
+def torch(tells=True, returns=True, frozen=False, **options):
     import torch
 
     torch.set_num_threads(1)
-    net = torch.nn.Linear(4, 10)
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 10)).train()
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     for _ in range(EPOCHS):
         clock.train(True)
         for x, y in loader(**options):
+            if frozen:
+                net[0].eval()
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(net(x), y).backward()
             optimizer.step()
@@ -126,7 +128,7 @@ def torch(tells=True, **options):
         net.train(not tells)
         for x, _ in loader(1, LATE_IN_EVALUATION):
             net(x)
-        net.train()
+        net.train(returns)
 
 
 def keras(training, evaluation, **options):
@@ -161,6 +163,8 @@ KINDS = {
     "jax": jax,
     "torch": torch,
     "torch, unsaid": lambda: torch(tells=False),
+    "torch, left so": lambda: torch(returns=False),
+    "torch, frozen": lambda: torch(frozen=True),
     "torch, stream": lambda: torch(streams=True),
     "keras, generator": keras_generator,
     "keras, loader": lambda: keras(loader(), loader(1, LATE_IN_EVALUATION)),
