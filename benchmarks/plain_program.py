@@ -68,13 +68,11 @@ def take_out(probe: Any) -> None:
     probe.recorder.pause(True)
     part("sparing").take_out()
     part("steps").unhook()
-    part("passes").time_forward(False)
 
 
 def put_back(probe: Any) -> None:
     probe.recorder.pause(False)
     part("sparing").put_back()
-    part("passes").time_forward(not probe.recorder.sparing)
 
 
 def main(name: str, epochs: int) -> None:

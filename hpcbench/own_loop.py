@@ -4,7 +4,7 @@ Without it they do nothing, so they may stay in the program.
 """
 
 import sys
-import time
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -29,39 +29,43 @@ def steps(batches: Iterable[Batch], samples: int | None = None) -> Iterator[Batc
         yield from batches
         return
     recorder = probe.recorder
-    recorder.by_steps = True
+    recorder.by_steps, recorder.thread = True, threading.get_ident()
+    since = recorder.waiting()
     source = iter(batches)
     while True:
-        began = time.perf_counter()
         try:
             batch = next(source)
         except StopIteration:
             return
-        recorder.waited += time.perf_counter() - began
+        finally:
+            recorder.waited_since(*since)
         yield batch
         recorder.step(_facts, samples if samples is not None else _samples(batch, probe))
+        since = recorder.waiting()
 
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
     """What is done within it is no training: "input" is waiting for data, "evaluation" and
-    "checkpoint" are taken out. Raises ConfigError for another name."""
+    "checkpoint" are taken out. Where another thread than the one that trains is in "input", it is
+    not known for how long training waits. Raises ConfigError for another name."""
     if name not in (INPUT, *PAUSES):
         raise ConfigError(f"no phase {name!r}: choose from {', '.join((INPUT, *PAUSES))}")
     probe = _probe()
     if probe is None:
         yield
         return
-    began = time.perf_counter()
+    recorder = probe.recorder
+    since = recorder.waiting()
     if name in PAUSES:
-        probe.recorder.pause(True)
+        recorder.pause(True)
     try:
         yield
     finally:
         if name in PAUSES:
-            probe.recorder.pause(False)
+            recorder.pause(False)
         else:
-            probe.recorder.waited += time.perf_counter() - began
+            recorder.waited_since(*since)
 
 
 def _probe() -> Any:

@@ -155,6 +155,18 @@ def test_between_marks_of_which_not_each_step_was_looked_into_no_part_is_told():
     assert 80 <= sum(one.steps for one in unseen) <= 200
 
 
+@pytest.mark.parametrize("every", [8, 7])
+def test_for_how_long_steps_waited_is_unknown_where_one_rank_does_not_know(every):
+    """Also between marks; what it was told before another thread fetched is kept."""
+    knows, other = ranks(2000, 0.01, 8)[0], ranks(2000, 0.01, every)[1]
+    knows = replace(knows, marks=[replace(m, waited=0.001 * m.steps) for m in knows.marks])
+    waits = [replace(m, waited=0.0 if m.steps < 1000 else None) for m in other.marks]
+    intervals = measured([knows, replace(other, marks=waits)], 0.5).intervals
+    told = [bool(one.waited) for one in intervals]
+    assert 0.4 < sum(told) / len(told) < 0.6
+    assert told == sorted(told, reverse=True)
+
+
 def test_marks_that_ranks_do_not_have_in_common_are_met_between():
     one, other = ranks(2000, 0.01, 8)[0], ranks(2000, 0.01, 7)[1]
     found = measured([one, other], 0.5)

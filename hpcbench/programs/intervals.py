@@ -27,8 +27,9 @@ class Interval:
     of all, None where not known; ``waited`` for data, in the ``forward`` and within the
     ``backward`` pass, each of them, in seconds; ``exposed``, for how long gradients were under way
     when it had nothing left to compute, of which the ``exchange`` is what the rank that came last
-    had (both empty where not seen). The first three are empty where not each step was looked into.
-    ``excess`` seconds, at least, are what steps much longer than usual took more than that.
+    had (both empty where not seen). The first three are empty where not each step was looked into,
+    ``waited`` also where another thread waits. ``excess`` seconds, at least, are what steps much
+    longer than usual took more than that.
 
     ``broken`` says why it is not training alone; empty where it is.
     """
@@ -128,22 +129,20 @@ def _at(marks: Sequence[Mark], steps: int) -> Mark:
     def between(one: float, other: float) -> float:
         return one + share * (other - one)
 
-    samples = None
-    if before.samples is not None and after.samples is not None:
-        samples = round(between(before.samples, after.samples))
-    looked = None
-    if before.looked is not None and after.looked is not None:
-        looked = before.looked, after.looked
+    def if_known(one: float | None, other: float | None) -> float | None:
+        return None if one is None or other is None else between(one, other)
+
+    samples = if_known(before.samples, after.samples)
     return Mark(
         steps,
         between(before.at, after.at),
-        samples,
-        between(before.waited, after.waited),
+        None if samples is None else round(samples),
+        if_known(before.waited, after.waited),
         between(before.paused, after.paused),
         after.longest,
         between(before.forward, after.forward),
         between(before.backward, after.backward),
-        looked=None if looked is None else between(*looked),
+        looked=if_known(before.looked, after.looked),
     )
 
 
@@ -158,11 +157,12 @@ def _interval(
     steps = end[0].steps - start[0].steps
     exposed, exchange = _exposed(processes, pairs)
     seen = pairs if all(_looked_into(a, b) for a, b in pairs) else []
+    waits = [_waited(a, b) for a, b in seen]
     return Interval(
         steps,
         samples,
         tuple(seconds),
-        tuple(b.waited - a.waited for a, b in seen),
+        () if None in waits else tuple(wait for wait in waits if wait is not None),
         tuple(b.forward - a.forward for a, b in seen),
         tuple(b.backward - a.backward for a, b in seen),
         tuple(steps * each for each in exposed),
@@ -182,10 +182,14 @@ def _excess(marks: Sequence[Mark], start: Mark, end: Mark, usual: float) -> floa
     )
     found = 0.0
     for before, after in pairwise(marks[max(first - 1, 0) : last]):
-        known = after.paused - before.paused + after.waited - before.waited
+        known = after.paused - before.paused + (_waited(before, after) or 0.0)
         excess = after.longest - known - usual
         found += excess if excess > LONG_STEP * usual else 0.0
     return found
+
+
+def _waited(start: Mark, end: Mark) -> float | None:
+    return None if start.waited is None or end.waited is None else end.waited - start.waited
 
 
 def _looked_into(start: Mark, end: Mark) -> bool:
@@ -232,7 +236,7 @@ def _broken(
         if a.steps < mark.steps <= b.steps
     ]
     longest = max((mark.longest for mark in inside), default=0.0) - max(paused)
-    explained = max(b.waited - a.waited for a, b in pairs)
+    explained = max(_waited(a, b) or 0.0 for a, b in pairs)
     if longest > max(GAP * usual, LEAST_GAP) and longest > 2 * explained:
         gap, step = significant(longest, 2), significant(usual, 2)
         return f"a gap of {gap} s without a step, where one takes {step} s"

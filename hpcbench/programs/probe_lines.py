@@ -12,16 +12,17 @@ LINES, STACKS = "*.jsonl", "*.stack"
 @dataclass(frozen=True)
 class Mark:
     """What a process had done at a moment: ``at`` in seconds since the epoch; ``samples`` None
-    where it is not known on how many it trained; ``waited`` for data, ``paused`` for evaluation and
-    checkpoints, and in the model's ``forward`` and within the ``backward`` pass (0 where those are
-    not seen), in seconds since it began, of those steps that were ``looked`` into (None: all); the
-    ``longest`` step since the mark before; ``exposed``, the numbers of some iterations since that,
-    and for how many seconds of each gradients were under way when nothing was left to compute."""
+    where it is not known on how many it trained; ``waited`` for data (None where another thread
+    does), ``paused`` for evaluation and checkpoints, and in the model's ``forward`` and within the
+    ``backward`` pass (0 where those are not seen), in seconds since it began, of those steps that
+    were ``looked`` into (None: all); the ``longest`` step since the mark before; ``exposed``, the
+    numbers of some iterations since that, and for how many seconds of each gradients were under way
+    when nothing was left to compute."""
 
     steps: int
     at: float
     samples: int | None
-    waited: float
+    waited: float | None
     paused: float
     longest: float = 0.0
     forward: float = 0.0

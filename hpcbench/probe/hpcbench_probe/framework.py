@@ -4,12 +4,6 @@
 class Framework:
     """Of one that takes no notice."""
 
-    # Whether steps may only be counted for a while.
-    may_spare = True
-
-    def spare(self, so):
-        """Steps from here on need only be counted, or are looked into."""
-
     def stirred(self):
         """Something else than a step is done."""
 

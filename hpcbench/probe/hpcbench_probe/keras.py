@@ -29,7 +29,8 @@ class Keras:
 
         @functools.wraps(original)
         def fit(self, *args, **kwargs):
-            cls.fitting = True
+            # Its callbacks run in others.
+            cls.fitting, recorder.thread = True, threading.get_ident()
             try:
                 given = cls.with_callback(keras, signature, self, args, kwargs)
                 args, kwargs = (given.args, given.kwargs) if given else ((self, *args), kwargs)
@@ -43,7 +44,7 @@ class Keras:
         @functools.wraps(apply)
         def applied(self, *args, **kwargs):
             if not cls.fitting and cls.watched is None:
-                cls.watched = self
+                cls.watched, recorder.thread = self, threading.main_thread().ident
                 threading.Thread(target=cls.watch, args=(self,), daemon=True).start()
             return apply(self, *args, **kwargs)
 

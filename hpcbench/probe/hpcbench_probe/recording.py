@@ -17,9 +17,9 @@ FOLDER = os.environ.get("HPCBENCH_PROBE", "")
 INTERVAL = float(os.environ.get("HPCBENCH_PROBE_SECONDS", "0.5"))
 # How often a line tells of what a framework timed by itself.
 LOOKS = 6
-# To look into a step costs some 0.04 ms, more than half a per cent of those shorter than this: of
-# these only the steps of the first lines and then of some lines in so many are looked into, others
-# are counted, if they are as many as it is worth.
+# To look into a step of PyTorch's costs some 0.04 ms, more than half a per cent of those shorter
+# than this: of these only the steps of the first lines and then of some lines in so many are to be
+# looked into, others may be counted, if they are as many as it is worth.
 SHORT_STEP, LOOKED_LINES, LINES, WORTH = 0.008, 4, 128, 16
 FIRST_LINES = int(os.environ.get("HPCBENCH_PROBE_FIRST_LINES", "16"))
 
@@ -37,11 +37,12 @@ class Recorder:
         self.lock = threading.Lock()
         # None before the first step.
         self.lines = None
-        # The one that takes its steps.
+        # The one that takes its steps, once it is known.
         self.thread = None
         self.steps = 0
-        # Of these so many were looked into for all that is told of them; whether that is enough for
-        # now, and the seconds of a step, by the last line.
+        # Of these so many were looked into for all that is told of them; whether a framework to
+        # which that costs something may just count for now, and the seconds of a step, by the last
+        # line.
         self.looked = 0
         self.sparing = False
         self.usual = 0.0
@@ -49,13 +50,16 @@ class Recorder:
         # Whether each sample so far was seen to be fetched.
         self.counted = True
         self.waited = 0.0
+        # Whether another thread waits for data, which may be ready before a step needs them; then
+        # it is not known for how long steps wait.
+        self.fetches_ahead = False
         # In the model's forward pass and within the backward pass, where those are seen.
         self.forward = 0.0
         self.backward = 0.0
         self.paused = 0.0
-        # That at the last step.
-        self.paused_before = 0.0
-        self.pause_began = None
+        # That, and the parts of steps, at the last step; and these when the pause began.
+        self.paused_before, self.parts_before = 0.0, self.parts()
+        self.pause_began = self.parts_at_pause = None
         self.longest = 0.0
         self.last = time.perf_counter()
         self.line_at = self.last
@@ -82,13 +86,12 @@ class Recorder:
         for once."""
         now = time.perf_counter()
         if self.lines is None:
-            self.thread = threading.get_ident()
+            self.thread = self.thread or threading.get_ident()
             self._open(facts if of is None else functools.partial(facts, of))
         took = now - self.last
-        self.last, self.paused_before = now, self.paused
+        self.last, self.paused_before, self.parts_before = now, self.paused, self.parts()
         self.steps += steps
-        if not self.sparing:
-            self.looked += steps
+        self.looked += steps
         if samples is None:
             self.counted = False
         else:
@@ -107,7 +110,7 @@ class Recorder:
         now = time.perf_counter()
         # How much longer they took than such steps do is longer than any of them was, or nearly.
         self.longest = max(self.longest, now - self.last - steps * self.usual)
-        self.last, self.paused_before = now, self.paused
+        self.last, self.paused_before, self.parts_before = now, self.paused, self.parts()
         self.steps += steps
         if samples is None:
             self.counted = False
@@ -145,7 +148,7 @@ class Recorder:
             looked=self.looked,
             samples=self.samples if self.counted else None,
             at=self.zero + now,
-            waited=round(self.waited, 6),
+            waited=None if self.fetches_ahead else round(self.waited, 6),
             forward=round(self.forward, 6),
             backward=round(self.backward, 6),
             exposed=sorted(self.told.items()),
@@ -159,9 +162,7 @@ class Recorder:
         self.usual = max(0.0, now - self.line_at - paused) / steps
         number = self.steps // self.every
         seen = number >= FIRST_LINES and number % LINES >= LOOKED_LINES
-        worth_it = self.usual < SHORT_STEP and self.every >= WORTH
-        self.sparing = seen and worth_it and self.framework.may_spare
-        self.framework.spare(self.sparing)
+        self.sparing = seen and self.usual < SHORT_STEP and self.every >= WORTH
         self.steps_at_line, self.paused_at_line = self.steps, self.paused
         self.line_at = self.last = time.perf_counter()
         self.longest = 0.0
@@ -189,10 +190,30 @@ class Recorder:
         self.framework.stirred()
         now = time.perf_counter()
         if begins and self.pause_began is None:
-            self.pause_began = now
+            self.pause_began, self.parts_at_pause = now, self.parts()
         elif not begins and self.pause_began is not None:
-            self.paused += now - self.pause_began
+            self.take_out(now - self.pause_began, self.parts_at_pause, self.parts())
             self.pause_began = None
+
+    def take_out(self, seconds, since, until):
+        """So many seconds were a pause, and what was added to the parts of steps meanwhile."""
+        self.paused += seconds
+        self.waited, self.forward, self.backward = map(_less, self.parts(), since, until)
+
+    def parts(self):
+        """Of all steps so far the seconds of each part that is timed."""
+        return self.waited, self.forward, self.backward
+
+    def waiting(self):
+        """What ``waited_since`` is to be told, now that a wait for data begins."""
+        return time.perf_counter(), self.waited, self.paused
+
+    def waited_since(self, began, waited, paused):
+        """The wait is over. What was added within it counts once, and a pause in it not at all."""
+        if self.thread is None or self.thread == threading.get_ident():
+            self.waited = waited + time.perf_counter() - began - (self.paused - paused)
+        else:
+            self.fetches_ahead = True
 
     def forked(self):
         """A child that trains is a process of its own; one that loads data takes no step."""
@@ -210,6 +231,10 @@ class Recorder:
 
 def _nothing():
     return None
+
+
+def _less(part, since, until):
+    return part - max(0.0, until - since)
 
 
 def _commonest(counts):

@@ -57,11 +57,11 @@ class Evaluation:
         """It trains on without having left evaluation: of the whole model, until it asked for the
         batch of this step; of a part, which is kept as it is, that was none."""
         module, self.evaluating = self.evaluating(), None
-        asked = fetched.asked()
+        asked, parts = fetched.asked()
         wrapper = trained.wrapper and trained.wrapper()
         whole = module is not None and module in (trained.model(), wrapper)
         if whole and recorder.pause_began is not None and asked > recorder.pause_began:
-            recorder.paused += asked - recorder.pause_began
+            recorder.take_out(asked - recorder.pause_began, recorder.parts_at_pause, parts)
             recorder.last = max(asked, recorder.last)
             fetched.forget_others()
         recorder.pause_began = None

@@ -6,7 +6,7 @@ from hpcbench_probe.recording import recorder
 # Steps in a row in which several loaders gave samples, after which theirs are not added up.
 CROWDED = 3
 # Of a loader that gave nothing.
-NOTHING = 0, 0.0, 0
+NOTHING = 0, 0.0, 0, None
 
 
 class Fetched:
@@ -21,7 +21,7 @@ class Fetched:
     def forget(self):
         """As if nothing had been trained yet."""
         # Since the last step, by loader: samples, None where not known, when it was asked first,
-        # and how many backward passes there had been.
+        # how many backward passes there had been, and the parts of steps.
         self.pending = {}
         # The last that gave a batch, and those that did so before a step.
         self.loader = None
@@ -31,7 +31,7 @@ class Fetched:
         """Samples since the last step; None where they are not known."""
         pending, loader = self.pending, self.loader
         # Some fetch a batch ahead, so that at the end of an epoch nothing is fetched for a step.
-        samples, asked, backwards = pending.get(loader, NOTHING)
+        samples, asked, backwards, parts = pending.get(loader, NOTHING)
         if len(pending) < 2 and (loader in pending or not pending):
             self.crowded = 0
             pending.clear()
@@ -47,15 +47,18 @@ class Fetched:
             # Without a word to the model, as far as there was none.
             told = recorder.paused - recorder.paused_before
             if recorder.pause_began is None:
-                recorder.paused += max(0.0, asked - recorder.last - told)
+                seconds = max(0.0, asked - recorder.last - told)
+                recorder.take_out(seconds, recorder.parts_before, parts)
             recorder.last = max(asked, recorder.last)
         pending.clear()
         self.trained_on.add(loader)
         return samples if evaluated and self.crowded < CROWDED else None
 
     def asked(self):
-        """When the batch of the step that is under way was asked for; 0 where none was."""
-        return self.pending.get(self.loader, NOTHING)[1]
+        """When the batch of the step that is under way was asked for, 0 where none was; and the
+        parts of steps then."""
+        _, asked, _, parts = self.pending.get(self.loader, NOTHING)
+        return asked, parts
 
     def forget_others(self):
         """But the loader that gave last."""

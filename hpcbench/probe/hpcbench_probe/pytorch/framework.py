@@ -2,20 +2,12 @@
 
 from hpcbench_probe.framework import Framework
 from hpcbench_probe.pytorch.fetched import fetched
-from hpcbench_probe.pytorch.passes import passes
 from hpcbench_probe.pytorch.sparing import sparing
 from hpcbench_probe.pytorch.steps import steps
 from hpcbench_probe.recording import recorder
 
 
 class PyTorch(Framework):
-    @property
-    def may_spare(self):
-        return sparing.possible
-
-    def spare(self, so):
-        passes.time_forward(not so)
-
     def stirred(self):
         sparing.stirred()
 

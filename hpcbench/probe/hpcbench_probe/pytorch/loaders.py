@@ -3,7 +3,6 @@
 import collections
 import functools
 import threading
-import time
 import weakref
 
 from hpcbench_probe.batches import batch_size
@@ -101,15 +100,15 @@ def watched(kind):
     made one and be let go: after a change to a class Python is slow for a while wherever it is
     used."""
     next_batch, next_index = kind.__next__, kind._next_index
-    clock = time.perf_counter
+    waiting = recorder.waiting
 
     def __next__(iterator):
         if sparing.counting:
             # From another one than is trained on.
             sparing.stirred()
-        began = clock()
+        since = waiting()
         batch = next_batch(iterator)
-        came(iterator, batch, began)
+        came(iterator, batch, since)
         return batch
 
     def _next_index(iterator):
@@ -127,8 +126,8 @@ def watched(kind):
     return type(kind.__name__, (kind,), ours | as_theirs)
 
 
-def came(iterator, batch, began):
-    """A batch that was asked for at ``began``; in each step, so this calls little."""
+def came(iterator, batch, since):
+    """A batch that was waited for ``since`` then; in each step, so this calls little."""
     try:
         loader = iterator._hpcbench
         size = loader.asked.popleft() if loader.asked else None
@@ -136,9 +135,7 @@ def came(iterator, batch, began):
             fetched.digests[loader] = digest(batch)
         if recorder.by_steps:
             return
-        # What another thread waits for, or an evaluation, holds up no step.
-        if recorder.thread in (None, threading.get_ident()) and recorder.pause_began is None:
-            recorder.waited += time.perf_counter() - began
+        recorder.waited_since(*since)
         if loader.streams and size is not None:
             size = loader.streamed(size, batch)
         elif size == 1 and batch_size(batch) != 1:
@@ -149,13 +146,15 @@ def came(iterator, batch, began):
             steps.within.clear()
         pending = fetched.pending
         if loader in pending:
-            before, asked, backwards = pending[loader]
+            before, *asked = pending[loader]
             size_so_far = None if None in (before, size) else before + size
-            pending[loader] = size_so_far, asked, backwards
+            pending[loader] = size_so_far, *asked
         else:
             if len(pending) > PENDING:
                 pending.clear()
-            pending[loader] = size, began, passes.backwards
+            began, waited, _ = since
+            parts = waited, recorder.forward, recorder.backward
+            pending[loader] = size, began, passes.backwards, parts
         fetched.loader, fetched.size = loader, size
     except Exception as error:
         complain("came", error)

@@ -86,7 +86,7 @@ class Passes:
                 self.in_backward = False
 
         module.backward = backward
-        sparing.backward = module, backward, original
+        sparing.passes, sparing.backward = self, (module, backward, original)
 
 
 class Timed:

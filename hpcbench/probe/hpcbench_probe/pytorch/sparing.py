@@ -30,9 +30,9 @@ class Sparing:
         # Whether it may be done at all; how often in a row it was not worth it.
         self.possible = True
         self.in_vain = 0
-        # What has hooks around each step, and the class of all optimizers; where PyTorch has its
-        # backward pass, ours and its own.
-        self.steps = self.every = self.backward = None
+        # What has hooks around each step, and the class of all optimizers; what times the passes,
+        # and where PyTorch has its backward pass, ours and its own.
+        self.steps = self.every = self.passes = self.backward = None
         # What is counted, by whose batches of how many samples, so many to a step, and how many of
         # these there had been.
         self.optimizer = self.loader = self.size = None
@@ -113,6 +113,7 @@ class Sparing:
         """Of ours what is called in each step, but hooks."""
         module, _, theirs = self.backward
         module.backward = theirs
+        self.passes.time_forward(False)
         if self.loader is not None:
             self.loader.watch(False)
 
@@ -120,6 +121,7 @@ class Sparing:
         module, ours, theirs = self.backward
         if module.backward is theirs:
             module.backward = ours
+        self.passes.time_forward(True)
         if self.loader is not None:
             self.loader.watch(True)
         self.steps.hook()
@@ -149,6 +151,8 @@ class Sparing:
         self.in_vain = 0 if self.counted() >= WORTH else self.in_vain + 1
         self.possible = self.in_vain < IN_VAIN
         self.account()
+        # Of the step that is under way only the rest is seen.
+        recorder.looked -= 1
         self.look()
 
     @harmless

@@ -79,7 +79,8 @@ class Steps:
         if others < TAKES_OVER:
             return False
         # What passed since the last step that was counted was none of those that follow.
-        recorder.paused += time.perf_counter() - recorder.last
+        seconds = time.perf_counter() - recorder.last
+        recorder.take_out(seconds, recorder.parts_before, recorder.parts())
         recorder.last = time.perf_counter()
         return True
 
