@@ -205,6 +205,57 @@ def test_what_does_not_fit_is_refused(results, flags, says):
     assert says in done.errors
 
 
+OWN = """
+from torch import nn
+from hpcbench.models import MODELS, ModelSpec
+
+
+class Net(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.inner, self.unused = nn.Linear(784, outputs), nn.Linear(3, 3)
+
+    def forward(self, images):
+        return {returns}
+
+
+# One for each folder that it lies in.
+build = {{"torch": lambda shape, outputs: {builds}}}
+MODELS.add(__file__.removesuffix(".py"), ModelSpec("net", builders=build))
+"""
+RETURNS, BUILDS = "self.inner(images.flatten(1))", "Net(outputs)"
+
+
+@pytest.mark.parametrize(
+    ("returns", "builds", "says"),
+    [
+        (f"({RETURNS}, images)", BUILDS, "gives tuple where it should give one tensor"),
+        (RETURNS, "Net(12)", "gives (1, 12) of one sample where it should give (1, 10)"),
+        ("self.inner(images)", BUILDS, "fails with one sample: RuntimeError: mat1 and mat2 shapes"),
+        (RETURNS, "None", "returns no torch.nn.Module but NoneType"),
+    ],
+)
+def test_what_a_users_network_gives_is_looked_at(tmp_path, returns, builds, says):
+    from hpcbench.datasets import DATASETS
+    from hpcbench.frameworks.torch.model import build_model
+
+    (tmp_path / "net.py").write_text(OWN.format(returns=returns, builds=builds))
+    with pytest.raises(ConfigError) as refused:
+        build_model(str(tmp_path / "net.py"), DATASETS["mnist"], torch.device("cpu"), torch.float32)
+    assert says in str(refused.value)
+
+
+@pytest.mark.slow
+def test_weights_that_are_not_used_are_refused_by_ddp_in_a_sentence(tmp_path, results):
+    (tmp_path / "net.py").write_text(OWN.format(returns=RETURNS, builds=BUILDS))
+    own = (f"--model={tmp_path}/net.py", "--framework=torch", "--dataset=mnist-5k", "--epochs=1")
+    for strategy, status in (("ddp", 2), ("fsdp", 0)):
+        command = [sys.executable, "-m", "hpcbench.train", f"--results={results}", *own]
+        done = run([*launcher(strategy, 2), *command, f"--strategy={strategy}", "--batch=32"])
+        assert done.status == status, done.errors
+        assert ("does not depend on all weights" in done.errors) == (status != 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_rank_that_nobody_started_is_alone(results, strategy):

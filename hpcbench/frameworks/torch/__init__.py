@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hpcbench.devices.cores import instruction_set
 from hpcbench.errors import (
     CommunicationFailed,
+    ConfigError,
     EnvironmentLacks,
     HpcbenchError,
     OutOfMemory,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # What Gloo and NCCL report of a rank that is gone has no class of its own.
 SHARED_GPU = "Duplicate GPU detected"
+UNUSED_WEIGHTS = "Expected to have finished reduction in the prior iteration"
 LOST_RANKS = ("gloo", "ProcessGroup", "NCCL", "Connection reset", "Connection closed by peer")
 
 
@@ -82,6 +84,11 @@ class Torch(Framework):
             )
         if isinstance(error, torch.OutOfMemoryError):
             return OutOfMemory(f"out of memory: {text}")
+        if UNUSED_WEIGHTS in whole:
+            return ConfigError(
+                "in some step the loss does not depend on all weights of the model, for which "
+                "PyTorch's DDP waits: leave out those that are not used, or take --strategy fsdp"
+            )
         marked = any(mark in whole for mark in LOST_RANKS)
         gone = isinstance(error, torch.distributed.DistError)
         if gone or (isinstance(error, RuntimeError) and marked):

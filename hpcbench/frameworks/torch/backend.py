@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from hpcbench.datasets import NOT_ASKED
-from hpcbench.errors import ConfigError
 from hpcbench.frameworks.backend import (
     DEVICE_STRIDE,
     RANK_STRIDE,
@@ -27,9 +26,8 @@ from hpcbench.frameworks.backend import (
     check_tf32,
     evaluation_batch,
 )
-from hpcbench.frameworks.torch.flops import training_flops
+from hpcbench.frameworks.torch.model import build_model
 from hpcbench.frameworks.torch.optimizers import make_optimizer
-from hpcbench.models import MODELS
 from hpcbench.records.schema import ACCURACY
 from hpcbench.strategies import TorchStrategy
 
@@ -50,7 +48,6 @@ class TorchBackend(Backend):
         strategy = workload.strategy
         if not isinstance(strategy, TorchStrategy):
             raise TypeError(f"strategy {strategy.name} is not PyTorch's")
-        build = MODELS[config.model].builder("torch")
         self._strategy, self._seed = strategy, workload.seed
         self._parts = config.accumulate
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -58,15 +55,7 @@ class TorchBackend(Backend):
         self._half = config.precision == "mixed_bfloat16"
         self._dtype = torch.float64 if config.precision == "float64" else torch.float32
         torch.manual_seed(workload.seed)
-        try:
-            model = build(spec.input_shape, spec.outputs).to(self._device, self._dtype)
-            self._flops = training_flops(model, spec.input_shape)
-        except RuntimeError as error:
-            shape = " x ".join(map(str, spec.input_shape))
-            raise ConfigError(
-                f"model {config.model} cannot be built for inputs of {shape}; choose other data"
-            ) from error
-        self.model = model
+        self.model, self._flops = build_model(config.model, spec, self._device, self._dtype)
         self._parallel = strategy.parallel(self.model, config.compression)
         self._travels_as = TRAVELS_AS.get(config.compression, self._dtype)
         self._data = data
