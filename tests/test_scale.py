@@ -377,6 +377,16 @@ def test_numbers_of_nobody_knows_which_device_are_refused():
             ],
             "a process of it was killed, as where memory runs short (exitcode  : -9 (pid: 7))",
         ),
+        (
+            [
+                "Traceback (most recent call last):",
+                "AttributeError: in user code:",
+                "",
+                '    File "train.py", line 20, in step  *',
+                "    AttributeError: 'Variable' object has no attribute 'ref'",
+            ],
+            "AttributeError: 'Variable' object has no attribute 'ref'",
+        ),
         (["one", "two", "three", "-----", "four"], "two | three | four"),
     ],
 )

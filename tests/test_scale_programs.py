@@ -193,6 +193,15 @@ def test_horovod_with_a_graph_of_tensorflow(tmp_path):
 
 
 @pytest.mark.slow
+def test_several_devices_of_one_process(tmp_path):
+    line = ("--devices=2", "--batch=32", "--", "python", PROGRAMS / "mirrored_loop.py")
+    done = scale(tmp_path, *line)
+    assert done.status == 0, done.errors + done.output
+    rows = read_results(tmp_path).throughput
+    assert (rows["samples"] == rows["steps"] * 64).all()
+
+
+@pytest.mark.slow
 def test_a_program_with_a_checkpoint_goes_on_where_it_was_stopped(tmp_path):
     """A signal, as near a time limit: without a way to go on it has failed."""
     program = tmp_path / "slow.py"

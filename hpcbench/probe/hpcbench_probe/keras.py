@@ -94,6 +94,8 @@ class Keras:
 
             @harmless
             def on_train_batch_end(self, batch, logs=None):
+                if recorder.by_steps:
+                    return
                 with self.lock:
                     steps = batch - self.before
                     if steps <= 0:
@@ -151,7 +153,10 @@ class Keras:
             found["connected"] = sys.modules["jax"].process_count()
         if model is not None:
             found["parameters"] = int(model.count_params())
-            strategy = getattr(model, "distribute_strategy", None)
+        # What was made in a strategy's scope keeps it.
+        made_in = getattr(model, "distribute_strategy", None)
+        strategy = made_in or getattr(optimizer, "_distribution_strategy", None)
+        if strategy is not None:
             replicas = int(getattr(strategy, "num_replicas_in_sync", 1))
             try:
                 here = len(strategy.extended.worker_devices)

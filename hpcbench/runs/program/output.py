@@ -14,6 +14,8 @@ TRACEBACK = "Traceback (most recent call last)"
 # A launcher's mark of the rank; what Python says last of an exception, perhaps behind one.
 RANK = r"(?:\[[^\]]*\](?:<std(?:out|err)>)?:?\s*)?"
 EXCEPTION = re.compile(RANK + r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*)")
+# How TensorFlow begins what it says of one in a graph, which comes some lines later.
+OF_GRAPH = "in user code:"
 # What torchrun, mpirun and Slurm say of a process that the system killed; the others then complain
 # that it is gone.
 KILLED = re.compile(r"exitcode\s*:\s*-9\b|exited on signal 9\b|oom[-_]kill", re.IGNORECASE)
@@ -54,7 +56,8 @@ class Output:
             return f"a process of it was killed, as where memory runs short ({killed})"
         traces = [place for place, line in enumerate(lines) if TRACEBACK in line]
         for line in lines[traces[0] :] if traces else ():
-            if found := EXCEPTION.match(line):
+            found = EXCEPTION.match(line)
+            if found and not found[1].endswith(OF_GRAPH):
                 return found[1]
         worded = [line for line in lines if re.search(r"\w", line)]
         return " | ".join(worded[-LAST_LINES:]) or "it printed nothing"
