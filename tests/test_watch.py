@@ -121,6 +121,25 @@ def test_the_page_reloads_itself_until_all_is_over(results, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_program_is_followed(tmp_path):
+    """Of which rows are written when it ends; a step sleeps for 5 ms on 32 samples."""
+    program = (
+        "import time, numpy, hpcbench\n"
+        "for _ in hpcbench.steps(numpy.ones((32, 4)) for _ in range(10_000)):\n"
+        "    time.sleep(0.005)\n"
+    )
+    command = ["python", "-m", "hpcbench", "scale", "--results", tmp_path, "--devices=1"]
+    process = start([*command, "--", "python", "-c", program], tmp_path, "*.jsonl", rows=25)
+    try:
+        (run,) = look(tmp_path).under_way
+        assert 0.3 * 6400 < run.samples_per_second < 6400
+        assert run.silent_seconds < 30
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+@pytest.mark.slow
 def test_a_real_run_is_followed(tmp_path):
     command = train_command(tmp_path, "--model=fc-64", "--seconds=30")
     process = start(command, tmp_path, wait_for="throughput.csv", rows=3)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Below a run's folder.
+RANKS = "ranks"
 LINES, STACKS = "*.jsonl", "*.stack"
 
 

@@ -27,7 +27,7 @@ from hpcbench.process import end_of
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import Measured, measured
 from hpcbench.programs.metric import Metric, rated
-from hpcbench.programs.probe_lines import LINES, STACKS, Process, read
+from hpcbench.programs.probe_lines import LINES, RANKS, STACKS, Process, read
 from hpcbench.programs.verdict import (
     Refused,
     Row,
@@ -53,7 +53,7 @@ from hpcbench.runs.program.record import (
 from hpcbench.words import count
 
 PROBE = Path(__file__).parent.parent.parent / "probe"
-RANKS, OUTPUT = "ranks", "output"
+OUTPUT = "output"
 POLL = 0.5
 NOTHING = Measured([], 0, [])
 # In run.json: whether the next attempt is to go on where this one was stopped.
