@@ -329,6 +329,14 @@ def test_comparing_two_sweeps(tmp_path):
     assert "of 10 of 10 points it cannot be told" in few.errors
     assert "runs of each in OLD and in NEW (here 2)" in few.errors
     assert compare(tmp_path / "old", tmp_path / "same", "--across", "model").status == 2
+    write_sweep(tmp_path / "four", (4,), intervals=3, seed=7)
+    apart = compare(tmp_path / "old", tmp_path / "four")
+    assert apart.status == 3
+    assert "no point is in both: all differ in devices\n" in apart.errors
+    for config in (tmp_path / "same").glob("*/*.csv"):
+        config.write_text(config.read_text().replace("float32", "float64"))
+    apart = compare(tmp_path / "old", tmp_path / "same")
+    assert "all differ in precision; --across precision compares what does" in apart.errors
 
 
 def test_comparing_several_sweeps_a_side(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from hpcbench.analysis.load import SETTINGS
 from hpcbench.analysis.ratios import (
     PAIRS,
     RANKS,
@@ -68,9 +69,15 @@ def compared(old: pd.DataFrame, new: pd.DataFrame, threshold: float) -> Comparis
     design = design_of(old, new)
     found = observations(old, new, design.several)
     if found.empty:
-        raise EnvironmentLacks(
-            "no point is in both; --across COLUMN compares what differs by intent"
-        )
+        apart = [name for name in COMPARED if not {*old[name]} & {*new[name]}]
+        if not apart:
+            why = "; --across COLUMN compares what differs by intent"
+        elif set(apart) <= {*SETTINGS}:
+            flags = " ".join(f"--across {name}" for name in apart)
+            why = f": all differ in {' and '.join(apart)}; {flags} compares what does by intent"
+        else:
+            why = f": all differ in {' and '.join(apart)}"
+        raise EnvironmentLacks(f"no point is in both{why}")
     whole = found[found.groupby(["point", "unit"])["side"].transform("nunique") == 2]
     if design.paired and whole["point"].nunique() == found["point"].nunique():
         found = whole
