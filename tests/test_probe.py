@@ -142,6 +142,7 @@ def test_a_first_dimension_that_may_be_of_devices_is_none_of_samples(
     ("habit", "steps"),
     [
         ("new_optimizer", EPOCHS * BATCHES),
+        ("searches", EPOCHS * BATCHES),
         ("later_optimizer", EPOCHS * BATCHES),
         ("two_optimizers", EPOCHS * BATCHES),
         ("wrapped_optimizer", EPOCHS * BATCHES),
@@ -156,6 +157,8 @@ def test_an_optimizer_that_follows_another_counts(told, habit, steps):
     # The last line may be some steps before the end.
     assert 0.6 * steps < marks[-1].steps <= steps
     assert (marks[-1].paused > 0) == (habit == "later_model")
+    # A model after another one, which is gone or not, is not the same training.
+    assert found[habit].facts.get("models", 1) == (2 if habit in ("later_model", "searches") else 1)
 
 
 def test_what_is_trained_on_is_no_evaluation(told):

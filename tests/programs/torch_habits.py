@@ -197,6 +197,15 @@ def new_optimizer():
         epoch(net, sgd(net), DataLoader(data, batch_size=BATCH))
 
 
+def searches():
+    """For the better of two models."""
+    for _ in range(2):
+        net = network()
+        optimizer = sgd(net)
+        for _ in range(EPOCHS // 2):
+            epoch(net, optimizer, DataLoader(data, batch_size=BATCH))
+
+
 def later_optimizer():
     net = network()
     first, second = sgd(net), torch.optim.Adam(net.parameters())
@@ -372,7 +381,7 @@ def forks():
 HABITS = (
     *(images, sequences, workers, rests, rests_of_workers, accumulates, glances),
     *(stream, own_batches, batches_as_items, two_loaders, fetches_in_a_thread),
-    *(new_optimizer, later_optimizer, later_model, two_optimizers, wrapped_optimizer),
+    *(new_optimizer, searches, later_optimizer, later_model, two_optimizers, wrapped_optimizer),
     *(an_optimizer_a_parameter, replays, recomputes),
     *(
         evaluates,

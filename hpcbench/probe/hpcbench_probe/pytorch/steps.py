@@ -26,7 +26,7 @@ class Steps:
 
     def forget(self):
         """As if nothing had been trained yet."""
-        trained.optimizer = None
+        trained.optimizer, trained.weights, trained.models = None, (), 0
         # Whether others train what the counted one does, and their steps since its last one; those
         # whose steps have begun, one within the other.
         self.kin, self.others = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
@@ -98,7 +98,8 @@ class Steps:
                 sparing.quiet = 0
                 if not self.counts(optimizer):
                     return
-                trained.optimizer = weakref.ref(optimizer)
+                if trained.count(optimizer) and recorder.lines is not None:
+                    recorder.lines.write(kind="also", models=trained.models)
                 self.kin.clear()
             if self.another:
                 self.another = False

@@ -1,10 +1,15 @@
 """What is trained in this process."""
 
+import weakref
+
 
 class Trained:
     def __init__(self):
         # The optimizer whose steps count, once it took one.
         self.optimizer = None
+        # What that trains; whether another one trained nothing of it, and so another model.
+        self.weights = ()
+        self.models = 0
         # The module whose forward pass is a rank's own work, and DDP's wrapper, the last.
         self.own = None
         self.wrapper = None
@@ -13,6 +18,17 @@ class Trained:
     def counted(self):
         """The optimizer whose steps count; None where it is gone, or none has stepped."""
         return self.optimizer and self.optimizer()
+
+    def count(self, optimizer):
+        """From now on the steps of this one; whether it trains another model than the one before,
+        which may be gone."""
+        weights = parameters(optimizer)
+        before = {id(weight) for known in self.weights if (weight := known()) is not None}
+        another = before.isdisjoint(map(id, weights))
+        self.optimizer = weakref.ref(optimizer)
+        self.weights = [weakref.ref(weight) for weight in weights]
+        self.models += another
+        return another
 
     def model(self):
         """The module whose forward pass is a rank's own work; None where none is known."""
