@@ -302,7 +302,122 @@ def test_ranks_that_each_train_for_themselves_are_refused(gradients, weights, ap
 def test_a_number_that_is_cut_is_none(line, cut):
     metric = Metric(r"rate: ([0-9.]+)")
     metric.line(line, 1.0)
-    assert metric.cut.partition(":")[0] == cut
+    assert metric.unclear.partition(":")[0] == cut
+
+
+def read_rates(expression, lines, counted="samples"):
+    metric = Metric(expression, counted)
+    for place, line in enumerate(lines):
+        metric.line(line, float(place))
+    return [match.value for match in metric.matches], metric.unclear
+
+
+@pytest.mark.parametrize(
+    ("expression", "line", "rate"),
+    [
+        (r"([0-9.]+) ?s/it", "[00:01<00:02, 2.00s/it]", 0.5),
+        (r"([0-9.]+)it/s", "[00:01<00:02, 2.00s/it]", 0.5),
+        (r"([0-9.]+)(?:it/s|s/it)", "[00:01<00:02, 2.00s/it]", 0.5),
+        (r"([0-9.]+)(?:it/s|s/it)", "[00:01<00:02, 4.00it/s]", 4),
+        (r"speed: ([0-9.]+)", "speed: 250 ms / step", 4),
+        (r"speed: ([0-9.]+)", "speed: 0.25 seconds per step", 4),
+        (r"batch ([0-9.]+)", "| lr 20.0 | ms/batch 25.00 | loss 1", 40),
+        (r"([0-9.]+) img", "rate: 120 img/min", 2),
+        (r"([0-9.]+) img/s", "0.5 s/step 100 img/s", 100),
+        (r"/s: ([0-9.]+)", "samples/s: 100 ms/batch: 25", 100),
+        (r"gpu: ([0-9.]+)", "samples per second per gpu: 100", 100),
+        (r"GPU: ([0-9.]+)", "samples/s/GPU: 100", 100),
+        (r"per_second': ([0-9.]+)", "{'runtime': 5.2, 'train_samples_per_second': 100.5}", 100.5),
+        (r"\] ([0-9.]+)", "[10.5 s] 100", 100),
+        (r"rate ([0-9.]+)", "rate 100 min 90 max 120", 100),
+        (r"([0-9.]+) kimg/s", "1.50 kimg/s", 1500),
+        (r"([0-9.]+) ?img/s", "1.50kimg/s", 1500),
+        (r": ([0-9.]+)", "step 1: 1.5 k img/s", 1500),
+        (r": ([0-9.]+)", "step 1: 1.5 kimg", 1500),
+        (r": ([0-9.]+)", "step 1: 1.5 M/s", 1.5e6),
+        (r": ([0-9.]+)", "step 1: 1.5 million samples per second", 1.5e6),
+        (r": ([0-9.]+)", "thousand tokens/s: 1.5", 1500),
+        (r": ([0-9.]+)", "step 1: 1.5 Tokens/s", 1.5),
+        (r": ([0-9.,]+)", "rate: 1,234,567.8 img/s", 1234567.8),
+        (r": ([0-9.,]+)", "rate: 12, 34", 12),
+        (r"images/sec: ([0-9.]+)", "images/sec: 100.5 +/- 0.3 (jitter = 1.0)", 100.5),
+    ],
+)
+def test_a_rate_is_read_with_its_unit(expression, line, rate):
+    (read,), unclear = read_rates(expression, [line])
+    assert (read, unclear) == (pytest.approx(rate), "")
+
+
+@pytest.mark.parametrize(
+    ("expression", "line", "says"),
+    [
+        (r": ([0-9.,]+)", "rate: 1,5 it/s", "'1,5', which is not clear"),
+        (r": ([0-9.]+)", "rate: 1,5 it/s", "'1' of '1,5'"),
+        (r"([0-9.]+) it/s", "rate: 1,5 it/s", "'5' of '1,5'"),
+        (r": ([0-9.,]+)", "rate: 1.234,5", "'1.234,5', which is not clear"),
+        (r": ([0-9.]+)", "rate: 1.234,5", "'1.234' of '1.234,5'"),
+        (r": ([0-9.]+)", "rate: 1.234.567", "'1.234.567', which is not clear"),
+        (r"([0-9.]+) img", "1'234.5 img/s", "'234.5' of \"1'234.5\""),
+        (r": (\S+)", "rate: 100img/s", "'100img/s', which is not clear"),
+        (r"([0-9]+) img", "1.5e+03 img/s", "'03' of '1.5e+03'"),
+        (r"([0-9]+) img", "rate = -5 img/s", "'5' of '-5'"),
+        (r"- ([0-9.]+)", "100.5 +/- 0.3", "'0.3' behind a ±, which is a deviation"),
+        (r"time ([0-9.]+)", "time 250 ms", "'250' of '250 ms', which is a time and no rate"),
+        (r"time=([0-9.]+)", "step_time=0.25", "'0.25' of 'time=0.25', which is a time"),
+        (r": ([0-9.]+)", "time per step: 0.25", "'time per step', which is a time"),
+        (r": ([0-9.]+)", "step (ms): 250", "'250' of 'ms): 250', which is a time"),
+        (r": ([0-9.]+)", "step 1: 1.5 kfoo/s", "if kfoo are what is to be counted, say --unit"),
+    ],
+)
+def test_a_number_that_may_be_another_rate_is_refused(expression, line, says):
+    rates, unclear = read_rates(expression, [line])
+    assert rates == []
+    assert says in unclear
+
+
+def test_what_is_asked_to_be_counted_has_no_factor():
+    for unit, line in (("kimg", "1.5 kimg/s"), ("kfoo", "1.5 kfoo/s"), ("k img", "1.5 k img/s")):
+        assert read_rates("([0-9.]+)", [line], unit) == ([1.5], "")
+
+
+def test_numbers_of_two_units_are_no_series():
+    slow = ["3.00it/s", "2.00s/it", "500ms/it", "0.001kit/s"]
+    assert read_rates("([0-9.]+)it/s", slow) == ([3, 0.5, 2, 1], "")
+    _, unclear = read_rates("([0-9.]+)", ["3.00 it/s", "200 img/s"])
+    assert unclear == "numbers of 'it/s' and of 'img/s': let it take one"
+    # Another bar in other words is none that the expression is for.
+    assert read_rates("train.* ([0-9.]+)it/s", ["train 3it/s", "test 2.00s/it"]) == ([3], "")
+
+
+@given(
+    st.floats(0.01, 1e7),
+    st.sampled_from(["{:.3f}", "{:,.3f}", "{:.4e}", "{!r}"]),
+    st.sampled_from(
+        [
+            *(("", " it/s", 1, False), ("", "it/sec", 1, False), ("", " kit/s", 1e3, False)),
+            *(("", " M it/s", 1e6, False), ("", "s/it", 1, True), ("", " ms/it", 1e3, True)),
+            *(("", " iterations per second", 1, False), ("it/s: ", "", 1, False)),
+            *(("kit/s = ", "", 1e3, False), ("s/it ", "", 1, True), ("ms per it: ", "", 1e3, True)),
+            *(("time (ms): ", "", 0, True), ("", " ms", 0, True)),
+        ]
+    ),
+    st.sampled_from(["", "step 7 ", "[10.5s] ", "12,34 | ", "loss 0.5, "]),
+    st.sampled_from(["([0-9.]+)", "([0-9.,]+)", "([0-9]+)", r"([0-9][0-9.,e+-]*)"]),
+    st.booleans(),
+)
+def test_a_rate_is_read_rightly_or_refused(rate, form, style, before, pattern, loose):
+    """However it is printed, and whatever the expression takes of it."""
+    name, unit, factor, inverse = style
+    text = form.format((factor or 1) / rate if inverse else rate / (factor or 1))
+    shown = float(text.replace(",", ""))
+    expression = "@.*?" + pattern if loose else f"{re.escape('@' + name)}{pattern}{re.escape(unit)}"
+    rates, unclear = read_rates(expression, [f"{before}@{name}{text}{unit}"])
+    right = factor / shown if inverse and shown else factor * shown
+    if rates:
+        assert factor
+        assert rates == [pytest.approx(right)]
+    else:
+        assert unclear or not shown or not re.search(expression, f"@{name}{text}{unit}")
 
 
 def test_numbers_of_nobody_knows_which_device_are_refused():

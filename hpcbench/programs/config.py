@@ -105,8 +105,12 @@ class ProgramConfig(Program):
     @property
     def data(self) -> str:
         """What it trains on, as far as that is known: its own data, and what of them is counted."""
-        counted = self.unit.removesuffix("/s")
-        return "own data" if self.unit == SAMPLES else f"own data, counted in {counted}"
+        return "own data" if self.unit == SAMPLES else f"own data, counted in {self.counted}"
+
+    @property
+    def counted(self) -> str:
+        """What a rate is of, so many a second."""
+        return self.unit.removesuffix("/s")
 
     @property
     def batches(self) -> tuple[int, int] | None:
