@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hpcbench.errors import ConfigError
 from hpcbench.programs.config import Program, ProgramConfig, fill, program_name
 from hpcbench.programs.intervals import measured
-from hpcbench.programs.metric import Match, Metric, rated
+from hpcbench.programs.metric import Match, Metric, Rated, rated
 from hpcbench.programs.probe_lines import Mark, Process, read
 from hpcbench.programs.verdict import (
     Refused,
@@ -222,6 +222,29 @@ def test_of_ranks_that_each_print_a_rate_the_slowest_counts():
     assert row.samples / row.seconds == pytest.approx(16), "already that of both devices"
     with_total = [*printed, Match(18, 2.0)]
     assert rated(with_total, "each") == found, "a total beside them is of no rank"
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1e4), st.floats(1e-6, 100)), min_size=1, max_size=30))
+def test_each_printed_rate_weighs_by_its_time(printed):
+    """Though samples are whole."""
+    config = ProgramConfig(command=["a"], metric="(a)")
+    rows = rows_of_metric(config, [Rated(2, seconds, rate) for rate, seconds in printed], 0)
+    work = sum(rate * seconds for rate, seconds in printed)
+    taken = sum(seconds for _, seconds in printed)
+    read = sum(row.samples for row in rows) / sum(row.seconds for row in rows)
+    assert read == pytest.approx(work / taken, rel=0.11)
+    assert sum(row.steps for row in rows) == 2 * len(printed)
+    if work >= 10:
+        assert sum(row.seconds for row in rows) == pytest.approx(taken, rel=0.11)
+
+
+def test_a_slow_last_moment_counts_for_no_longer_than_it_took():
+    config = ProgramConfig(command=["a"], metric="(a)")
+    rows = rows_of_metric(config, [*[Rated(1, 0.3, 100)] * 6, Rated(1, 0.01, 3)], 0)
+    read = sum(row.samples for row in rows) / sum(row.seconds for row in rows)
+    assert read == pytest.approx(99.46, abs=0.01)
+    (one,) = rows_of_metric(config, [Rated(1, 0.01, 3)], 0)
+    assert one.samples / one.seconds == pytest.approx(3)
 
 
 def test_ranks_that_are_not_what_was_asked_for_are_refused():

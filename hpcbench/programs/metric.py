@@ -1,7 +1,7 @@
 """Rates that a program prints, found by a regular expression."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -114,9 +114,13 @@ def rated(matches: Iterable[Match], take: str) -> list[Rated]:
     ]
     if take == "each":
         return each
-    seconds = sum(one.seconds for one in each)
-    done = sum(one.seconds * one.rate for one in each)
-    return [Rated(sum(one.steps for one in each), seconds, done / seconds, of_ranks)]
+    steps, seconds = sum(one.steps for one in each), sum(one.seconds for one in each)
+    return [Rated(steps, seconds, mean_rate(each), of_ranks)]
+
+
+def mean_rate(of: Sequence[Rated]) -> float:
+    """Through time."""
+    return sum(one.seconds * one.rate for one in of) / sum(one.seconds for one in of)
 
 
 def _steps(before: Match, after: Match) -> int:

@@ -1,6 +1,5 @@
 """Whether what a program did is the measurement that was asked for, and if not, why."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from statistics import median
 
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import FEWEST, Measured
-from hpcbench.programs.metric import Match, Rated
+from hpcbench.programs.metric import Match, Rated, mean_rate
 from hpcbench.programs.probe_lines import Process
 from hpcbench.words import count
 
@@ -19,6 +18,8 @@ Tensor = tuple[list[int], float, float]
 MOSTLY = 0.8
 # Seconds; what comes closer was printed together.
 AT_ONCE = 1e-3
+# Share of an interval's samples by which they may not be a whole number.
+WHOLE = 0.05
 # Of gradients: ranks on processors of several kinds round otherwise. Weights that were averaged are
 # the same on all.
 ALIKE, THE_SAME = 1e-5, 1e-9
@@ -226,16 +227,33 @@ def rows_of_metric(config: ProgramConfig, found: Sequence[Rated], unreadable: in
         raise Refused(
             "config", f"nothing that it printed matches --metric {config.metric!r}{unread}"
         )
-    rows = []
+    each_device = config.metric_of == "device" and not found[0].of_ranks
+    times = config.devices if each_device else 1
+    return [_row_of(lines, times) for lines in _whole_samples(found, times)]
+
+
+def _whole_samples(found: Sequence[Rated], times: int) -> list[list[Rated]]:
+    """Intervals in order, as many together as make a whole number of samples; what is left at the
+    end belongs to the last."""
+    together: list[list[Rated]] = []
+    lines: list[Rated] = []
     for one in found:
-        times = config.devices if config.metric_of == "device" and not one.of_ranks else 1
-        # A rate of less than one a second still has to be a whole number of samples.
-        least = math.ceil(1 / (one.rate * times * one.seconds))
-        steps, seconds = one.steps * least, one.seconds * least
-        samples = round(one.rate * times * seconds)
-        exact = samples / (one.rate * times)
-        rows.append(Row(steps, samples, exact, exact, exact))
-    return rows
+        lines.append(one)
+        samples = sum(line.rate * times * line.seconds for line in lines)
+        if abs(round(samples) - samples) <= WHOLE * samples:
+            together.append(lines)
+            lines = []
+    if not together:
+        return [lines]
+    together[-1] += lines
+    return together
+
+
+def _row_of(lines: Sequence[Rated], times: int) -> Row:
+    rate = mean_rate(lines) * times
+    samples = max(1, round(rate * sum(line.seconds for line in lines)))
+    seconds = samples / rate
+    return Row(sum(line.steps for line in lines), samples, seconds, seconds, seconds)
 
 
 def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measured) -> list[str]:
