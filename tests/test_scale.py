@@ -460,6 +460,19 @@ def test_numbers_of_nobody_knows_which_device_are_refused():
     refuse_unclear(config.model_copy(update={"take": "last"}), [Match(100, 1.0)] * 3)
 
 
+def test_several_trainings_are_not_one_rate():
+    config = ProgramConfig(command=["a"], metric="(a)")
+    several = [Match(100 * run, 10 * run + n, step=n) for run in (1, 2) for n in range(1, 6)]
+    with pytest.raises(Refused, match="the step that it prints falls from 5 to 1, and several"):
+        refuse_unclear(config, several)
+    refuse_unclear(config.model_copy(update={"take": "last"}), several)
+    refuse_unclear(config, [replace(match, step=None) for match in several])
+    # Each rank counts for itself, and lines of the same step may be many.
+    of_ranks = [Match(100, n, step=n // 2 + 50 * (n % 2), rank=n % 2) for n in range(10)]
+    refuse_unclear(config, of_ranks)
+    refuse_unclear(config, [Match(100, n, step=n // 2) for n in range(10)])
+
+
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [

@@ -1,7 +1,7 @@
 """Whether what a program did is the measurement that was asked for, and if not, why."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -196,8 +196,26 @@ def _in_bursts(gaps: Sequence[float], size: int) -> bool:
     return median(within) < 0.1 * median(gaps[size - 1 :: size])
 
 
+def _fallen(matches: Sequence[Match]) -> Iterator[tuple[int, int]]:
+    """Where a rank's step is less than the one before it: both."""
+    before: dict[int | None, int] = {}
+    for match in matches:
+        if match.step is not None:
+            if match.step < before.get(match.rank, match.step):
+                yield before[match.rank], match.step
+            before[match.rank] = match.step
+
+
 def refuse_unclear(config: ProgramConfig, matches: Sequence[Match]) -> None:
     """Raise Refused where printed numbers are of nobody knows how long, or of which devices."""
+    fallen = next(_fallen(matches), None)
+    if fallen and config.take != "last":
+        raise Refused(
+            "config",
+            f"the step that it prints falls from {fallen[0]} to {fallen[1]}, and several trainings "
+            f"are not one rate: start one at a time; or, where these are epochs of one, give "
+            f"--metric no group (?P<step>...)",
+        )
     gaps = [after.at - before.at for before, after in pairwise(matches)]
     told = config.take == "last" or config.metric_of == "device"
     if not gaps or told or any(match.rank is not None for match in matches):
