@@ -77,6 +77,7 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
             if row["runs"]
         }
     )
+    unknown = table.loc[table["runs"] > 0, "step_seconds"].isna().any()
     return Table(
         "points",
         "Points",
@@ -85,7 +86,9 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
         "single on one device; both from the ratios within each repeat where repeats ran one after "
         "the other. Efficiency is load balance × communication × computation (POP), from steps "
         "timed without the exchange, over the same product at the base, which is 100 % for one "
-        "device; a dash where one process timed its devices together. Bases: "
+        "device; a dash where one process timed its devices together. "
+        + ("How long a step took is not known where programs printed rates. " if unknown else "")
+        + "Bases: "
         + "; ".join(bases)
         + ".",
         header,
