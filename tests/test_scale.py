@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpcbench.errors import ConfigError
 from hpcbench.programs.config import Program, ProgramConfig, fill, program_name
-from hpcbench.programs.intervals import measured
+from hpcbench.programs.intervals import Interval, Measured, measured
 from hpcbench.programs.metric import Match, Metric, Rated, rated
 from hpcbench.programs.probe_lines import Mark, Process, read
 from hpcbench.programs.verdict import (
@@ -471,6 +471,15 @@ def test_several_trainings_are_not_one_rate():
     of_ranks = [Match(100, n, step=n // 2 + 50 * (n % 2), rank=n % 2) for n in range(10)]
     refuse_unclear(config, of_ranks)
     refuse_unclear(config, [Match(100, n, step=n // 2) for n in range(10)])
+
+
+def test_intervals_that_are_left_out_are_told_of():
+    config = ProgramConfig(command=["a"])
+    broken = Interval(1, None, (1.0,), (), broken="a gap")
+    (one,) = warned(config, [], Measured([], 0, [broken]))
+    assert one == "1 interval of about 0.5 s is left out, as: a gap"
+    (two,) = warned(config, [], Measured([], 0, [broken] * 2))
+    assert two == "2 intervals of about 0.5 s are left out, as: a gap"
 
 
 @pytest.mark.parametrize(

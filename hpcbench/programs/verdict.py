@@ -308,6 +308,6 @@ def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measur
         first = next(iter(kinds))
         said.append(
             f"{count(len(measured.broken), 'interval')} of about {config.interval_seconds:g} s "
-            f"are left out, as: {first}"
+            f"{'is' if len(measured.broken) == 1 else 'are'} left out, as: {first}"
         )
     return said
