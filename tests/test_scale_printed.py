@@ -5,6 +5,7 @@ import pytest
 from hpcbench.analysis.answers import answer
 from hpcbench.analysis.report.contents import build
 from hpcbench.records.reader import read_results
+from support import run
 from support.scaling import scale
 
 
@@ -40,6 +41,24 @@ def test_the_report_says_whose_rates_these_are(tmp_path):
     timing = next(rule for rule in rules if rule.startswith("10."))
     assert "Of 2 runs the rates are those that the program printed" in timing
     assert "the same steps on all ranks" not in timing
+
+
+def test_what_is_counted_is_in_the_report(tmp_path):
+    lines = ["rate: $((70 * $HPCBENCH_DEVICES + 30))"] * 6
+    options = ("--metric=rate: ([0-9.]+)", "--unit=tokens/s", "--devices=1,2")
+    done = printed(tmp_path, lines, *options)
+    assert done.status == 0, done.output + done.errors
+    report = build(answers_of(tmp_path), None)
+    points = next(table for table in report.tables if table.name == "points")
+    assert {"tokens/s", "device-hours per million tokens"} <= set(points.header)
+    assert "on 1: 100.0 tokens/s" in points.note
+    said = [*points.header, points.note, *report.summary, *(table.note for table in report.tables)]
+    assert "samples/s" not in " ".join(said)
+    plot = run(["python", "-m", "hpcbench", "plot", tmp_path / "echo", "--output", tmp_path / "f"])
+    assert plot.status == 0, plot.errors
+    assert "samples/s" not in (tmp_path / "f" / "throughput.svg").read_text()
+    for figure in ("throughput", "overview"):
+        assert "tokens/s" in (tmp_path / "f" / f"{figure}.svg").read_text(), figure
 
 
 @pytest.mark.parametrize(
