@@ -3,6 +3,8 @@
 import os
 import re
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -458,6 +460,32 @@ def test_numbers_of_nobody_knows_which_device_are_refused():
     with pytest.raises(Refused, match="its 3 numbers came at once"):
         refuse_unclear(config, [Match(100, 1.0)] * 3)
     refuse_unclear(config.model_copy(update={"take": "last"}), [Match(100, 1.0)] * 3)
+
+
+def test_a_line_is_of_when_it_was_printed_not_of_when_the_next_one_ends_it():
+    read_end, write_end = os.pipe()
+
+    def bar():
+        for text, pause in (
+            ("\r2.00it/s", 0.4),
+            ("\r4.00it/s", 0.0),
+            ("\n8.", 0.2),
+            ("00it/s", 0.4),
+        ):
+            os.write(write_end, text.encode())
+            time.sleep(pause)
+        os.close(write_end)
+
+    output = Output(Metric("([0-9.]+)it/s"))
+    printing = threading.Thread(target=bar)
+    printing.start()
+    output.follow(read_end)
+    printing.join()
+    os.close(read_end)
+    two, four, eight = output.metric.matches
+    assert (two.value, four.value, eight.value) == (2, 4, 8)
+    assert four.at - two.at == pytest.approx(0.4, abs=0.15)
+    assert eight.at - four.at == pytest.approx(0.2, abs=0.15)
 
 
 def test_several_trainings_are_not_one_rate():
