@@ -405,6 +405,14 @@ def test_what_is_asked_to_be_counted_has_no_factor():
         assert read_rates("([0-9.]+)", [line], unit) == ([1.5], "")
 
 
+def test_long_lines_take_no_time():
+    for line in ("100it/s " * 3000, "3 " + " " * 30000 + "5it/s", "a " * 30000 + "5it/s"):
+        began = time.monotonic()
+        rates, _ = read_rates("([0-9.]+)it/s", [line])
+        assert rates
+        assert time.monotonic() - began < 2
+
+
 def test_numbers_of_two_units_are_no_series():
     slow = ["3.00it/s", "2.00s/it", "500ms/it", "0.001kit/s"]
     assert read_rates("([0-9.]+)it/s", slow) == ([3, 0.5, 2, 1], "")

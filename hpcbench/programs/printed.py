@@ -16,6 +16,8 @@ FACTORS = {
     **{"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12},
     **{"thousand": 1e3, "million": 1e6, "billion": 1e9},
 }
+# Characters to each side of a number.
+NEAR = 80
 # What is counted often; a factor may stand before it as one word: kimg.
 _COUNTED = re.compile(
     r"("
@@ -107,6 +109,7 @@ UNTOLD = Unit("", "")
 def number(line: str, start: int, end: int) -> float | None:
     """What is printed from ``start`` to ``end``: a number, or None where that is no number above
     zero; raises Unclear where it is a part of one, or may be several."""
+    line, start, end = _near(line, start, end)
     text = line[start:end]
     if not re.match(r"[-+]?[.,]?[0-9]", text):
         return None
@@ -121,6 +124,12 @@ def number(line: str, start: int, end: int) -> float | None:
         raise Unclear(f"{text!r}, which is not clear: let the program print it as 1234.5")
     value = float(plain.rstrip("."))
     return value if 0 < value < float("inf") else None
+
+
+def _near(line: str, start: int, end: int) -> tuple[str, int, int]:
+    """What is around a number, and where that is there; all of a long line takes long to search."""
+    first = max(0, start - NEAR)
+    return line[first : end + NEAR], start - first, end - first
 
 
 def _whole(line: str, start: int, end: int) -> str:
@@ -143,6 +152,7 @@ def unit(line: str, start: int, end: int, wanted: str) -> Unit:
 
     ``wanted`` is what is asked to be counted: who asks for kimg has no factor in kimg/s.
     """
+    line, start, end = _near(line, start, end)
     before, after = line[:start], line[end:]
     behind = _RATE_BEHIND.match(after) or _DURATION_BEHIND.match(after)
     named = _RATE_NAMED.search(before) or _DURATION_NAMED.search(before)
