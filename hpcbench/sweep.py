@@ -103,7 +103,7 @@ def run_here(args: argparse.Namespace) -> int:
     for sentence in found.left_out:
         print(f"left out: {sentence}")
     print(
-        f"sweep {sweep.name}: {len(found.runs)} runs on {found.runs[0].kind.dataset}, "
+        f"sweep {sweep.name}: {count(len(found.runs), 'run')} on {found.runs[0].kind.dataset}, "
         f"{len(found.runs) - len(missing)} complete already"
         + (f", {minutes_of(missing, args.results)} for the others" if missing else ""),
         flush=True,

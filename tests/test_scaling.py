@@ -185,6 +185,13 @@ def test_serial_fractions_come_back(serial, devices):
     assert serial_fraction(gustafson, devices, "weak") == pytest.approx(serial, abs=1e-9)
 
 
+@pytest.mark.parametrize("scaling", ["weak", "strong"])
+def test_of_ideal_speedups_no_serial_part_is_left_by_rounding(scaling):
+    ideal = [serial_fraction(devices * (1 + 4e-16), devices, scaling) for devices in (2, 3, 7, 96)]
+    assert ideal == [0.0] * 4
+    assert serial_fraction(1.99, 2, scaling) > 0.001
+
+
 def test_the_largest_count_that_is_worth_it():
     table = points_of(rows(1, [100]), rows(2, [170]), rows(4, [310]), rows(8, [700]))
     (row,) = largest_efficient(table).to_dict("records")

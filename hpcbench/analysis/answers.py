@@ -13,6 +13,7 @@ from hpcbench.analysis.extrapolation import FARTHEST, Extrapolation, extrapolati
 from hpcbench.analysis.load import Observations, observe
 from hpcbench.analysis.loss import MARGIN
 from hpcbench.analysis.normality import Normality, check_normality
+from hpcbench.analysis.printed import printed_rates
 from hpcbench.analysis.scaling import (
     largest_efficient,
     scaling_table,
@@ -20,7 +21,7 @@ from hpcbench.analysis.scaling import (
     with_speedups,
 )
 from hpcbench.analysis.tails import rank_tails, tail_table
-from hpcbench.analysis.validity import Caution, cautions, unfinished
+from hpcbench.analysis.validity import Caution, cautions, ranked, unfinished
 from hpcbench.analysis.why import why_table
 from hpcbench.records.reader import Results
 
@@ -77,7 +78,9 @@ class Answers:
 
     @cached_property
     def cautions(self) -> list[Caution]:
-        return [*unfinished(self.left), *cautions(self.points, self.observed.runs)]
+        points, runs = self.points, self.observed.runs
+        found = ranked([*printed_rates(points, runs), *cautions(points, runs)])
+        return [*unfinished(self.left), *found]
 
     @cached_property
     def exchange(self) -> pd.DataFrame:

@@ -102,6 +102,8 @@ def observe(results: Results, allow_mixed: Sequence[str] = ()) -> Observations:
     # Where waiting for a slow rank is known, what makes it slow must not count twice.
     typical = runs.pop("typical_data_seconds")
     runs["data_seconds"] = typical.where(runs["own_seconds"].notna(), runs["data_seconds"])
+    # What a printed line stands for is no step that anybody timed.
+    runs.loc[runs["printed"], "step_seconds"] = np.nan
     runs = with_names(mixed(with_peaks(runs, results.calibrations), allow_mixed))
     epochs = results.accuracy.drop(columns=[c for c in SERIES if c in results.accuracy]).merge(
         runs[[*RUN, *SERIES, "subject", "line", "training"]], on=RUN
@@ -208,7 +210,9 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Of each run.json: software, how it trained, when it started, where and under what load, and
     whether its steps had become ``steady`` when the clock started; ``data_seconds`` of a step in
     which the rank that does so longest waits for data, and ``typical_data_seconds`` by the median
-    rank, of two the faster, missing where that was not seen.
+    rank, of two the faster, missing where that was not seen; whether its rates are those that it
+    ``printed``, and what each is
+    of, ``metric_of``.
 
     ``cores_taken_share`` is the largest share of the time of a rank's cores that others took;
     ``remarks`` are sentences of the run's own about its rows; ``allocation`` is empty,
@@ -218,6 +222,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     for document in documents:
         provenance = document.get("provenance", {})
         allocation = provenance.get("allocation", {})
+        config = document.get("config", {})
         waits = document.get("waiting_for_data_seconds") or [math.nan]
         rows.append(
             {name: document[name] for name in RUN}
@@ -232,6 +237,8 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
                 "data_seconds": max(waits),
                 "typical_data_seconds": median_low(waits),
                 "remarks": tuple(document.get("remarks") or ()),
+                "printed": bool(config.get("metric")),
+                "metric_of": _metric_of(config),
                 "cores_taken_share": _number(document.get("cores_taken_share")),
                 "load_average": provenance.get("load_average", np.nan),
                 "cores_of_machine": provenance.get("cores_of_machine") or np.nan,
@@ -239,6 +246,12 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
             | work_of(document)
         )
     return pd.DataFrame(rows)
+
+
+def _metric_of(config: Mapping[str, Any]) -> str:
+    """All devices, one device, or, where its expression says which, one rank."""
+    of_rank = "(?P<rank>" in (config.get("metric") or "")
+    return "rank" if of_rank else config.get("metric_of") or ""
 
 
 def _number(value: float | None) -> float:

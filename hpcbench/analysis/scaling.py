@@ -25,6 +25,8 @@ PLAUSIBLE = 1.02
 SECONDS_AN_HOUR = 3600
 # What of a rank's compute was timed apart, on one device too.
 WITHIN_COMPUTE = ("input_seconds", "background_seconds")
+# A serial part below this is none.
+ROUNDED = 1e-12
 # Parts of a program's step, by what they take longer than on the base.
 OF_PROGRAMS = {
     "extra_data": "data_seconds",
@@ -44,9 +46,13 @@ def serial_fraction(speedup: float, ratio: float, scaling: str) -> float:
     """
     if ratio <= 1:
         return np.nan
-    if scaling == "weak":
-        return (ratio - speedup) / (ratio - 1)
-    return (1 / speedup - 1 / ratio) / (1 - 1 / ratio)
+    part = (
+        (ratio - speedup) / (ratio - 1)
+        if scaling == "weak"
+        else (1 / speedup - 1 / ratio) / (1 - 1 / ratio)
+    )
+    # What rounding leaves of nothing.
+    return 0.0 if abs(part) < ROUNDED else part
 
 
 def scaling_table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -104,10 +104,13 @@ def rank_tails(
 
 def tail_table(throughput: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """One row a point: the medians over its ``runs`` of the quantiles of ``run_tails``, with
-    ``_low`` and ``_high``; ``slowest_max``, the slowest interval of all; how many ``intervals``."""
-    found = runs[[*RUN, *SERIES, "subject", "line", "devices"]].merge(
+    ``_low`` and ``_high``; ``slowest_max``, the slowest interval of all; how many ``intervals``.
+    Those are missing of runs whose steps were not timed."""
+    found = runs[[*RUN, *SERIES, "subject", "line", "devices", "step_seconds"]].merge(
         run_tails(throughput), left_on=RUN, right_index=True
     )
+    quantiles = [f"{rank}_{name}" for rank in RANKS for name in QUANTILES]
+    found.loc[found.pop("step_seconds").isna(), [*quantiles, "slowest_max"]] = np.nan
     rows = []
     for key, group in found.groupby(POINT, sort=True):
         devices = int(str(key[-1]))
@@ -127,4 +130,4 @@ def tail_table(throughput: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 def differ_by_rank(tails: pd.DataFrame) -> bool:
     """Whether the fastest rank is another than the slowest anywhere."""
-    return not np.allclose(tails["slowest_p50"], tails["fastest_p50"], rtol=1e-6)
+    return not np.allclose(tails["slowest_p50"], tails["fastest_p50"], rtol=1e-6, equal_nan=True)

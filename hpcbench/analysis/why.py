@@ -53,7 +53,8 @@ def why_table(
     of the causes whose interval lies above zero and that take 1 % of a step or more, the largest
     first, and ``unmeasured``, a list of causes; and what :func:`slow_rank` tells of ranks.
     """
-    points = points[points["devices"] > points["base_devices"]]
+    beyond = (points["devices"] > points["base_devices"]) & points["step_seconds"].notna()
+    points = points[beyond]
     apart = timed_apart(points).index
     of_programs = points[[f"{name}_seconds" for name in OF_PROGRAMS]].notna().any(axis=1)
     known = points[points.index.isin(apart) | of_programs]

@@ -19,6 +19,8 @@ PLACEHOLDERS = (
 )
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 SAMPLES = "samples/s"
+# How data are called of which something else than samples is counted.
+COUNTED_IN = "own data, counted in "
 # What starts Python, and is not the program's name.
 _STARTERS = re.compile(
     r"(python[\d.]*|torchrun|mpirun|mpiexec|srun|horovodrun|accelerate|deepspeed)$"
@@ -105,8 +107,12 @@ class ProgramConfig(Program):
     @property
     def data(self) -> str:
         """What it trains on, as far as that is known: its own data, and what of them is counted."""
-        counted = self.unit.removesuffix("/s")
-        return "own data" if self.unit == SAMPLES else f"own data, counted in {counted}"
+        return "own data" if self.unit == SAMPLES else COUNTED_IN + self.counted
+
+    @property
+    def counted(self) -> str:
+        """What a rate is of, so many a second."""
+        return self.unit.removesuffix("/s")
 
     @property
     def batches(self) -> tuple[int, int] | None:

@@ -1,15 +1,11 @@
 """Rates that a program prints, found by a regular expression."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-# What belongs to a number that stands before or behind it: digits, an exponent, a factor. A comma
-# does with three digits behind it; else it stands between two numbers.
-_BEFORE = re.compile(r"[0-9]+\.?$|(?:^|[^0-9.,])([0-9]{1,3},)+$")
-_AFTER = re.compile(r"\.?[0-9]+|(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[eE][-+]?[0-9]+")
-_FACTOR = re.compile(r"[kKMGT](?![A-Za-z])")
+from hpcbench.programs.printed import UNTOLD, Unclear, number, otherwise, unit
 
 
 @dataclass(frozen=True)
@@ -24,53 +20,63 @@ class Match:
 
 
 class Metric:
-    """Finds numbers in the lines of a program as they come.
+    """Finds rates in the lines of a program as they come, in ``counted`` a second.
 
     The number is the group ``value``, else the first group that is not called step or rank. A line
     that matches with something else than a finite number above zero is counted in ``unreadable``;
-    ``cut`` tells of the first number of which only a part was taken, and is empty where none was.
+    ``unclear`` tells of the first number of which nobody knows what rate it is, and is empty where
+    there is none.
     """
 
-    def __init__(self, expression: str) -> None:
+    def __init__(self, expression: str, counted: str = "samples") -> None:
         self._pattern = re.compile(expression)
         names = self._pattern.groupindex
         others = {names[name] for name in ("step", "rank") if name in names}
         groups = range(1, self._pattern.groups + 1)
         self._value = names.get("value") or next(g for g in groups if g not in others)
+        self._counted = counted
+        self._unit = UNTOLD
         self.matches: list[Match] = []
         self.unreadable = 0
-        self.cut = ""
+        self.unclear = ""
 
     def line(self, text: str, at: float) -> bool:
         """Whether a line, printed ``at`` that time, has a number; all of a line count."""
         before = len(self.matches)
-        for found in self._pattern.finditer(text):
+        for found in self._found(text):
             try:
-                value = float(found[self._value].replace(",", ""))
-                match = Match(value, at, self._integer(found, "step"), self._integer(found, "rank"))
-            except (ValueError, AttributeError):
-                self.unreadable += 1
+                rate = self._rate(text, found)
+                step, rank = self._integer(found, "step"), self._integer(found, "rank")
+            except Unclear as error:
+                self.unclear = self.unclear or str(error)
                 continue
-            self._look_around(text, found)
-            if not 0 < value < float("inf"):
+            except ValueError:
+                rate = None
+            if rate is None:
                 self.unreadable += 1
-                continue
-            self.matches.append(match)
+            else:
+                self.matches.append(Match(rate, at, step, rank))
         return len(self.matches) > before
 
-    def _look_around(self, text: str, found: re.Match[str]) -> None:
-        number, rest = found[self._value], text[found.end(self._value) :]
-        if number is None or self.cut:
-            return
-        before = _BEFORE.search(text[: found.start(self._value)])
-        if before and before[0].endswith(",") and not re.match(r"[0-9]{3}(?![0-9])", number):
-            before = None
-        after, factor = _AFTER.match(rest), _FACTOR.match(rest)
-        whole = (before[0].lstrip(" =:") if before else "") + number + (after[0] if after else "")
-        if whole != number:
-            self.cut = f"{number!r} of {whole!r}: let the expression take all of it"
-        elif factor:
-            self.cut = f"{number!r} of {number + factor[0]!r}: such a factor is not read"
+    def _found(self, text: str) -> list[re.Match[str]]:
+        """Where the expression matches, or would if the line were in the unit of others: tqdm's are
+        in it/s or, where it is slow, in s/it."""
+        found = {match.span(self._value): match for match in self._pattern.finditer(text)}
+        for line, start, end in otherwise(text):
+            for match in self._pattern.finditer(line):
+                if match.span(self._value) == (start, end):
+                    found.setdefault((start, end), match)
+        return [found[where] for where in sorted(found)]
+
+    def _rate(self, text: str, found: re.Match[str]) -> float | None:
+        where = found.span(self._value)
+        if where[0] < 0 or (value := number(text, *where)) is None:
+            return None
+        told = unit(text, *where, self._counted)
+        if told.thing and self._unit.thing and told.thing != self._unit.thing:
+            raise Unclear(f"numbers of {self._unit.text!r} and of {told.text!r}: let it take one")
+        self._unit = self._unit if self._unit.thing else told
+        return told.rate(value)
 
     def _integer(self, found: re.Match[str], name: str) -> int | None:
         text = found[name] if name in self._pattern.groupindex else None
@@ -108,9 +114,13 @@ def rated(matches: Iterable[Match], take: str) -> list[Rated]:
     ]
     if take == "each":
         return each
-    seconds = sum(one.seconds for one in each)
-    done = sum(one.seconds * one.rate for one in each)
-    return [Rated(sum(one.steps for one in each), seconds, done / seconds, of_ranks)]
+    steps, seconds = sum(one.steps for one in each), sum(one.seconds for one in each)
+    return [Rated(steps, seconds, mean_rate(each), of_ranks)]
+
+
+def mean_rate(of: Sequence[Rated]) -> float:
+    """Through time."""
+    return sum(one.seconds * one.rate for one in of) / sum(one.seconds for one in of)
 
 
 def _steps(before: Match, after: Match) -> int:

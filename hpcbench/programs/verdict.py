@@ -1,15 +1,14 @@
 """Whether what a program did is the measurement that was asked for, and if not, why."""
 
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
 from hpcbench.programs.config import ProgramConfig
 from hpcbench.programs.intervals import FEWEST, LONG_STEP, Measured
-from hpcbench.programs.metric import Match, Rated
+from hpcbench.programs.metric import Match, Rated, mean_rate
 from hpcbench.programs.probe_lines import Process
 from hpcbench.words import count
 
@@ -21,6 +20,8 @@ MOSTLY = 0.8
 MUCH = 0.05
 # Seconds; what comes closer was printed together.
 AT_ONCE = 1e-3
+# Share of an interval's samples by which they may not be a whole number.
+WHOLE = 0.05
 # Of gradients: ranks on processors of several kinds round otherwise. Weights that were averaged are
 # the same on all.
 ALIKE, THE_SAME = 1e-5, 1e-9
@@ -200,8 +201,26 @@ def _in_bursts(gaps: Sequence[float], size: int) -> bool:
     return median(within) < 0.1 * median(gaps[size - 1 :: size])
 
 
+def _fallen(matches: Sequence[Match]) -> Iterator[tuple[int, int]]:
+    """Where a rank's step is less than the one before it: both."""
+    before: dict[int | None, int] = {}
+    for match in matches:
+        if match.step is not None:
+            if match.step < before.get(match.rank, match.step):
+                yield before[match.rank], match.step
+            before[match.rank] = match.step
+
+
 def refuse_unclear(config: ProgramConfig, matches: Sequence[Match]) -> None:
     """Raise Refused where printed numbers are of nobody knows how long, or of which devices."""
+    fallen = next(_fallen(matches), None)
+    if fallen and config.take != "last":
+        raise Refused(
+            "config",
+            f"the step that it prints falls from {fallen[0]} to {fallen[1]}, and several trainings "
+            f"are not one rate: start one at a time; or, where these are epochs of one, give "
+            f"--metric no group (?P<step>...)",
+        )
     gaps = [after.at - before.at for before, after in pairwise(matches)]
     told = config.take == "last" or config.metric_of == "device"
     if not gaps or told or any(match.rank is not None for match in matches):
@@ -231,16 +250,33 @@ def rows_of_metric(config: ProgramConfig, found: Sequence[Rated], unreadable: in
         raise Refused(
             "config", f"nothing that it printed matches --metric {config.metric!r}{unread}"
         )
-    rows = []
+    each_device = config.metric_of == "device" and not found[0].of_ranks
+    times = config.devices if each_device else 1
+    return [_row_of(lines, times) for lines in _whole_samples(found, times)]
+
+
+def _whole_samples(found: Sequence[Rated], times: int) -> list[list[Rated]]:
+    """Intervals in order, as many together as make a whole number of samples; what is left at the
+    end belongs to the last."""
+    together: list[list[Rated]] = []
+    lines: list[Rated] = []
     for one in found:
-        times = config.devices if config.metric_of == "device" and not one.of_ranks else 1
-        # A rate of less than one a second still has to be a whole number of samples.
-        least = math.ceil(1 / (one.rate * times * one.seconds))
-        steps, seconds = one.steps * least, one.seconds * least
-        samples = round(one.rate * times * seconds)
-        exact = samples / (one.rate * times)
-        rows.append(Row(steps, samples, exact, exact, exact))
-    return rows
+        lines.append(one)
+        samples = sum(line.rate * times * line.seconds for line in lines)
+        if abs(round(samples) - samples) <= WHOLE * samples:
+            together.append(lines)
+            lines = []
+    if not together:
+        return [lines]
+    together[-1] += lines
+    return together
+
+
+def _row_of(lines: Sequence[Rated], times: int) -> Row:
+    rate = mean_rate(lines) * times
+    samples = max(1, round(rate * sum(line.seconds for line in lines)))
+    seconds = samples / rate
+    return Row(sum(line.steps for line in lines), samples, seconds, seconds, seconds)
 
 
 def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measured) -> list[str]:
@@ -281,7 +317,7 @@ def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measur
     excess = sum(interval.excess for interval in measured.intervals)
     if excess > MUCH * total:
         # In steps of 5 %, so that runs that are alike say the same.
-        share = 5 * math.floor(20 * excess / total)
+        share = 5 * int(20 * excess / total)
         said.append(
             f"at least {share} % of the time that is counted went into steps of "
             f"more than {LONG_STEP:g} times the usual, as where the program does what the probe "
@@ -292,6 +328,6 @@ def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measur
         first = next(iter(kinds))
         said.append(
             f"{count(len(measured.broken), 'interval')} of about {config.interval_seconds:g} s "
-            f"are left out, as: {first}"
+            f"{'is' if len(measured.broken) == 1 else 'are'} left out, as: {first}"
         )
     return said

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hpcbench.config import OutputConfig
-from hpcbench.errors import Preempted
+from hpcbench.errors import EnvironmentLacks, Preempted
+from hpcbench.programs.config import ProgramConfig
 from hpcbench.records.reader import is_complete
 from hpcbench.records.writer import ensure_writable
 from hpcbench.sweeps.commands import local_command
@@ -64,6 +65,9 @@ def run_all(runs: Sequence[PlannedRun], output: OutputConfig, figures: Path | No
                 if runner.stopped:
                     return Preempted.exit_status
                 left = runs[number:]
+                if left and outcome.status == EnvironmentLacks.exit_status and _is_program(run):
+                    say(f"{count(len(left), 'run')} of the same command not tried")
+                    break
                 repeat_ends = bool(left) and left[0].config.repeat != run.config.repeat
                 if repeat_ends or (left and number == FIRST_LOOK):
                     drawn = figures and _drawn_so_far(output, figures, len(left))
@@ -74,6 +78,11 @@ def run_all(runs: Sequence[PlannedRun], output: OutputConfig, figures: Path | No
             left = [run for run in runs if not is_complete(run.folder)]
             subprocess.run(_drawing(output, figures, len(left)), check=False)
     return 4 if failed else 0
+
+
+def _is_program(run: PlannedRun) -> bool:
+    """Whether it is of a program of one's own, all runs of which are started alike."""
+    return isinstance(run.config, ProgramConfig)
 
 
 def _drawn_so_far(output: OutputConfig, figures: Path, left: int) -> str:

@@ -18,6 +18,7 @@ from hpcbench.analysis.figures.step_time import step_figure
 from hpcbench.analysis.load import SERIES
 from hpcbench.analysis.machine import under_roofs
 from hpcbench.analysis.step_time import timed_apart
+from hpcbench.analysis.units import counted
 from hpcbench.collective.rows import SINGLE
 from hpcbench.words import MICROSECONDS
 
@@ -42,6 +43,7 @@ def all_figures(
     """Every figure that there are points for, by file name; ``runs`` as ``with_speedups`` gives,
     ``curves`` as ``accuracy_curves`` of ``epochs``, ``collectives`` as ``collective_points``."""
     runs_of = {tuple(key): of_series for key, of_series in runs.groupby(SERIES, sort=False)}
+    things = counted(table)
     drawings = {
         "overview": Drawing(
             "Overview",
@@ -51,9 +53,9 @@ def all_figures(
         ),
         "throughput": Drawing(
             "Throughput",
-            "Samples per second against the number of devices, with 95 % intervals and one dot per "
-            "run; dashed: each strategy's smallest count scaled ideally",
-            lambda: scaling_figure(table, runs_of, "samples_per_second", "throughput, samples/s"),
+            f"{things.capitalize()} per second against the number of devices, with 95 % intervals "
+            "and one dot per run; dashed: each strategy's smallest count scaled ideally",
+            lambda: scaling_figure(table, runs_of, "samples_per_second", f"throughput, {things}/s"),
         ),
         "speedup": Drawing(
             "Speedup",

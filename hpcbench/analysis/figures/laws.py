@@ -25,6 +25,7 @@ from hpcbench.analysis.figures.panels import (
     series_of,
 )
 from hpcbench.analysis.load import SERIES
+from hpcbench.analysis.units import counted
 
 # Points of a curve; a step at a node's boundary looks like one.
 _SMOOTH = 400
@@ -58,7 +59,7 @@ def laws_figure(
         device_axis(axes, [*measured, *extra], last)
         log_axis(axes)
         axes.set_title(title)
-    label_axes(grid, "devices", "throughput, samples/s")
+    label_axes(grid, "devices", f"throughput, {counted(shown)}/s")
     legend(
         figure,
         [

@@ -15,6 +15,7 @@ from hpcbench.analysis.figures.panels import (
     panels,
 )
 from hpcbench.analysis.figures.scaling import scaling_panel
+from hpcbench.analysis.units import counted
 
 # More panels than this would not fit on a page with text.
 MOST_IN_OVERVIEW = 4
@@ -34,7 +35,7 @@ def overview_figure(table: pd.DataFrame, runs: RunsOf) -> Figure:
         line[0].set_ylabel(title)
     for axes in grid[-1]:
         axes.set_xlabel("devices")
-    grid[0][0].set_title("throughput, samples/s")
+    grid[0][0].set_title(f"throughput, {counted(table)}/s")
     grid[0][1].set_title("parallel efficiency, %")
     legend(figure, [*handles(looks_of), ideal_handle()])
     left = f"\n{len(parts)} of {len(every)} panels" if len(every) > len(parts) else ""

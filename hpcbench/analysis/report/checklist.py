@@ -117,14 +117,17 @@ def _comparisons(answers: Answers) -> Answer:
 
 
 def _percentiles(answers: Answers) -> Answer:
-    without = int(answers.tails["slowest_p99"].isna().sum())
+    printed = int(answers.tails["slowest_max"].isna().sum())
+    without = int(answers.tails["slowest_p99"].isna().sum()) - printed
     some = (
         f"; {without} of {len(answers.tails)} have too few intervals a run for the 99th"
         if without
         else ""
     )
+    if printed:
+        some += f"; of {printed} rates alone are known, which their programs printed"
     return Answer(
-        IN_PART if without else KEPT,
+        IN_PART if without or printed else KEPT,
         "Medians over runs, because training takes the sum of its steps; the 50th, 95th and 99th "
         f"percentile of step times have a table of their own{some}.",
     )
@@ -151,15 +154,23 @@ def _setup(answers: Answers) -> Answer:
 
 def _timing(answers: Answers) -> Answer:
     unsteady = int(answers.observed.runs["steady"].isin([False]).sum())
-    programs = (answers.observed.runs["framework"] == PROGRAM).any()
+    runs = answers.observed.runs
+    own = runs["framework"] == PROGRAM
+    programs, printed = (own & ~runs["printed"]).any(), int(runs["printed"].sum())
     return Answer(
-        IN_PART if unsteady else KEPT,
+        IN_PART if unsteady or printed else KEPT,
         "An interval starts at a barrier and ends with its slowest rank; compilation and warm-up "
         "come before. How is in hpcbench's docs/method.md"
         + (
             ". Your own programs have no such barrier: an interval is the same steps on all "
             "ranks, by the slowest one (docs/your-own-training.md)"
             if programs
+            else ""
+        )
+        + (
+            f". Of {count(printed, 'run')} the rates are those that the program printed: how it "
+            f"took the time is not known"
+            if printed
             else ""
         )
         + (f"; {count(unsteady, 'run')} were not steady by then" if unsteady else "")

@@ -17,6 +17,7 @@ from hpcbench.analysis.report.cells import (
     text,
     varying_settings,
 )
+from hpcbench.analysis.units import counted, of_data
 
 # Of the laws that do not fit a cell names no more.
 NAMED = 4
@@ -44,11 +45,11 @@ def laws_table(laws: pd.DataFrame) -> Table:
         "laws",
         "Scaling laws",
         "The law with the lowest Mallows' criterion among those that fit, with 95 % intervals: the "
-        "rate of one device in samples/s, and the cost of additional devices relative to the time "
-        "on one. Drawn to: the device count up to which the band of all laws that the runs do not "
-        "contradict can be trusted. Does not fit: p of the test for lack of fit against the spread "
-        f"of runs, below {FITS}. Predicted: the rate at the largest count from the other counts "
-        "alone.",
+        f"rate of one device in {counted(laws)}/s, and the cost of additional devices relative to "
+        "the time on one. Drawn to: the device count up to which the band of all laws that the "
+        "runs do not contradict can be trusted. Does not fit: p of the test for lack of fit "
+        f"against the spread of runs, below {FITS}. Predicted: the rate at the largest count from "
+        "the other counts alone.",
         [
             *SERIES_HEADER,
             *extra,
@@ -116,8 +117,9 @@ def _of_law(row: Row) -> str:
         )
     # An interval of fewer runs is not to be believed out of context.
     expected = between(row, "predicted").text if row["enough_runs"] else number(row["predicted"])
+    unit = f"{of_data(row['dataset'])}/s"
     return (
-        f"{law}: without the runs at {row['largest']} it predicts {expected} samples/s there, "
+        f"{law}: without the runs at {row['largest']} it predicts {expected} {unit} there, "
         f"measured {number(row['measured'])}"
         f"{' (missed)' if row['missed'] else ''}; {drawn}."
     )

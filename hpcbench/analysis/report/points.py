@@ -14,18 +14,20 @@ from hpcbench.analysis.report.cells import (
     percent,
     varying_settings,
 )
+from hpcbench.analysis.units import counted, of_data
 
 
 def points_table(table: pd.DataFrame, price: float | None) -> Table:
     """Of ``with_failures``' rows; ``price`` of a device-hour adds a column."""
     extra, hours = varying_settings(table), "device_hours_per_million_samples"
+    things = counted(table)
     header = [
         *SERIES_HEADER,
         *extra,
         "devices",
         "runs",
         "failed",
-        "samples/s",
+        f"{things}/s",
         "step, ms",
         "speedup",
         "efficiency",
@@ -34,13 +36,13 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
         "communication",
         "computation",
         "serial fraction",
-        "device-hours per million samples",
+        f"device-hours per million {things}",
     ]
-    counted = table["samples_per_joule"].notna().any()
-    if counted:
-        header.append("samples per joule")
+    energy = table["samples_per_joule"].notna().any()
+    if energy:
+        header.append(f"{things} per joule")
     if price is not None:
-        header.append("cost per million samples")
+        header.append(f"cost per million {things}")
     rows = []
     for index, row in enumerate(table.to_dict("records")):
         cells = [
@@ -63,7 +65,7 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
             between(row, "serial_fraction", lambda value: number(value, 2)),
             between(row, hours, lambda value: number(value, 2)),
         ]
-        if counted:
+        if energy:
             cells.append(between(row, "samples_per_joule"))
         if price is not None:
             cost = {hours + end: price * row[hours + end] for end in ("", "_low", "_high")}
@@ -72,11 +74,12 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
     bases = sorted(
         {
             f"{row['line']} on {row['base_devices']:.0f}: "
-            f"{number(row['base_samples_per_second'], 4)} samples/s"
+            f"{number(row['base_samples_per_second'], 4)} {of_data(row['dataset'])}/s"
             for row in table.to_dict("records")
             if row["runs"]
         }
     )
+    unknown = table.loc[table["runs"] > 0, "step_seconds"].isna().any()
     return Table(
         "points",
         "Points",
@@ -85,7 +88,9 @@ def points_table(table: pd.DataFrame, price: float | None) -> Table:
         "single on one device; both from the ratios within each repeat where repeats ran one after "
         "the other. Efficiency is load balance × communication × computation (POP), from steps "
         "timed without the exchange, over the same product at the base, which is 100 % for one "
-        "device; a dash where one process timed its devices together. Bases: "
+        "device; a dash where one process timed its devices together. "
+        + ("How long a step took is not known where programs printed rates. " if unknown else "")
+        + "Bases: "
         + "; ".join(bases)
         + ".",
         header,

@@ -30,7 +30,7 @@ def tails_table(tails: pd.DataFrame) -> Table:
         "Milliseconds of a step, each the mean over the steps of one timed interval, so that a "
         "single slow step shows less. Percentiles of a run's intervals, the median over runs with "
         "its 95 % bootstrap interval; a dash where runs have fewer than 20 (p95) or 100 (p99) of "
-        "them. Worst: the slowest interval of all runs.",
+        "them, or printed their rates. Worst: the slowest interval of all runs.",
         [*SERIES_HEADER, *extra, "devices", "runs", "intervals", *header, "worst"],
         [_row(row, extra, names) for row in tails.to_dict("records")],
     )

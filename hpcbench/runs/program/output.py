@@ -35,17 +35,21 @@ class Output:
 
     def follow(self, descriptor: int) -> None:
         """Read until the program's end; a terminal's carriage return ends a line too."""
-        rest = b""
+        rest, came = b"", self._began
         # A terminal whose other end is gone is an error to the reader.
         with suppress(OSError):
             while chunk := os.read(descriptor, 65536):
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
+                now, before = time.monotonic(), rest
                 *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-                for line in lines:
-                    self._line(line.decode(errors="replace"))
+                for place, line in enumerate(lines):
+                    # A bar begins with what ends the line before it, which was there already.
+                    at = came if place == 0 and line == before else now
+                    self._line(line.decode(errors="replace"), at)
+                came = now
         if rest:
-            self._line(rest.decode(errors="replace"))
+            self._line(rest.decode(errors="replace"), came)
 
     def reason(self) -> str:
         """That a process was killed, or the exception of the rank that ended first; else the last
@@ -62,12 +66,11 @@ class Output:
         worded = [line for line in lines if re.search(r"\w", line)]
         return " | ".join(worded[-LAST_LINES:]) or "it printed nothing"
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: str, at: float) -> None:
         if not text.strip():
             return
         self._last.append(text.strip())
         if OF_PROBE in text:
             self.of_probe = text[text.index(OF_PROBE) + len(OF_PROBE) :].strip()
-        now = time.monotonic()
-        if self.metric and self.metric.line(text, now - self._began):
-            self.changed = now
+        if self.metric and self.metric.line(text, at - self._began):
+            self.changed = at

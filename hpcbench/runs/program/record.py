@@ -27,7 +27,7 @@ from hpcbench.records.schema import (
     RankTimes,
     ThroughputRow,
 )
-from hpcbench.words import significant
+from hpcbench.words import count, significant
 
 # By which ranks were compared.
 COMPARED = ("gradients", "weights")
@@ -157,10 +157,16 @@ def _less(whole: Sequence[float], parts: Sequence[float]) -> tuple[float, ...]:
 def summary(config: ProgramConfig, identity: Identity, rows: Sequence[Row]) -> str:
     """The rate of a run in a line."""
     samples, seconds = sum(row.samples for row in rows), sum(row.seconds for row in rows)
+    # What a printed rate stands for is no step that was timed.
+    step = (
+        "as it printed"
+        if config.metric
+        else f"{significant(1e3 * mean(row.seconds / row.steps for row in rows))} ms a step"
+    )
     return (
         f"hpcbench: {identity.model} on {config.devices} x {identity.device_kind}: "
-        f"{significant(samples / seconds, 4)} {config.unit} over {len(rows)} intervals, "
-        f"{significant(1e3 * mean(row.seconds / row.steps for row in rows))} ms a step"
+        f"{significant(samples / seconds, 4)} {config.unit} over {count(len(rows), 'interval')}, "
+        f"{step}"
     )
 
 

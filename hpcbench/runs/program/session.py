@@ -84,7 +84,7 @@ class ProgramRun:
         self._job = current_job(os.environ)
         self._ranks = folder / RANKS
         self._circumstances = Circumstances(self._job)
-        self._output = Output(Metric(config.metric) if config.metric else None)
+        self._output = Output(Metric(config.metric, config.counted) if config.metric else None)
         self._signalled = 0
         self._started = datetime.now(UTC)
 
@@ -340,8 +340,8 @@ class ProgramRun:
                     "config", f"no step was seen; the probe says: {self._output.of_probe}"
                 )
             return rows_of_steps(self.config, processes, counted)
-        if metric.cut:
-            raise Refused("config", f"--metric {self.config.metric!r} takes {metric.cut}")
+        if metric.unclear:
+            raise Refused("config", f"--metric {self.config.metric!r} takes {metric.unclear}")
         found = rated(metric.matches, self.config.take)
         ranks = {match.rank for match in metric.matches} - {None}
         if ranks and len(ranks) != self.config.devices:
