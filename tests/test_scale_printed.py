@@ -30,7 +30,7 @@ def test_the_report_says_whose_rates_these_are(tmp_path):
     assert timed.isna().all(axis=None)
     report = build(found, None)
     said = [str(caution) for caution in report.cautions]
-    assert said[0].startswith("of 2 of 2 runs the rates are those that the program printed")
+    assert said[0].startswith("2 of 2 runs have rates that the program printed")
     flat = "as high on 2 devices as on 1; where it is each device's own, say --metric-of device"
     assert sum(flat in sentence for sentence in said) == 1
     tables = {table.name: table for table in report.tables}

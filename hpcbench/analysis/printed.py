@@ -18,8 +18,8 @@ def printed_rates(table: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Caution]:
     if printed.empty:
         return
     yield Caution(
-        f"of {len(printed)} of {count(len(runs), 'run')} the rates are those that the program "
-        f"printed: how it took the time is not known, nor how long a step is",
+        f"{len(printed)} of {count(len(runs), 'run')} have rates that the program printed: how it "
+        f"took the time is not known, nor how long a step is",
         None,
     )
     # Numbers that are of a device, or of a rank each, were told to be.
