@@ -118,6 +118,8 @@ def test_a_model_of_a_file_is_known_by_its_name_and_content(tmp_path, monkeypatc
     ):
         MODELS["two_nets.py"]
     assert MODELS["two_nets.py:large-net"].batch == 7
+    (tmp_path / "self.py").write_text(TWO.replace('"small-net", "large-net"', '"self.py",'))
+    assert MODELS["self.py"].name == "self.py"
     assert MODELS.source("fc-64") is None
     # As in python -m: a module of the working folder.
     assert MODELS["changed:build"].name == "changed"

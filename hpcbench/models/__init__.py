@@ -140,9 +140,10 @@ class ModelRegistry(Registry[ModelSpec]):
 
     def _of(self, reference: str, loaded: Loaded, added: list[str]) -> ModelSpec:
         if loaded.object in added:
-            return self[loaded.object]
+            return super().__getitem__(loaded.object)
         if not loaded.object and len(added) == 1:
-            return self[added[0]]
+            # By the name that the file gave it, which may look like a file itself.
+            return super().__getitem__(added[0])
         if not loaded.object and len(added) > 1:
             raise ConfigError(
                 f"{reference} registers {len(added)} models; name one, as in "
