@@ -75,12 +75,10 @@ def _probe() -> Any:
 
 def _samples(batch: Any, probe: Any) -> int | None:
     """Of ``batch``; None where its first dimension need not tell."""
-    array = probe.first_array(batch)
-    if array is None or not getattr(array, "is_fully_addressable", True):
-        return None
-    size = int(array.shape[0])
+    array, size = probe.first_array(batch)
     jax = _jax()
-    return None if jax is not None and size == jax.local_device_count() else size
+    of_devices = jax is not None and size == jax.local_device_count()
+    return size if getattr(array, "is_fully_addressable", True) and not of_devices else None
 
 
 def _jax() -> Any:

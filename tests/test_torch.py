@@ -231,7 +231,7 @@ RETURNS, BUILDS = "self.inner(images.flatten(1))", "Net(outputs)"
     [
         (f"({RETURNS}, images)", BUILDS, "gives tuple where it should give one tensor"),
         (RETURNS, "Net(12)", "gives (1, 12) of one sample where it should give (1, 10)"),
-        ("self.inner(images)", BUILDS, "fails with one sample: RuntimeError: mat1 and mat2 shapes"),
+        ("self.inner(images)", BUILDS, "fails as it is built or on one sample: RuntimeError: mat1"),
         (RETURNS, "None", "returns no torch.nn.Module but NoneType"),
     ],
 )

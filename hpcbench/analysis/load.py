@@ -211,8 +211,7 @@ def _facts(documents: Iterable[dict[str, Any]]) -> pd.DataFrame:
     whether its steps had become ``steady`` when the clock started; ``data_seconds`` of a step in
     which the rank that does so longest waits for data, and ``typical_data_seconds`` by the median
     rank, of two the faster, missing where that was not seen; whether its rates are those that it
-    ``printed``, and what each is
-    of, ``metric_of``.
+    ``printed``, and what each is of, ``metric_of``.
 
     ``cores_taken_share`` is the largest share of the time of a rank's cores that others took;
     ``remarks`` are sentences of the run's own about its rows; ``allocation`` is empty,

@@ -300,7 +300,8 @@ def warned(config: ProgramConfig, processes: Sequence[Process], measured: Measur
     models = max((int(process.facts.get("models") or 1) for process in processes), default=1)
     if models > 1:
         said.append(
-            f"{models} models were trained one after the other: the rate is of the steps of all"
+            f"{models} sets of weights with none in common were trained one after the other, as of "
+            f"several models: the rate is of the steps of all"
         )
     shares = [p.facts["batch_share"] for p in processes if p.facts.get("batch_share")]
     if shares and min(shares) < MOSTLY:

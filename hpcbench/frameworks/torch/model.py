@@ -32,15 +32,16 @@ def build_model(
         model = model.to(device, dtype)
         with model.register_forward_hook(look_at):
             operations = training_flops(model, spec.input_shape)
-    except ConfigError:
+    except (ConfigError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        if is_reference(name) and not isinstance(error, torch.OutOfMemoryError):
+        if is_reference(name):
             # A user's own function may do anything.
             raise ConfigError(
-                f"model {name} fails with one sample: {_kind(error)}: {first_line(error)}"
+                f"model {name} fails as it is built or on one sample: {_kind(error)}: "
+                f"{first_line(error)}"
             ) from error
-        if not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
+        if not isinstance(error, RuntimeError):
             raise
         shape = " x ".join(map(str, spec.input_shape))
         raise ConfigError(

@@ -7,7 +7,7 @@ class Trained:
     def __init__(self):
         # The optimizer whose steps count, once it took one.
         self.optimizer = None
-        # What that trains; whether another one trained nothing of it, and so another model.
+        # What that trains, and how many sets of weights with none in common were trained so far.
         self.weights = ()
         self.models = 0
         # The module whose forward pass is a rank's own work, and DDP's wrapper, the last.
@@ -20,7 +20,7 @@ class Trained:
         return self.optimizer and self.optimizer()
 
     def count(self, optimizer):
-        """From now on the steps of this one; whether it trains another model than the one before,
+        """From now on the steps of this one; whether it trains nothing of what the one before did,
         which may be gone."""
         weights = parameters(optimizer)
         before = {id(weight) for known in self.weights if (weight := known()) is not None}
